@@ -150,38 +150,9 @@ write_killall() {
 #!/bin/sh
 # Stops all services of Kedge, the containers that they left running, and removes their mounts and network devices. No data is lost.
 [ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
-
-for unit in @SYSTEMD_DIR@/kedge*.service; do
-  [ ! -e "$unit" ] || systemctl stop "$(basename "$unit")"
-done
-
-# Containers live on when a service stops. Their shims say which containerd they belong to.
-family() { for p in "$@"; do echo "$p"; family $(cat /proc/"$p"/task/*/children 2>/dev/null); done; }
-shims() {
-  for p in /proc/[0-9]*; do
-    case "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)" in *containerd-shim*' -address /run/k3s'*) basename "$p" ;; esac
-  done
-}
-left=$(family $(shims))
-[ -z "$left" ] || kill -9 $left 2>/dev/null
-
-# Deepest first, and twice for what was mounted over.
-for folder in /run/k3s '@DATA_DIR@' /var/lib/kubelet/pods /var/lib/kubelet/plugins /run/netns/cni-; do
-  awk -v f="$folder" 'index($5, f) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$(printf '%b' "$m")"; done
-done
-for n in /run/netns/cni-*; do [ ! -e "$n" ] || rm -f "$n"; done
-for link in $(ls /sys/class/net/cni0/brif 2>/dev/null) cni0 flannel.1 flannel-v6.1; do
-  [ ! -e "/sys/class/net/$link" ] || ip link delete "$link"
-done
-rm -rf /var/lib/cni /run/k3s /run/k3s-????????
-for tables in iptables ip6tables; do
-  ours='KUBE-|CNI-|flannel'
-  ! $tables-save 2>/dev/null | grep -qE "$ours" || $tables-save | grep -vE "$ours" | $tables-restore
-done
-! command -v nft >/dev/null || nft list tables 2>/dev/null | awk '$3 ~ /^kedge/ {print $2, $3}' | while read -r family name; do nft delete table "$family" "$name"; done
-exit 0
+exec '@BIN_DIR@/kedge' stop --all --data-dir '@DATA_DIR@'
 KILLALL
-  sed -i "s#@SYSTEMD_DIR@#$systemd_dir#; s#@DATA_DIR@#$data_dir#" "$killall"
+  sed -i "s#@BIN_DIR@#$bin_dir#; s#@DATA_DIR@#$data_dir#" "$killall"
   chmod 755 "$killall"
   [ -e "$bin_dir/k3s-killall.sh" ] || ln -s kedge-killall.sh "$bin_dir/k3s-killall.sh"
 }
@@ -202,15 +173,7 @@ for unit in '@SYSTEMD_DIR@'/kedge*.service; do
   [ ! -e "$unit" ] || { echo "$(basename "$unit") is still installed: the program and the data stay"; exit 0; }
 done
 
-'@BIN_DIR@/kedge-killall.sh'
-for name in k3s kubectl crictl ctr; do
-  [ "$(readlink "@BIN_DIR@/$name")" != kedge ] || rm -f "@BIN_DIR@/$name"
-done
-# What is mounted below is somebody else's.
-rm -rf --one-file-system '@DATA_DIR@' /var/lib/kubelet /etc/rancher/k3s /etc/rancher/node
-rmdir /etc/rancher "$(dirname '@DATA_DIR@')" 2>/dev/null
-[ "$(readlink '@BIN_DIR@/k3s-killall.sh')" != kedge-killall.sh ] || rm -f '@BIN_DIR@/k3s-killall.sh'
-rm -f '@BIN_DIR@/kedge' '@BIN_DIR@/containerd-shim-kedge-v2' '@BIN_DIR@/kedge-killall.sh'
+exec '@BIN_DIR@/kedge' uninstall --yes --data-dir '@DATA_DIR@' "$@"
 UNINSTALL
   sed -i "s#@SYSTEMD_DIR@#$systemd_dir#g; s#@BIN_DIR@#$bin_dir#g; s#@SERVICE@#$service#g; s#@OTHER@#$other_name#g; s#@DATA_DIR@#$data_dir#g" "$uninstall"
   chmod 755 "$uninstall"

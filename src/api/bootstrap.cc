@@ -153,7 +153,7 @@ std::string first_address(std::string_view cidr) {
 wanted_object kubernetes_service(const bootstrap_options& o) {
   auto s = named("v1", "Service", "default", "kubernetes");
   s.member("metadata").set("labels", json::object{{"component", "apiserver"}, {"provider", "kubernetes"}});
-  auto ip = o.service_ip.empty() ? first_address(o.service_cidr) : o.service_ip;
+  auto ip = o.service_ip.empty() ? first_address(o.service_cidrs.front()) : o.service_ip;
   s.set("spec",
         json::object{
             {"clusterIP", ip},
@@ -230,7 +230,9 @@ task<result<void>> ensure_trust(objects& client, const bootstrap_options& o) {
 void add_system(std::vector<wanted_object>& out, const bootstrap_options& o) {
   for (auto category : {"flowschemas", "prioritylevelconfigurations"}) add_category(out, category);
   auto cidr = named("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
-  cidr.set("spec", json::object{{"cidrs", json::array{json::value(o.service_cidr)}}});
+  json::array ranges;
+  for (auto& r : o.service_cidrs) ranges.emplace_back(r);
+  cidr.set("spec", json::object{{"cidrs", std::move(ranges)}});
   out.push_back({{"networking.k8s.io", "v1", "servicecidrs"}, "", std::move(cidr)});
   out.push_back(kubernetes_service(o));
   if (o.client_ca.empty()) return;

@@ -9,9 +9,9 @@
 namespace kedge::api {
 
 struct bootstrap_options {
-  std::string service_ip;  // of default/kubernetes; empty: the first of `service_cidr`
-  std::string service_cidr = "10.43.0.0/16";
-  std::vector<std::string> endpoint_addresses;  // where API servers listen, this one's too
+  std::string service_ip;                                     // of default/kubernetes; empty: the first of them all
+  std::vector<std::string> service_cidrs = {"10.43.0.0/16"};  // one of a family at most
+  std::vector<std::string> endpoint_addresses;                // where API servers listen, this one's too
   int endpoint_port = 6443;
   std::string root_ca;                       // PEM: kube-root-ca.crt in every namespace of the system
   std::string client_ca, request_header_ca;  // PEM: extension-apiserver-authentication

@@ -70,7 +70,9 @@ api_handler::api_handler(api_parts parts)
           "apiserver_longrunning_requests",
           "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and "
           "component. Not all requests are tracked this way.",
-          "component=\"apiserver\",verb=\"WATCH\"", parts_.core + 1)) {}
+          "component=\"apiserver\",verb=\"WATCH\"", parts_.core + 1)) {
+  storage_.write_anew(parts_.outdated);
+}
 
 api_handler::~api_handler() = default;
 

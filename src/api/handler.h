@@ -111,6 +111,7 @@ struct api_parts {
   fairness::body_budget* bodies = nullptr;
   std::size_t core = 0, cores = 1;          // which of how many
   duration request_time = request_timeout;  // of requests that aren't long-running; `timeout=` may only shorten it
+  storage::outdated outdated = nullptr;     // what is to be written anew by an update without a change
 };
 
 class api_handler final : public net::http::handler {
@@ -121,6 +122,8 @@ class api_handler final : public net::http::handler {
   task<void> serve(net::http::exchange& e) override;
 
   storage& writes() noexcept { return storage_; }
+  // One of the parts' documents says something else from now on.
+  void replace_document(std::string_view path, std::string body);
 
  private:
   // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's,

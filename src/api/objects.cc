@@ -74,6 +74,14 @@ class local_objects final : public objects {
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "update", ns, std::string(name_in(object)), subresource);
+    if (subresource == "scale") {
+      auto sub = s->subresource(subresource);
+      if (!sub) co_return fail(no_such_resource());
+      auto body = json::write(object);
+      KEDGE_CO_TRY(auto done,
+                   co_await serve_scale({.store = storage_, .sub = *sub, .body = body, .content_type = {}}, c));
+      co_return std::move(done.value);
+    }
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
     // Its own frame awaits the call.
     c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> {

@@ -1,14 +1,16 @@
 // openapi_paths.cc: /openapi/v2 and /openapi/v3, in the forms that clients ask for.
 //
-// A document is made when it is asked for, sent, and dropped: it takes some milliseconds and a megabyte, and a client
-// asks once and keeps it by its ETag.
+// A document is made when it is asked for, by another thread, sent, and dropped: it takes some milliseconds and a
+// megabyte, and a client asks once and keeps it by its ETag.
 #include <fmt/format.h>
 
 #include <ctime>
 
+#include "api/aggregation/openapi_v3.h"
 #include "api/handler.h"
 #include "api/publish/custom_openapi.h"
 #include "reactor/loop.h"
+#include "reactor/offload.h"
 #include "schema/openapi.h"
 #include "schema/openapi_proto.h"
 
@@ -45,6 +47,20 @@ std::string http_date(wall_time when) {
   return std::string(text, size);
 }
 
+// With what custom resources and other servers add, which may be megabytes.
+std::string document_text(const registry& tables, const aggregation::documents& others, const std::string& name,
+                          openapi_form form, std::string_view version) {
+  if (form == openapi_form::protobuf)
+    return aggregation::with_openapi_v2_protobuf(
+        custom::with_openapi_v2_protobuf(tables, schema::openapi_v2_protobuf(version), version), others, version);
+  if (name == "v2")
+    return aggregation::with_openapi_v2(custom::with_openapi_v2(tables, schema::openapi_v2(version)), others);
+  if (auto own = custom::openapi_v3(tables, name, version)) return *std::move(own);
+  if (auto made = schema::openapi_v3(name, version)) return *std::move(made);
+  auto older = aggregation::swagger_alone(others, name);
+  return older ? aggregation::openapi_v3_of(*older) : std::string();
+}
+
 task<void> answer_empty(api_request& r, net::http::response head) {
   r.answer.code = head.status;
   (void)co_await r.http.respond(head, std::string_view());
@@ -70,6 +86,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   bool known = second;
   for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
   known = known || custom::openapi_hash(*r.tables, name, version);
+  const auto* older = known ? nullptr : aggregation::swagger_alone(*others, name);
+  known = known || older;
   if (!known) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
@@ -84,6 +102,7 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const auto document = protobuf ? name + ".protobuf" : name;
   auto hash = custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
   if (second) hash += aggregation::openapi_v2_mark(*others);
+  if (older) hash = older->v2_digest;
   const auto asked = r.query.get("hash");
   if (!second && !asked.empty() && asked != hash) {
     auto head = head_of(r.answer, 301, "text/plain");
@@ -104,19 +123,11 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
     co_await answer_empty(r, std::move(head));
     co_return;
   }
-  std::string text;
-  if (protobuf) {
-    text = custom::with_openapi_v2_protobuf(*r.tables, schema::openapi_v2_protobuf(version), version);
-    text = aggregation::with_openapi_v2_protobuf(std::move(text), *others, version);
-  } else if (second) {
-    text = custom::with_openapi_v2(*r.tables, schema::openapi_v2(version));
-    text = aggregation::with_openapi_v2(std::move(text), *others);
-  } else if (auto own = custom::openapi_v3(*r.tables, name, version)) {
-    text = *std::move(own);
-  } else if (auto made = schema::openapi_v3(name, version)) {
-    text = *std::move(made);
-  }
-  co_await send_body(r.http, r.answer, std::move(head), std::move(text));
+  auto make = [tables = r.tables, others, name, form, version] {
+    return document_text(*tables, *others, name, form, version);
+  };
+  auto text = co_await reactor::offload(make);
+  co_await send_body(r.http, r.answer, std::move(head), text ? *std::move(text) : make());
 }
 
 }  // namespace kedge::api

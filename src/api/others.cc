@@ -1,13 +1,25 @@
 // others.cc: groups that other API servers answer for (aggregation/): their requests, and what they say of themselves.
+#include <algorithm>
+
 #include "api/aggregation/limits.h"
 #include "api/handler.h"
+#include "base/strings.h"
 #include "reactor/loop.h"
 #include "reactor/sync.h"
 
 namespace kedge::api {
 
+namespace {
+
+// A server that tidies its paths up would answer for another place than was authorized.
+bool has_dot_segments(std::string_view path) {
+  return std::ranges::any_of(split(path, '/'), [](std::string_view part) { return part == "." || part == ".."; });
+}
+
+}  // namespace
+
 aggregation::api_service_ref api_handler::other_server(const api_request& r) const {
-  if (!r.others || r.others->empty() || r.info.malformed) return nullptr;
+  if (!r.others || r.others->empty() || r.info.malformed || has_dot_segments(r.info.path)) return nullptr;
   if (r.info.is_resource) return r.others->find(r.info.api_group, r.info.api_version);
   return r.others->at_path(r.info.path);
 }

@@ -93,6 +93,11 @@ std::vector<std::string> api_handler::all_paths(const discovery& d) const {
   return out;
 }
 
+void api_handler::replace_document(std::string_view path, std::string body) {
+  for (auto& document : parts_.documents)
+    if (document.path == path) document.body = std::move(body);
+}
+
 task<void> api_handler::serve_path(api_request& r, const permission& may) {
   const std::string_view path = may.asked().path;
   const auto& method = r.http.request().method;
@@ -127,7 +132,8 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     auto head = head_of(r.answer, 200, document.type);
     head.headers.set("Cache-Control", "public, max-age=3600");
     r.answer.code = 200;
-    (void)co_await r.http.respond(head, document.body);
+    const auto body = document.body;  // another may take its place while it is sent
+    (void)co_await r.http.respond(head, body);
     co_return;
   }
   if (path == "/version") {

@@ -58,8 +58,9 @@ std::string_view options_kind(std::string_view verb) {
 }
 
 // An apply's text is YAML. What can't be read is refused by whoever applies it.
-void tell_applied(request_witness& told, std::string_view text) {
-  if (auto patch = json::parse_yaml(text)) told.asked_to_patch(*patch);
+task<void> tell_applied(request_witness& told, std::string& text) {
+  auto read = [](std::string& from) { return json::parse_yaml(from); };
+  if (auto patch = co_await done_by_size(text.size(), read, text)) told.asked_to_patch(*patch);
 }
 
 // As kube-apiserver tells of them, whichever version they came in.
@@ -75,26 +76,24 @@ bool leads_to_a_node(std::string_view sub) {
   return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy";
 }
 
-// DeleteOptions of the body and query: the body wins.
-api_result<delete_options> read_delete_options(const query_values& q, std::string_view body,
-                                               std::string_view content_type, call& c) {
+api_result<json::value> delete_options_in(std::string_view body, wire format) {
+  expected_body expected{"v1", "DeleteOptions", schema::find_kind("v1", "DeleteOptions")};
+  json::duplicate_list ignored;
+  json::parse_options how;
+  how.duplicates = &ignored;
+  auto parsed = format == wire::json ? json::parse(body, how) : result<json::value>();
+  if (!parsed) return fail(bad_request("couldn't get version/kind; json parse error: " + parsed.error().message));
+  KEDGE_TRY(auto v, parse_body(body, format, expected, &ignored));
+  if (auto fits = schema::decode(*expected.type, v, nullptr); !fits) return fail(bad_request(fits.error().message));
+  auto kind = v["kind"].as_string();
+  if (!kind.empty() && kind != "DeleteOptions")
+    return fail(bad_request(fmt::format("converting (v1.{}) to (v1.DeleteOptions): unknown conversion", kind)));
+  return v;
+}
+
+// Of the body and query: the body wins.
+api_result<delete_options> merged_options(const query_values& q, const json::value& v, call& c) {
   delete_options o;
-  json::value v;
-  if (!body.empty()) {
-    KEDGE_TRY(auto format, body_format(content_type, true));
-    expected_body expected{"v1", "DeleteOptions", schema::find_kind("v1", "DeleteOptions")};
-    json::duplicate_list ignored;
-    json::parse_options how;
-    how.duplicates = &ignored;
-    auto parsed = format == wire::json ? json::parse(body, how) : result<json::value>();
-    if (!parsed) return fail(bad_request("couldn't get version/kind; json parse error: " + parsed.error().message));
-    KEDGE_TRY(v, parse_body(body, format, expected, &ignored));
-    if (auto fits = schema::decode(*expected.type, v, nullptr); !fits) return fail(bad_request(fits.error().message));
-    auto kind = v["kind"].as_string();
-    if (!kind.empty() && kind != "DeleteOptions")
-      return fail(bad_request(fmt::format("converting (v1.{}) to (v1.DeleteOptions): unknown conversion", kind)));
-    if (c.told) tell_options(*c.told, v);
-  }
   KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
   if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;
   if (v["gracePeriodSeconds"].is_integer())
@@ -113,6 +112,17 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
   }
   if (!found.empty()) return fail(invalid("meta.k8s.io", "DeleteOptions", "", std::move(found)));
   return o;
+}
+
+task<api_result<delete_options>> read_delete_options(const api_request& r, std::string body, call& c) {
+  json::value v;
+  if (!body.empty()) {
+    KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), true));
+    auto read = [format](std::string& from) { return delete_options_in(from, format); };
+    KEDGE_CO_TRY(v, co_await done_by_size(body.size(), read, body));
+    if (c.told) tell_options(*c.told, v);
+  }
+  co_return merged_options(r.query, v, c);
 }
 
 }  // namespace
@@ -134,7 +144,7 @@ task<const served*> api_handler::find_served(api_request& r) {
 
 task<void> api_handler::serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch) {
   auto& i = r.info;
-  if (i.malformed) {
+  if (i.malformed || i.deeper) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
   }
@@ -299,9 +309,10 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
   KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   const auto wanted = own_body(s);
-  if (goes_apart(s, c)) {
+  if (goes_apart(c)) {
     auto read = co_await done_apart(
-        [format, wanted, validation = c.options.validation](std::string& from, std::vector<std::string>& warnings) {
+        [format, wanted, of = custom::lasting(s), validation = c.options.validation](
+            std::string& from, std::vector<std::string>& warnings) {
           return read_object(from, format, wanted, validation, warnings);
         },
         text, c.warnings);
@@ -332,7 +343,8 @@ task<api_result<written>> api_handler::update(api_request& r, call& c) {
   KEDGE_CO_TRY(auto object, co_await read_own_object(r, c));
   KEDGE_CO_CHECK(check_body_name(object, c.to));
   co_return co_await within(
-      storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
+      storage_.update(storage::put_change(std::move(object), goes_apart(c)), part_of(c.to.subresource()), true, c),
+      r.deadline);
 }
 
 task<api_result<written>> api_handler::patch(api_request& r, call& c) {
@@ -343,7 +355,7 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   auto p = part_of(c.to.subresource());
-  if (applies && c.told) tell_applied(*c.told, text);
+  if (applies && c.told) co_await tell_applied(*c.told, text);
   if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = std::move(text)}, c), r.deadline);
   auto read = [content_type](std::string& from) { return parse_patch(content_type, from); };
   KEDGE_CO_TRY(auto document, c.turn ? co_await done_apart(read, text) : read(text));
@@ -351,14 +363,14 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   co_await reactor::maybe_yield();
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p,
-                                   c.options.validation);
+                                   c.options.validation, goes_apart(c));
   co_return co_await within(storage_.update(std::move(how), p, false, c), r.deadline);
 }
 
 task<api_result<written>> api_handler::remove(api_request& r, call& c) {
   auto& s = c.to.what();
   KEDGE_CO_TRY(auto text, std::move(r.body));
-  KEDGE_CO_TRY(auto options, read_delete_options(r.query, text, r.http.request().headers.get("Content-Type"), c));
+  KEDGE_CO_TRY(auto options, co_await read_delete_options(r, std::move(text), c));
   if (s.group == "batch" && s.resource == "jobs" && options.propagation_policy.empty())
     c.warnings.emplace_back(
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
@@ -375,7 +387,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   c.told = r.answer.witness;
   auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
-  auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
+  auto options = co_await read_delete_options(r, *std::move(text), c);
   if (!options) co_return co_await refuse(r, options.error());
   auto list = parse_list_options(r.query, false);
   if (!list) co_return co_await refuse(r, list.error());
@@ -404,7 +416,11 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
   c.told = r.answer.witness;
-  auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
+  auto read = [as = *format, wanted = own_body(s), validation = c.options.validation](
+                  std::string& from, std::vector<std::string>& warnings) {
+    return read_object(from, as, wanted, validation, warnings);
+  };
+  auto body = co_await done_by_size(text->size(), read, *text, c.warnings);
   if (!body) co_return co_await refuse(r, body.error());
   if (c.told) c.told->asked(*body);
   auto judged = co_await storage_.judge(operation::create, *body, s.kind, c);
@@ -470,7 +486,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
     subresource_request q{.store = storage_,
                           .sub = sub,
-                          .body = text,
+                          .body = std::move(text),
                           .format = *format,
                           .content_type = r.http.request().headers.get("Content-Type")};
     api_result<written> done = written{};

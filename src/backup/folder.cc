@@ -16,11 +16,19 @@ namespace fs = std::filesystem;
 
 namespace {
 constexpr std::size_t name_bytes_max = 200;  // of the base: a file's name may have 255
-}
+constexpr std::string_view compressed_by_k3s = ".zip";
+}  // namespace
 
 std::string file_name(const std::string& base, const std::string& node, wall_time now) {
   auto seconds = std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
   return base + "-" + node + "-" + std::to_string(seconds);
+}
+
+bool is_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return false;
+  auto time = name.substr(prefix.size());
+  if (time.ends_with(compressed_by_k3s)) time.remove_suffix(compressed_by_k3s.size());
+  return parse_uint(time).has_value();
 }
 
 result<void> check_name(const std::string& name) {
@@ -69,7 +77,7 @@ result<std::vector<std::string>> prune(const std::string& folder, const std::str
   KEDGE_TRY(auto all, list(folder));
   std::size_t kept = 0;
   for (auto& l : all) {
-    if (!l.name.starts_with(prefix)) continue;
+    if (!is_of(l.name, prefix)) continue;
     // One that is damaged keeps no place of one that is whole.
     if (l.problem.empty() && ++kept <= keep) continue;
     if (!l.problem.empty() && kept < keep) continue;

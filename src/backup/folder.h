@@ -25,8 +25,9 @@ result<void> check_name(const std::string& name);
 
 // Newest first; files that are no snapshots are left out. A folder that isn't there is empty.
 result<std::vector<listed>> list(const std::string& folder);
-// Removes all but the newest `keep` of those whose names begin with `prefix`;
-// their names. `keep` 0: removes nothing.
+// Whether it is a file_name() of what ends the prefix ("base-node-"): a node's name may begin with another's.
+bool is_of(std::string_view name, std::string_view prefix);
+// Removes all but the newest `keep` of those that are of `prefix`; their names. `keep` 0: removes nothing.
 result<std::vector<std::string>> prune(const std::string& folder, const std::string& prefix, std::size_t keep);
 // Those that were there.
 result<std::vector<std::string>> remove(const std::string& folder, const std::vector<std::string>& names);

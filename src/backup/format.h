@@ -24,7 +24,7 @@ struct header {
   wall_time created{};
   std::string cluster;    // the uid of its namespace kube-system
   std::string node;       // of the server that saved it
-  std::string datastore;  // SQLite, PostgreSQL, Redis: for people
+  std::string datastore;  // SQLite, PostgreSQL, MySQL, Redis: for people
   std::uint64_t revision = 0;
   std::uint64_t objects = 0;
   std::string token_id;    // which token seals it, and nothing of it

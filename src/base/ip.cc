@@ -205,6 +205,26 @@ std::optional<ip_address> ip_range::at(std::uint64_t offset) const noexcept {
   return out;
 }
 
+std::optional<ip_range> ip_range::part(unsigned prefix, std::uint64_t i) const noexcept {
+  if (prefix < prefix_ || prefix > network_.bits()) return std::nullopt;
+  ip_range out;
+  out.prefix_ = prefix;
+  out.network_ = network_;
+  // Its bits lie before those of hosts: added from the last of them on.
+  for (unsigned bit = 128 - network_.bits() + prefix; i != 0 && bit > 128 - network_.bits() + prefix_; i >>= 1) {
+    --bit;
+    if (i & 1)
+      out.network_.octets_[bit / 8] = static_cast<unsigned char>(out.network_.octets_[bit / 8] | 0x80u >> bit % 8);
+  }
+  if (i != 0) return std::nullopt;
+  return out;
+}
+
+std::uint64_t ip_range::size() const noexcept {
+  const unsigned bits = network_.bits() - prefix_;
+  return bits >= 64 ? ~std::uint64_t(0) : (std::uint64_t(1) << bits) - 1;
+}
+
 std::string ip_range::text() const { return fmt::format("{}/{}", network_.text(), prefix_); }
 
 }  // namespace kedge

@@ -60,6 +60,10 @@ class ip_range {
   bool contains(const ip_address& a) const noexcept;
   // The address `offset` behind the network's own; nullopt behind the range's end.
   std::optional<ip_address> at(std::uint64_t offset) const noexcept;
+  // The `i`-th of the ranges of that prefix, which is no shorter than this one's; nullopt behind the end.
+  std::optional<ip_range> part(unsigned prefix, std::uint64_t i) const noexcept;
+  // How many addresses, less one: behind the network's own; the largest number where there are more.
+  std::uint64_t size() const noexcept;
   std::string text() const;
 
   friend bool operator==(const ip_range&, const ip_range&) noexcept = default;

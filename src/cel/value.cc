@@ -266,9 +266,28 @@ value value::json(const json::value& of) noexcept {
   return v;
 }
 
+namespace {
+
+// How the elements and members of what has this shape are read.
+const shape* below(const shape& s) noexcept { return s.as == shape::form::loose ? &s : s.items; }
+
+const json::value* member_of(const json::value& of, const shape& s, std::string_view name) {
+  if (!s.member) return of.find(name);
+  const auto stands_for = s.member(name);
+  return stands_for ? of.find(*stands_for) : nullptr;
+}
+
+}  // namespace
+
 value value::json(const json::value& of, const cel::shape* s, arena& memory) {
   if (!s) return json(of);
   switch (s->as) {
+    case shape::form::loose: {
+      if (of.is_integer()) return real(static_cast<double>(of.as_integer()));
+      value v = json(of);
+      if (v.from_json_) v.shape_ = s;
+      return v;
+    }
     case shape::form::real: return of.is_integer() ? real(static_cast<double>(of.as_integer())) : json(of);
     case shape::form::duration:
     case shape::form::date:
@@ -315,7 +334,7 @@ std::optional<std::uint64_t> value::size() const noexcept {
 value value::at(std::size_t i, arena& memory) const {
   if (!from_json_) return items_[i];
   const json::value& item = (*json_->array())[i];
-  return shape_ ? json(item, shape_->items, memory) : json(item);
+  return shape_ ? json(item, below(*shape_), memory) : json(item);
 }
 
 value value::find(std::string_view key, arena& memory) const {
@@ -332,8 +351,8 @@ value value::find(std::string_view key, arena& memory) const {
     // A field that may be null and is, is as good as absent.
     return found && !found->is_null() ? json(*found, field->second.of, memory) : value();
   }
-  const json::value* found = json_->find(key);
-  return found ? json(*found, shape_->items, memory) : value();
+  const json::value* found = member_of(*json_, *shape_, key);
+  return found ? json(*found, below(*shape_), memory) : value();
 }
 
 value value::find(const value& key, arena& memory) const {
@@ -365,7 +384,7 @@ bool value::has(std::string_view key) const noexcept {
     const json::value* found = json_->find(field->second.name);
     return found && !found->is_null();
   }
-  return json_->find(key) != nullptr;
+  return (shape_ ? member_of(*json_, *shape_, key) : json_->find(key)) != nullptr;
 }
 
 value value::key_at(std::size_t i, arena&) const {
@@ -381,7 +400,7 @@ value value::value_at(std::size_t i, arena& memory) const {
   if (!from_json_) return map_->values[i];
   const auto& member = *(json_->object()->begin() + static_cast<std::ptrdiff_t>(i));
   if (!shape_) return json(member.value);
-  if (shape_->as == shape::form::map) return json(member.value, shape_->items, memory);
+  if (shape_->as != shape::form::object) return json(member.value, below(*shape_), memory);
   for (const auto& [escaped, field] : shape_->fields)
     if (field.name == member.name) return json(member.value, field.of, memory);
   return json(member.value);

@@ -59,6 +59,7 @@ struct shape {
     list,
     map,     // any member, by name
     object,  // the fields below and no others
+    loose,   // whatever it is, all the way down: numbers are doubles, members may have other names in expressions
   };
   enum class list_kind : std::uint8_t { atomic, set, map };
   form as = form::plain;
@@ -71,6 +72,8 @@ struct shape {
   };
   std::unordered_map<std::string, field, string_hash, std::equal_to<>> fields;  // by the name that expressions use
   std::string type_name;                                                        // of an object
+  // Of loose ones: the member that a name in an expression stands for, or nothing. Null: its own.
+  std::optional<std::string> (*member)(std::string_view name) = nullptr;
 };
 
 // Values of types that only some functions know, and objects whose fields a host gives when asked (lazily, say). Lives

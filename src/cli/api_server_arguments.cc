@@ -84,6 +84,8 @@ const argument table[] = {
     {"authorization-webhook-version", &api_server_arguments::authorization_webhook_version},
     {"authorization-webhook-cache-authorized-ttl", &api_server_arguments::authorization_webhook_authorized_ttl},
     {"authorization-webhook-cache-unauthorized-ttl", &api_server_arguments::authorization_webhook_unauthorized_ttl},
+    {"encryption-provider-config", &api_server_arguments::encryption_provider_config},
+    {"encryption-provider-config-automatic-reload", &api_server_arguments::encryption_provider_config_automatic_reload},
     {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
     {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
     {"request-timeout", &api_server_arguments::request_timeout},
@@ -180,6 +182,10 @@ result<void> check_tokens(const api_server_arguments& a) {
   if (!a.service_account_jwks_uri.empty() && !a.service_account_jwks_uri.starts_with("https://"))
     return fail(errc::invalid, fmt::format("--kube-apiserver-arg=service-account-jwks-uri: {} requires https scheme",
                                            quote(a.service_account_jwks_uri)));
+  if (a.encryption_provider_config.empty() && a.encryption_provider_config_automatic_reload)
+    return fail(errc::invalid,
+                "--kube-apiserver-arg=encryption-provider-config-automatic-reload must be set with "
+                "encryption-provider-config");
   if (a.oidc_given && !a.authentication_config.empty())
     return fail(errc::invalid,
                 "--kube-apiserver-arg: authentication-config file and oidc-* flags are mutually exclusive");

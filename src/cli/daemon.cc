@@ -7,17 +7,20 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "cli/heap.h"
 #include "cli/node_args.h"
 #include "cli/version.h"
+#include "crypto/files.h"
 
 namespace kedge::cli {
 
@@ -58,6 +61,24 @@ int run_on(reactor::cores& cores, std::function<task<int>()> main) {
     }(cores, std::move(main), code));
   });
   cores.run();
+  return code;
+}
+
+int begin_anew(int code) {
+  auto words = crypto::read_file("/proc/self/cmdline");
+  if (!words) {
+    log::error("beginning anew: {}", words.error().message);
+    return code;
+  }
+  std::vector<char*> arguments;
+  for (std::size_t at = 0; at < words->size(); at = words->find('\0', at) + 1) arguments.push_back(words->data() + at);
+  arguments.push_back(nullptr);
+  log::info("beginning anew, as process {} still", ::getpid());
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  ::execv("/proc/self/exe", arguments.data());
+  log::error("beginning anew: {}", std::strerror(errno));
   return code;
 }
 

@@ -20,6 +20,10 @@ int run_on(reactor::cores& cores, std::function<task<int>()> main);
 result<reactor::signal_waiter> end_signals();
 task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop);
 
+// This process becomes another one, of the same program with the same arguments and environment. Comes back when that
+// fails, with `code`. After run_on().
+int begin_anew(int code);
+
 // sd_notify(READY=1), when systemd asked for it.
 void notify_ready();
 void notify_stopping();

@@ -1,5 +1,7 @@
 #include "cli/datastore_options.h"
 
+#include "server/etcd/settings.h"
+
 namespace kedge::cli {
 
 datastore::endpoint_options datastore_options(const server_options& o) {
@@ -14,10 +16,16 @@ datastore::endpoint_options datastore_options(const server_options& o) {
   return d;
 }
 
+bool manages_etcd(const server_options& o) {
+  if (!o.datastore_endpoint.empty()) return false;
+  return o.cluster_init || !o.agent.server_url.empty() || server::etcd_has_data(o.agent.data_dir + "/server");
+}
+
 backup::s3::settings bucket_settings(const server_options& o) {
   return {.enabled = o.etcd_s3,
           .endpoint = o.etcd_s3_endpoint,
           .ca_file = o.etcd_s3_endpoint_ca,
+          .proxy = o.etcd_s3_proxy,
           .skip_verify = o.etcd_s3_skip_ssl_verify,
           .insecure = o.etcd_s3_insecure,
           .who = {.access_key = o.etcd_s3_access_key,

@@ -8,6 +8,8 @@
 namespace kedge::cli {
 
 datastore::endpoint_options datastore_options(const server_options& o);
+// Whether the cluster has an etcd of its own, of which this server runs a member: asked for, joined, or there already.
+bool manages_etcd(const server_options& o);
 backup::s3::settings bucket_settings(const server_options& o);
 std::string snapshot_folder(const server_options& o);
 

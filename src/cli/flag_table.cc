@@ -11,7 +11,7 @@ using server = server_options;
 constexpr auto both = audience::both;
 using enum support;
 
-constexpr std::string_view no_etcd = "Kedge has no embedded etcd";
+constexpr std::string_view own_etcd = "Kedge runs the cluster's own etcd with settings of its own";
 constexpr std::string_view no_flannel = "Kedge's own network of pods takes no configuration of flannel's";
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
@@ -56,14 +56,18 @@ const flag table[] = {
      .help = "Additional host names or addresses for the server's certificate"},
     {.name = "tls-san-security", .group = listener, .into = &server::tls_san_security, .fallback = "true",
      .help = "Add only configured names and the servers' own addresses to the certificate, not what clients ask for"},
+    {.name = "vip", .group = listener, .into = &server::vips, .check = check_ip, .comma_separated = true,
+     .help = "Address that one of the servers with this flag has at a time, for agents and clients to reach the cluster by"},
+    {.name = "vip-interface", .group = listener, .into = &server::vip_interface,
+     .help = "Interface for --vip (default: the one in whose network the address is)"},
 
     {.name = "data-dir", .short_name = 'd', .env = "K3S_DATA_DIR", .who = both, .group = data, .into = &agent::data_dir,
      .help = "Folder for state (default: /var/lib/rancher/k3s, or ~/.rancher/k3s if not root)"},
 
     {.name = "cluster-cidr", .group = networking, .into = &server::cluster_cidr, .fallback = "10.42.0.0/16",
-     .check = check_cidr, .comma_separated = true, .help = "Address ranges for pods"},
+     .check = check_cidr, .comma_separated = true, .help = "Address ranges for pods, one of each family at most (default of a machine with IPv6 alone: fd00:42::/56)"},
     {.name = "service-cidr", .group = networking, .into = &server::service_cidr, .fallback = "10.43.0.0/16",
-     .check = check_cidr, .comma_separated = true, .help = "Address ranges for services"},
+     .check = check_cidr, .comma_separated = true, .help = "Address ranges for services, likewise (default of a machine with IPv6 alone: fd00:43::/112)"},
     {.name = "service-node-port-range", .group = networking, .into = &server::service_node_ports, .fallback = "30000-32767",
      .help = "Ports for services of type NodePort"},
     {.name = "cluster-dns", .group = networking, .into = &server::cluster_dns, .check = check_ip, .comma_separated = true,
@@ -101,15 +105,15 @@ const flag table[] = {
      .help = "File with the agent token"},
     {.name = "server", .short_name = 's', .env = "K3S_URL", .who = both, .group = cluster, .into = &agent::server_url,
      .check = check_https_url, .help = "Server to join, as https://HOST:6443"},
-    {.name = "cluster-init", .env = "K3S_CLUSTER_INIT", .group = cluster, .kind = value_kind::boolean, .state = refused,
-     .reason = "Kedge has no embedded etcd; for several servers use --datastore-endpoint", .help = "Start an embedded etcd"},
+    {.name = "cluster-init", .env = "K3S_CLUSTER_INIT", .group = cluster, .into = &server::cluster_init,
+     .help = "Keep the cluster in an etcd of its own (SQLite moves in); more servers join it with --server"},
     {.name = "cluster-reset", .env = "K3S_CLUSTER_RESET", .group = cluster, .into = &server::cluster_reset,
      .help = "With --cluster-reset-restore-path: restore that snapshot, and end"},
     {.name = "cluster-reset-restore-path", .group = cluster, .into = &server::cluster_reset_restore_path,
      .help = "The snapshot that --cluster-reset restores, as kedge snapshot restore --overwrite does"},
 
     {.name = "datastore-endpoint", .env = "K3S_DATASTORE_ENDPOINT", .group = database, .into = &server::datastore_endpoint,
-     .secret = true, .help = "Database of the cluster (default: SQLite in the data directory)"},
+     .secret = true, .help = "Database of the cluster: postgres://, mysql://, redis://, rediss:// (default: SQLite in the data directory)"},
     {.name = "datastore-cafile", .env = "K3S_DATASTORE_CAFILE", .group = database, .into = &server::datastore_ca_file,
      .help = "CA certificate for the database's connection"},
     {.name = "datastore-certfile", .env = "K3S_DATASTORE_CERTFILE", .group = database, .into = &server::datastore_cert_file,
@@ -120,11 +124,11 @@ const flag table[] = {
      .check = check_synchronous,
      .help = "normal: as K3s, a power failure may lose the last commits; full: every acknowledged write survives it"},
     {.name = "accept-data-loss", .group = database, .into = &server::accept_data_loss,
-     .help = "Start once on a database that has less than this server has seen (restored, failed over, empty); clients list again"},
+     .help = "Go on with a database that has less than this server has seen (restored, failed over, empty): once, or whenever it does; clients list again"},
     {.name = "kine-tls", .group = database, .kind = value_kind::boolean, .hidden = true, .state = ignored,
      .reason = "Kedge has no kine socket", .help = "TLS on kine's socket"},
-    {.name = "etcd-expose-metrics", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_etcd,
-     .help = "etcd metrics on the node's address"},
+    {.name = "etcd-expose-metrics", .group = database, .into = &server::etcd_expose_metrics,
+     .help = "Metrics of the cluster's own etcd on the node's address, too"},
     {.name = "disable-snapshots", .group = database, .into = &server::disable_snapshots,
      .help = "Save no snapshots on a schedule"},
     {.name = "etcd-disable-snapshots", .group = database, .into = &server::disable_snapshots, .hidden = true,
@@ -158,8 +162,8 @@ const flag table[] = {
     {.name = "etcd-s3-skip-ssl-verify", .group = database, .into = &server::etcd_s3_skip_ssl_verify,
      .help = "Don't verify the S3 endpoint's certificate"},
     {.name = "etcd-s3-insecure", .group = database, .into = &server::etcd_s3_insecure, .help = "S3 without TLS"},
-    {.name = "etcd-s3-proxy", .group = database, .state = ignored, .reason = "Kedge reaches S3 without a proxy",
-     .help = "Proxy for S3"},
+    {.name = "etcd-s3-proxy", .group = database, .into = &server::etcd_s3_proxy, .secret = true,
+     .help = "HTTP proxy that leads to S3, as http://[USER:PASSWORD@]HOST:PORT"},
     {.name = "etcd-s3-access-key", .env = "AWS_ACCESS_KEY_ID", .group = database, .into = &server::etcd_s3_access_key,
      .secret = true, .help = "S3 access key"},
     {.name = "etcd-s3-secret-key", .env = "AWS_SECRET_ACCESS_KEY", .group = database, .into = &server::etcd_s3_secret_key,
@@ -184,6 +188,7 @@ const flag table[] = {
              "event-ttl, anonymous-auth, audit-policy-file, audit-log-…, audit-webhook-…, "
              "authentication-config, oidc-…, token-auth-file, authentication-token-webhook-…, service-account-…, api-audiences, "
              "authorization-mode, authorization-config, authorization-webhook-…, "
+             "encryption-provider-config, encryption-provider-config-automatic-reload, "
              "max-requests-inflight, max-mutating-requests-inflight, request-timeout"},
     {.name = "kube-controller-manager-arg", .group = components, .into = &server::controller_manager_args,
      .check = check_key_value,
@@ -201,7 +206,7 @@ const flag table[] = {
     {.name = "kube-cloud-controller-arg", .group = components, .kind = value_kind::list, .check = check_key_value,
      .hidden = true, .state = ignored, .reason = in_process, .help = "Old name of --kube-cloud-controller-manager-arg"},
     {.name = "etcd-arg", .group = components, .kind = value_kind::list, .check = check_key_value, .state = ignored,
-     .reason = no_etcd, .help = "Setting of etcd"},
+     .reason = own_etcd, .help = "Setting of etcd"},
     {.name = "helm-controller-arg", .group = components, .into = &server::helm_controller_args, .check = check_key_value,
      .help = "Setting of the Helm controller, as key=value: controller-name, default-job-image, job-cluster-role, job-resources, "
              "job-tolerations, namespace, threads"},
@@ -226,7 +231,7 @@ const flag table[] = {
     {.name = "disable-controller-manager", .group = components, .into = &server::disable_controller_manager, .hidden = true,
      .help = "Run no controllers"},
     {.name = "disable-etcd", .group = components, .kind = value_kind::boolean, .fallback = "true", .hidden = true,
-     .state = ignored, .reason = no_etcd, .help = "Run no etcd"},
+     .state = ignored, .reason = "a server runs etcd only where --cluster-init or --server asks for it", .help = "Run no etcd"},
     {.name = "disable-agent", .group = components, .into = &server::disable_agent, .hidden = true,
      .help = "Run no node of the server's own"},
     {.name = "supervisor-metrics", .group = components, .into = &server::supervisor_metrics,
@@ -251,8 +256,8 @@ const flag table[] = {
      .help = "Taint that the node registers with, as key=value:Effect"},
     {.name = "kubelet-arg", .who = both, .group = node, .into = &agent::kubelet_args, .check = check_key_value,
      .help = "Setting of the kubelet, as key=value: cluster-dns, cluster-domain, config, config-dir, container-log-max-files, "
-             "container-log-max-size, cpu-cfs-quota, eviction-…, image-gc-…-threshold, kube-reserved, minimum-image-ttl-duration, max-pods, node-labels, node-status-max-images, "
-             "node-status-update-frequency, port, register-with-taints, resolv-conf, system-reserved"},
+             "container-log-max-size, cpu-cfs-quota, cpu-manager-…, enforce-node-allocatable, eviction-…, image-gc-…-threshold, kube-reserved, kube-reserved-cgroup, minimum-image-ttl-duration, max-pods, node-labels, "
+             "node-status-max-images, node-status-update-frequency, pod-max-pids, port, register-with-taints, reserved-cpus, resolv-conf, system-reserved, system-reserved-cgroup"},
     {.name = "kube-proxy-arg", .who = both, .group = node, .into = &agent::kube_proxy_args, .check = check_key_value,
      .help = "Setting of kube-proxy, as key=value: conntrack-max-per-core, conntrack-min, conntrack-tcp-…, "
              "conntrack-udp-…, masquerade-all"},

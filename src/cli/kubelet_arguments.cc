@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <tuple>
 
 #include "base/strings.h"
 #include "cli/options_load.h"
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "node/cpus/topology.h"
 #include "node/resources/eviction.h"
 
 namespace kedge::cli {
@@ -70,6 +72,92 @@ result<void> reserve(std::string_view text, pod::amounts& to) {
   return {};
 }
 
+using enforcement = node::enforcement;
+
+result<void> enforce(std::string_view text, enforcement& to) {
+  auto names = list(text);
+  to.pods = false;
+  to.system = to.kube = enforcement::kept::none;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    auto& name = names[i];
+    if (std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), name) !=
+        names.begin() + static_cast<std::ptrdiff_t>(i))
+      return fail(errc::invalid, fmt::format("{} is said twice", quote(name)));
+    const bool compressible = name.ends_with("-compressible");
+    auto how = compressible ? enforcement::kept::compressible : enforcement::kept::all;
+    auto reserved = [&](enforcement::kept& of) -> result<void> {
+      if (of != enforcement::kept::none)
+        return fail(errc::invalid, fmt::format("{} can't be said with the other of its kind", quote(name)));
+      of = how;
+      return {};
+    };
+    if (name == "none") {
+      if (names.size() > 1) return fail(errc::invalid, "\"none\" stands alone");
+    } else if (name == "pods") {
+      to.pods = true;
+    } else if (name == "system-reserved" || name == "system-reserved-compressible") {
+      KEDGE_CHECK(reserved(to.system));
+    } else if (name == "kube-reserved" || name == "kube-reserved-compressible") {
+      KEDGE_CHECK(reserved(to.kube));
+    } else {
+      return fail(errc::invalid,
+                  fmt::format("{} is none of pods, system-reserved, kube-reserved (or either with -compressible) and "
+                              "none",
+                              quote(name)));
+    }
+  }
+  return {};
+}
+
+result<void> swap_behavior(std::string_view text, bool& limited) {
+  constexpr std::string_view name = "swapBehavior=";
+  if (text.starts_with(name)) text.remove_prefix(name.size());
+  if (text != "" && text != "NoSwap" && text != "LimitedSwap")
+    return fail(errc::invalid, fmt::format("swapBehavior {} is neither LimitedSwap nor NoSwap", quote(text)));
+  limited = text == "LimitedSwap";
+  return {};
+}
+
+result<void> cpu_options(std::string_view text, node::cpu_manager_settings& to) {
+  static constexpr std::pair<std::string_view, bool node::cpu_manager_settings::*> known[] = {
+      {"full-pcpus-only", &node::cpu_manager_settings::full_cores},
+      {"distribute-cpus-across-numa", &node::cpu_manager_settings::over_numa},
+      {"align-by-socket", &node::cpu_manager_settings::by_socket},
+      {"distribute-cpus-across-cores", &node::cpu_manager_settings::over_cores},
+      {"strict-cpu-reservation", &node::cpu_manager_settings::strict},
+      {"prefer-align-cpus-by-uncorecache", &node::cpu_manager_settings::by_cache},
+  };
+  for (auto& one : list(text)) {
+    auto equals = one.find('=');
+    auto name = one.substr(0, equals);
+    auto found = std::find_if(std::begin(known), std::end(known), [&](auto& k) { return k.first == name; });
+    if (found == std::end(known))
+      return fail(errc::invalid, fmt::format("unknown CPU Manager Policy option: {}", quote(name)));
+    KEDGE_CHECK(boolean(equals == std::string::npos ? std::string_view() : std::string_view(one).substr(equals + 1),
+                        to.*found->second));
+  }
+  constexpr std::pair<int, int> exclusive[] = {{0, 3}, {1, 3}, {5, 3}, {5, 1}};
+  for (auto [a, b] : exclusive)
+    if (to.*known[a].second && to.*known[b].second)
+      return fail(errc::invalid, fmt::format("static policy options {} and {} can not be used at the same time",
+                                             known[a].first, known[b].first));
+  return {};
+}
+
+result<void> shutdown_by_priority(const json::value& v, std::vector<node::shutdown_grace>& to) {
+  auto* all = v.array();
+  if (!all) return fail(errc::invalid, "it is no list");
+  to.clear();
+  for (auto& one : *all) {
+    for (auto* name : {"priority", "shutdownGracePeriodSeconds"})
+      if (!one[name].is_null() && !one[name].is_integer())
+        return fail(errc::invalid, fmt::format("{} is no number", name));
+    to.push_back({one["priority"].as_integer(), one["shutdownGracePeriodSeconds"].as_integer()});
+    if (to.back().seconds < 0) return fail(errc::invalid, "shutdownGracePeriodSeconds is less than 0");
+  }
+  return {};
+}
+
 // --- what there is
 
 // The settings, and what of them means something only together. K3s's evictionHard and evictionMinimumReclaim.
@@ -77,12 +165,15 @@ struct reading {
   kubelet_settings of;
   std::string eviction_hard = "imagefs.available<5%,nodefs.available<5%", eviction_soft, eviction_soft_grace,
               eviction_reclaim = "imagefs.available=10%,nodefs.available=10%";
+  duration shutdown{0}, shutdown_of_critical{0};
 };
 
 // A setting by the name of its flag and of its field in KubeletConfiguration (empty: there is none).
 struct setting {
   std::string_view flag, field;
   result<void> (*read)(reading& to, std::string_view text);
+  // Of a field that has no text as a flag has.
+  result<void> (*read_value)(reading& to, const json::value& v) = nullptr;
 };
 
 constexpr std::int64_t any = std::numeric_limits<std::int32_t>::max();
@@ -103,6 +194,19 @@ const setting table[] = {
     {"", "containerLogMonitorInterval",
      [](reading& to, std::string_view text) { return span(text, std::chrono::seconds(3), to.of.log_look_interval); }},
     {"cpu-cfs-quota", "cpuCFSQuota", [](reading& to, std::string_view text) { return boolean(text, to.of.cpu_quota); }},
+    {"cpu-manager-policy", "cpuManagerPolicy",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (text != "none" && text != "static")
+         return fail(errc::invalid, fmt::format("{} is neither none nor static", quote(text)));
+       to.of.cpus.is_static = text == "static";
+       return {};
+     }},
+    {"cpu-manager-policy-options", "cpuManagerPolicyOptions",
+     [](reading& to, std::string_view text) { return cpu_options(text, to.of.cpus); }},
+    {"cpu-manager-reconcile-period", "cpuManagerReconcilePeriod",
+     [](reading& to, std::string_view text) { return span(text, std::chrono::seconds(1), to.of.cpus.look_interval); }},
+    {"enforce-node-allocatable", "enforceNodeAllocatable",
+     [](reading& to, std::string_view text) { return enforce(text, to.of.enforced); }},
     {"eviction-hard", "evictionHard",
      [](reading& to, std::string_view text) { return to.eviction_hard = text, result<void>(); }},
     {"eviction-max-pod-grace-period", "evictionMaxPodGracePeriod",
@@ -125,7 +229,25 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return span(text, duration(0), to.of.image_age_min); }},
     {"kube-reserved", "kubeReserved",
      [](reading& to, std::string_view text) { return reserve(text, to.of.kube_reserved); }},
+    {"kube-reserved-cgroup", "kubeReservedCgroup",
+     [](reading& to, std::string_view text) { return to.of.enforced.kube_group = text, result<void>(); }},
     {"max-pods", "maxPods", [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_max); }},
+    {"", "memoryReservationPolicy",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (text != "None" && text != "TieredReservation")
+         return fail(errc::invalid, fmt::format("{} is neither None nor TieredReservation", quote(text)));
+       to.of.tiered_memory_reservation = text == "TieredReservation";
+       return {};
+     }},
+    {"", "memorySwap", [](reading& to, std::string_view text) { return swap_behavior(text, to.of.limited_swap); }},
+    {"", "memoryThrottlingFactor",
+     [](reading& to, std::string_view text) -> result<void> {
+       KEDGE_TRY(auto factor, schema::quantity::parse(text));
+       auto v = static_cast<double>(factor.milli_value()) / 1000;
+       if (v <= 0 || v > 1) return fail(errc::invalid, fmt::format("{} is not between 0 and 1", quote(text)));
+       to.of.memory_throttling_factor = v;
+       return {};
+     }},
     {"node-labels", "", [](reading& to, std::string_view text) { return to.of.labels = list(text), result<void>(); }},
     {"node-status-max-images", "nodeStatusMaxImages",
      [](reading& to, std::string_view text) { return number(text, -1, any, to.of.images_told_max); }},
@@ -133,13 +255,39 @@ const setting table[] = {
      [](reading& to, std::string_view text) {
        return span(text, std::chrono::milliseconds(100), to.of.status_interval);
      }},
+    {"pod-max-pids", "podPidsLimit",
+     [](reading& to, std::string_view text) {
+       return number(text, -1, std::numeric_limits<std::int64_t>::max(), to.of.pod_processes_max);
+     }},
     {"port", "port", [](reading& to, std::string_view text) { return number(text, 1, 65535, to.of.port); }},
     {"register-with-taints", "",
      [](reading& to, std::string_view text) { return to.of.taints = list(text), result<void>(); }},
+    {"reserved-cpus", "reservedSystemCPUs",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (!node::parse_cpus(text)) return fail(errc::invalid, fmt::format("{} is no list of CPUs", quote(text)));
+       to.of.cpus.reserved = text;
+       return {};
+     }},
     {"resolv-conf", "resolvConf",
      [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
+    {"", "shutdownGracePeriod",
+     [](reading& to, std::string_view text) { return span(text, duration(0), to.shutdown); }},
+    {"", "shutdownGracePeriodByPodPriority",
+     [](reading&, std::string_view) { return result<void>(fail(errc::invalid, "it is no list")); },
+     [](reading& to, const json::value& v) { return shutdown_by_priority(v, to.of.shutdown); }},
+    {"", "shutdownGracePeriodCriticalPods",
+     [](reading& to, std::string_view text) { return span(text, duration(0), to.shutdown_of_critical); }},
+    {"", "singleProcessOOMKill",
+     [](reading& to, std::string_view text) {
+       bool single = false;
+       auto read = boolean(text, single);
+       if (read) to.of.single_process_oom_kill = single;
+       return read;
+     }},
     {"system-reserved", "systemReserved",
      [](reading& to, std::string_view text) { return reserve(text, to.of.system_reserved); }},
+    {"system-reserved-cgroup", "systemReservedCgroup",
+     [](reading& to, std::string_view text) { return to.of.enforced.system_group = text, result<void>(); }},
 };
 
 // What else the kubelet 1.37 knows, and why it means nothing here.
@@ -190,10 +338,6 @@ const std::vector<meaningless>& no_meaning() {
         "cgroup-root",
         "cgroups-per-qos",
         "cpu-cfs-quota-period",
-        "cpu-manager-policy",
-        "cpu-manager-policy-options",
-        "cpu-manager-reconcile-period",
-        "enforce-node-allocatable",
         "event-burst",
         "event-qps",
         "experimental-allocatable-ignore-eviction",
@@ -202,21 +346,17 @@ const std::vector<meaningless>& no_meaning() {
         "image-credential-provider-bin-dir",
         "image-credential-provider-config",
         "kernel-memcg-notification",
-        "kube-reserved-cgroup",
         "manifest-url",
         "manifest-url-header",
         "memory-manager-policy",
-        "pod-max-pids",
         "pods-per-core",
         "protect-kernel-defaults",
         "qos-reserved",
         "registry-burst",
         "registry-qps",
-        "reserved-cpus",
         "reserved-memory",
         "seccomp-default",
         "serialize-image-pulls",
-        "system-reserved-cgroup",
         "topology-manager-policy",
         "topology-manager-policy-options",
         "topology-manager-scope",
@@ -226,27 +366,18 @@ const std::vector<meaningless>& no_meaning() {
         "cgroupRoot",
         "cgroupsPerQOS",
         "cpuCFSQuotaPeriod",
-        "cpuManagerPolicy",
-        "cpuManagerPolicyOptions",
-        "cpuManagerReconcilePeriod",
         "crashLoopBackOff",
         "defaultPodSysctls",
         "enableControllerAttachDetach",
-        "enforceNodeAllocatable",
         "eventBurst",
         "eventRecordQPS",
         "failCgroupV1",
         "failSwapOn",
         "imagePullCredentialsVerificationPolicy",
         "kernelMemcgNotification",
-        "kubeReservedCgroup",
         "maxParallelImagePulls",
         "memoryManagerPolicy",
-        "memoryReservationPolicy",
-        "memorySwap",
-        "memoryThrottlingFactor",
         "mergeDefaultEvictionSettings",
-        "podPidsLimit",
         "podsPerCore",
         "preloadedImagesVerificationAllowlist",
         "protectKernelDefaults",
@@ -255,16 +386,10 @@ const std::vector<meaningless>& no_meaning() {
         "registryBurst",
         "registryPullQPS",
         "reservedMemory",
-        "reservedSystemCPUs",
         "seccompDefault",
         "serializeImagePulls",
-        "shutdownGracePeriod",
-        "shutdownGracePeriodByPodPriority",
-        "shutdownGracePeriodCriticalPods",
-        "singleProcessOOMKill",
         "staticPodURL",
         "staticPodURLHeader",
-        "systemReservedCgroup",
         "topologyManagerPolicy",
         "topologyManagerPolicyOptions",
         "topologyManagerScope",
@@ -385,8 +510,8 @@ result<void> read_file(const std::string& path, reading& to, std::vector<std::st
     if (name == "kind" || name == "apiVersion" || v.is_null()) continue;
     auto found = std::find_if(std::begin(table), std::end(table), [&](auto& s) { return s.field == name; });
     if (found != std::end(table)) {
-      if (auto read = found->read(to, flag_text(v)); !read)
-        return bad(fmt::format("{}: {}", name, read.error().message));
+      auto read = found->read_value ? found->read_value(to, v) : found->read(to, flag_text(v));
+      if (!read) return bad(fmt::format("{}: {}", name, read.error().message));
     } else if (auto reason = why_no_effect(name, &meaningless::fields); !reason.empty()) {
       warnings.push_back(fmt::format("{} in {} has no effect: {}", name, path, reason));
     } else {
@@ -414,6 +539,59 @@ result<void> read_folder(const std::string& folder, bool of_k3s, reading& to, st
 struct argument {
   std::string_view name, value;
 };
+
+// What limits of groups need beside.
+result<void> check_enforcement(const enforcement& e) {
+  for (auto& [how, group, name] : {std::tuple(e.system, &e.system_group, "system"), {e.kube, &e.kube_group, "kube"}})
+    if (how != enforcement::kept::none && group->empty())
+      return fail(errc::invalid,
+                  fmt::format("the kubelet's {0}-reserved-cgroup must be said when enforce-node-allocatable "
+                              "has {0}-reserved",
+                              name));
+  return {};
+}
+
+// CPUs that are named are as many as are reserved.
+result<void> resolve_cpus(kubelet_settings& k) {
+  if (!k.cpus.reserved.empty()) {
+    if (!k.enforced.system_group.empty() || !k.enforced.kube_group.empty())
+      return fail(errc::invalid,
+                  "the kubelet's reserved-cpus can't be said with system-reserved-cgroup or "
+                  "kube-reserved-cgroup");
+    k.kube_reserved.erase("cpu");
+    k.system_reserved.insert_or_assign(
+        "cpu", schema::quantity::of(static_cast<std::int64_t>(node::parse_cpus(k.cpus.reserved)->size())));
+  }
+  if (k.cpus.is_static && !k.system_reserved.contains("cpu") && !k.kube_reserved.contains("cpu"))
+    return fail(errc::invalid,
+                "the kubelet's static cpu-manager-policy needs CPUs that are reserved: system-reserved, "
+                "kube-reserved or reserved-cpus");
+  return {};
+}
+
+// Two periods are two phases: of those that are critical to the system, and of the others before them.
+result<void> resolve_shutdown(reading& read) {
+  constexpr std::int64_t system_critical = 2'000'000'000;
+  auto& phases = read.of.shutdown;
+  for (auto d : {read.shutdown, read.shutdown_of_critical})
+    if (d > duration(0) && d < std::chrono::seconds(1))
+      return fail(errc::invalid,
+                  "the kubelet's shutdownGracePeriod is either zero or at least a second, and so is that "
+                  "of critical pods");
+  if (read.shutdown_of_critical > read.shutdown)
+    return fail(errc::invalid,
+                fmt::format("the kubelet's shutdownGracePeriodCriticalPods {} is more than its shutdownGracePeriod {}",
+                            format_duration(read.shutdown_of_critical), format_duration(read.shutdown)));
+  if (!phases.empty() && read.shutdown > duration(0))
+    return fail(errc::invalid,
+                "the kubelet's shutdownGracePeriodByPodPriority and shutdownGracePeriod can't both be said");
+  auto seconds = [](duration d) { return std::chrono::duration_cast<std::chrono::seconds>(d).count(); };
+  if (read.shutdown > duration(0))
+    phases = {{0, seconds(read.shutdown - read.shutdown_of_critical)},
+              {system_critical, seconds(read.shutdown_of_critical)}};
+  std::ranges::sort(phases, {}, &node::shutdown_grace::priority);
+  return {};
+}
 
 }  // namespace
 
@@ -453,6 +631,9 @@ result<kubelet_settings> read_kubelet_arguments(std::span<const std::string> arg
       node::parse_thresholds(read.eviction_hard, read.eviction_soft, read.eviction_soft_grace, read.eviction_reclaim);
   if (!thresholds) return fail(errc::invalid, "the kubelet's eviction thresholds: " + thresholds.error().message);
   read.of.thresholds = *std::move(thresholds);
+  KEDGE_CHECK(check_enforcement(read.of.enforced));
+  KEDGE_CHECK(resolve_cpus(read.of));
+  KEDGE_CHECK(resolve_shutdown(read));
   if (read.of.image_gc_low_percent >= read.of.image_gc_high_percent && read.of.image_gc_high_percent < 100)
     return fail(errc::invalid,
                 fmt::format("the kubelet's image-gc-low-threshold {} is not below its image-gc-high-threshold {}",

@@ -105,6 +105,8 @@ struct server_options {
   std::uint16_t advertise_port = 0;  // 0: https_listen_port
   std::vector<std::string> tls_san;
   bool tls_san_security = true;
+  std::vector<std::string> vips;  // addresses that move between the servers
+  std::string vip_interface;      // empty: whose network has the address
 
   // Networking
   std::vector<std::string> cluster_cidr = {"10.42.0.0/16"};
@@ -140,6 +142,7 @@ struct server_options {
   bool etcd_s3 = false;      // snapshots go into a bucket too
   std::string etcd_s3_endpoint = "s3.amazonaws.com";
   std::string etcd_s3_endpoint_ca;
+  std::string etcd_s3_proxy;  // secret: may hold a password
   bool etcd_s3_skip_ssl_verify = false;
   bool etcd_s3_insecure = false;
   std::string etcd_s3_access_key;     // secret
@@ -152,6 +155,7 @@ struct server_options {
   std::string etcd_s3_config_secret;
   unsigned etcd_s3_retention = 5;
   std::string etcd_s3_timeout = "5m";
+  bool cluster_init = false, etcd_expose_metrics = false;
   bool cluster_reset = false;  // with a snapshot: restore it instead of running
   std::string cluster_reset_restore_path;
   bool accept_data_loss = false;  // of a database that has less than this server has seen

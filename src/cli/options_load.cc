@@ -117,12 +117,46 @@ result<void> complete(server_options& options, const machine& here) {
   return {};
 }
 
-// Addresses are given out of one IPv4 range yet; what would be taken and then not given is not taken.
-result<void> check_ranges(const std::vector<std::string>& ranges, std::string_view flag_name, std::string_view what) {
-  if (ranges.size() == 1 && ip_range::parse(ranges[0]) && ip_range::parse(ranges[0])->is_v4()) return {};
-  return fail(errc::unsupported,
-              fmt::format("{} {}: Kedge gives {} addresses of one IPv4 range only yet, not of a second or an IPv6 one",
-                          flag_name, quote(join(ranges, ",")), what));
+// One range of a family: the first is the one that objects get where they don't say.
+result<void> check_ranges(const std::vector<std::string>& texts, std::string_view flag_name) {
+  auto wrong = [&](std::string why) {
+    return fail(errc::invalid, fmt::format("{} {}: {}", flag_name, quote(join(texts, ",")), why));
+  };
+  if (texts.size() > 2) return wrong("at most two ranges can be given, one IPv4 and one IPv6");
+  std::vector<ip_range> ranges;
+  for (auto& text : texts) {
+    auto r = ip_range::parse(text);
+    if (!r) return wrong(quote(text) + " is not a CIDR such as 10.42.0.0/16 or fd00:42::/56");
+    ranges.push_back(*r);
+  }
+  if (ranges.size() == 2 && ranges[0].is_v4() == ranges[1].is_v4())
+    return wrong("two ranges have to be of different families, one IPv4 and one IPv6");
+  return {};
+}
+
+result<void> check_network(const server_options& options) {
+  KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr"));
+  KEDGE_CHECK(check_ranges(options.service_cidr, "--service-cidr"));
+  for (auto& text : options.service_cidr) {
+    auto r = ip_range::parse(text).value();
+    if (r.is_v4() ? r.prefix() > 30 : r.prefix() < 64 || r.prefix() > 126)
+      return fail(errc::invalid, fmt::format("--service-cidr {}: a prefix of {} is wanted", quote(text),
+                                             r.is_v4() ? "at most /30" : "/64 to /126"));
+    auto same = [&](auto& pods) { return pods.contains(':') == text.contains(':'); };
+    if (std::ranges::none_of(options.cluster_cidr, same))
+      return fail(errc::invalid,
+                  fmt::format("--service-cidr {}: --cluster-cidr has no range of that family for the pods "
+                              "behind such addresses",
+                              quote(text)));
+  }
+  // The Service kubernetes and what stands behind it are of one family.
+  if (!options.advertise_address.empty() &&
+      options.advertise_address.contains(':') != options.service_cidr.front().contains(':'))
+    return fail(errc::invalid,
+                fmt::format("--advertise-address {} and the first range of --service-cidr, {}, have to be "
+                            "of one family",
+                            options.advertise_address, options.service_cidr.front()));
+  return {};
 }
 
 result<void> check_between_flags(audience who, const server_options& options) {
@@ -148,15 +182,16 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
   if (options.etcd_s3 && options.etcd_s3_config_secret.empty())
     KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
+  if (options.cluster_init && !options.datastore_endpoint.empty())
+    return fail(errc::invalid, "--cluster-init and --datastore-endpoint name two datastores");
   if (options.cluster_reset && options.cluster_reset_restore_path.empty())
     return fail(
         errc::unsupported,
-        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge has no members of an "
-        "embedded etcd to reset");
+        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge doesn't yet make a sole "
+        "member of an etcd that has lost the others");
   if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
     return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
-  KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr", "pods"));
-  return check_ranges(options.service_cidr, "--service-cidr", "services");
+  return check_network(options);
 }
 
 }  // namespace

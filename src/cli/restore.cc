@@ -151,6 +151,12 @@ result<std::string> restore_cluster(const server_options& o, const restore_reque
   KEDGE_TRY(auto inside, backup::look_into(how));
 
   auto where = datastore_options(o);
+  if (manages_etcd(o))
+    return fail(
+        errc::unsupported,
+        "this server keeps the cluster in an etcd of its own, and snapshots aren't restored into that yet. On all "
+        "servers move server/db/etcd away; restore here without --cluster-init and --server, into SQLite; start "
+        "this server with --cluster-init, which moves it into a new etcd; then let the others join");
   where.sqlite.lock_wait = lock_wait;
   auto dir = c.server_dir();
   auto stamp = std::to_string(std::chrono::floor<std::chrono::seconds>(system_wall_time()).time_since_epoch().count());

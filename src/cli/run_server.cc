@@ -13,6 +13,9 @@ namespace kedge::cli {
 
 namespace {
 
+// What has to begin anew before that would do so again and again: the service manager, or a person, decides.
+constexpr auto anew_after_least = std::chrono::seconds(10);
+
 task<int> serve(server::server& s) {
   auto signals = end_signals();
   if (!signals) {
@@ -46,7 +49,14 @@ int run_server(server_options options) {
                          .release_thread_memory = &release_thread_heap,
                          .release_memory = &release_free_heap},
                         &notify_ready);
-  return run_on(**cores, [&] { return serve(server); });
+  const auto began = monotonic_clock::now();
+  const int code = run_on(**cores, [&] { return serve(server); });
+  if (!server.begins_anew()) return code;
+  if (monotonic_clock::now() - began < anew_after_least) {
+    log::error("this server has only just begun, and doesn't begin anew at once");
+    return code;
+  }
+  return begin_anew(code);
 }
 
 }  // namespace kedge::cli

@@ -39,6 +39,16 @@ supervisor::config cluster_settings(const server_options& o) {
   c.node_ips = o.agent.node_ips;
   if (c.node_ips.empty())
     if (auto found = node::default_addresses()) c.node_ips = *found;
+  c.cluster_cidrs = o.cluster_cidr;
+  c.service_cidrs = o.service_cidr;
+  const server_options fresh;
+  // A machine of IPv6 alone, as K3s has it.
+  if (!c.node_ips.empty() && c.node_ips.front().contains(':') && o.cluster_cidr == fresh.cluster_cidr &&
+      o.service_cidr == fresh.service_cidr) {
+    c.cluster_cidrs = {"fd00:42::/56"};
+    c.service_cidrs = {"fd00:43::/112"};
+  }
+  c.node_ips = node::order_addresses(std::move(c.node_ips), c.service_cidrs);
   c.node_external_ips = o.agent.node_external_ips;
   c.token = o.agent.token;
   c.agent_token = o.agent_token;
@@ -52,8 +62,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
   c.tls_sans = o.tls_san;
   c.tls_san_security = o.tls_san_security;
-  c.cluster_cidrs = o.cluster_cidr;
-  c.service_cidrs = o.service_cidr;
+  c.tls_sans.insert(c.tls_sans.end(), o.vips.begin(), o.vips.end());
   c.cluster_dns = o.cluster_dns;
   if (c.cluster_dns.empty())
     for (auto& cidr : c.service_cidrs) c.cluster_dns.push_back(supervisor::first_address(cidr, 10));
@@ -86,18 +95,46 @@ supervisor::config cluster_settings(const server_options& o) {
   c.api_server_args = o.api_server_args;
   c.controller_manager_args = o.controller_manager_args;
   c.scheduler_args = o.scheduler_args;
-  c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint);
+  c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint) || manages_etcd(o);
   return c;
+}
+
+result<std::vector<ip_address>> virtual_addresses(const server_options& o) {
+  std::vector<ip_address> out;
+  for (auto& text : o.vips) {
+    auto a = ip_address::parse(text).value();
+    if (!a.is_global_unicast()) return fail(errc::invalid, "--vip: " + text + " can't be the address of a host");
+    if (std::ranges::find(out, a) == out.end()) out.push_back(a);
+  }
+  if (out.size() > server::vips_max)
+    return fail(errc::invalid, "--vip: at most " + std::to_string(server::vips_max) + " addresses");
+  if (out.empty() && !o.vip_interface.empty()) return fail(errc::invalid, "--vip-interface is of use with --vip only");
+  auto& bound = o.agent.bind_address;
+  if (!out.empty() && !bound.empty() && bound != "0.0.0.0" && bound != "::")
+    return fail(errc::invalid, "--vip needs a port on all addresses: leave out --bind-address " + bound);
+  return out;
 }
 
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
-  server::settings s{.cluster = cluster_settings(o),
+  auto vips = virtual_addresses(o);
+  if (!vips) return fail(std::move(vips).error());
+  auto cluster = cluster_settings(o);
+  if (cluster.advertise_address.contains(':') != cluster.service_cidrs.front().contains(':'))
+    return fail(errc::invalid, "this server's address, " + cluster.advertise_address +
+                                   ", and the first range of --service-cidr, " + cluster.service_cidrs.front() +
+                                   ", have to be of one family: --node-ip names others");
+  server::settings s{.cluster = std::move(cluster),
                      .api = o.api,
                      .controllers = o.controllers,
                      .scheduling = o.scheduling,
                      .open_log = {},
+                     .etcd = {.managed = manages_etcd(o),
+                              .join = o.agent.server_url,
+                              .address = {},
+                              .expose_metrics = o.etcd_expose_metrics,
+                              .binary = {}},
                      .snapshots = {.disabled = o.disable_snapshots,
                                    .base = o.snapshot_name,
                                    .schedule = o.snapshot_schedule,
@@ -105,6 +142,8 @@ result<server::settings> server_settings(const server_options& o) {
                                    .folder = snapshot_folder(o),
                                    .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
+                     .vips = *std::move(vips),
+                     .vip_interface = o.vip_interface,
                      .node = node_config(o.agent),
                      .version = version,
                      .commit = commit,
@@ -120,13 +159,9 @@ result<server::settings> server_settings(const server_options& o) {
   // An endpoint that can't be used is refused before anything is made.
   KEDGE_CHECK(datastore::make_log(log));
   s.open_log = [log = std::move(log)] { return datastore::make_log(log); };
-  if (!o.agent.server_url.empty() && s.shared_datastore())
+  s.etcd.address = s.cluster.node_ips.empty() ? "127.0.0.1" : s.cluster.node_ips.front();
+  if (!o.agent.server_url.empty() && !s.etcd.managed)
     log::info("--server is not needed: with --datastore-endpoint, servers find each other through the datastore");
-  else if (!o.agent.server_url.empty())
-    return fail(
-        errc::unsupported,
-        "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
-        "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
   return s;
 }
 

@@ -90,21 +90,9 @@ std::vector<std::string> unread_variables(const machine& here) {
   return out;
 }
 
-result<void> check_no_etcd(const server_options& options) {
-  const fs::path db = options.agent.data_dir + "/server/db";
-  std::error_code failed;
-  if (!options.datastore_endpoint.empty() || !fs::exists(db / "etcd/member", failed) ||
-      fs::exists(db / "state.db", failed))
-    return {};
-  return fail(errc::unsupported, fmt::format("{} holds the data of an embedded etcd, which Kedge does not have; move "
-                                             "it away to begin a new cluster here, or give --datastore-endpoint",
-                                             (db / "etcd").string()));
-}
-
 }  // namespace
 
 result<std::vector<std::string>> look_for_unread(audience who, const server_options& options, const machine& here) {
-  if (who == audience::server) KEDGE_CHECK(check_no_etcd(options));
   auto out = unread_variables(here);
   for (auto& warning : unread_files(who, options)) out.push_back(std::move(warning));
   return out;

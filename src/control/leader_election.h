@@ -47,6 +47,8 @@ class election {
 
   // From any core: whether this server leads now.
   bool leads() const noexcept { return leads_.load(std::memory_order_relaxed); }
+  // While this server leads: until then nobody else does, however late this server's own timers are.
+  time_point alone_until() const noexcept { return renewed_at_ + options_.renew_deadline; }
 
  private:
   enum class attempt : unsigned char { mine, others, failed };

@@ -31,11 +31,11 @@ struct local_storage_settings {
 };
 
 struct settings {
-  api::metrics* measures = nullptr;  // of their queues; outlives them
-  std::string cluster_cidr;          // pod addresses, "10.42.0.0/16"
+  api::metrics* measures = nullptr;        // of their queues; outlives them
+  std::vector<std::string> cluster_cidrs;  // pod addresses, "10.42.0.0/16": one of a family at most
   bool allocate_node_cidrs = true;
-  unsigned node_cidr_mask_size = 24;  // the part of it that each node gets
-  std::string root_ca_pem;            // for kube-root-ca.crt
+  unsigned node_cidr_mask_size = 24, node_cidr_mask_size_v6 = 64;  // the part of each that a node gets
+  std::string root_ca_pem;                                         // for kube-root-ca.crt
   // Who signs clients' and kubelets' serving certificates; null: nobody signs.
   std::shared_ptr<const crypto::authority> client_authority, server_authority;
   std::shared_ptr<const crypto::private_key> service_account_key;  // of tokens in Secrets; null: nobody makes them

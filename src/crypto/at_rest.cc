@@ -125,6 +125,12 @@ result<at_rest::opened> at_rest::open(std::string_view stored, std::string_view 
                                            : "the value isn't encrypted, and identity isn't configured");
 }
 
+bool at_rest::is_newest(std::string_view stored) const {
+  if (writes_plain()) return !stored.starts_with(encrypted_prefix);
+  auto& first = providers_.front();
+  return !first.keys.empty() && stored.starts_with(prefix_of(first.kind, first.keys.front().name));
+}
+
 result<std::string> at_rest::seal(std::string_view plain, std::string_view datastore_key, random_source& random) const {
   if (writes_plain()) return std::string(plain);
   auto& provider = providers_.front();

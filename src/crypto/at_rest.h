@@ -43,6 +43,9 @@ class at_rest {
   result<opened> open(std::string_view stored, std::string_view datastore_key) const;
   result<std::string> seal(std::string_view plain, std::string_view datastore_key, random_source& random) const;
 
+  // Whether the first provider's first key would write this value.
+  bool is_newest(std::string_view stored) const;
+
   // Whether values are written as they are.
   bool writes_plain() const { return providers_.empty() || providers_.front().kind == cipher::identity; }
   const std::vector<at_rest_provider>& providers() const { return providers_; }

@@ -117,6 +117,13 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
 // The leaf followed by the whole CA bundle: the content of every .crt file that K3s writes or answers.
 std::string chain_pem(const certificate& leaf, const authority& ca);
 
+// The authority `of` (its subject, key and key id) signed by another: who trusts that one trusts what the first signs.
+// It lasts for as long as both do.
+result<certificate> cross_sign(const authority& by, const certificate& of, random_source& random);
+
+// Whether what follows the leaf in a chain is the authority's whole bundle, as chain_pem() has it.
+bool carries_bundle(std::span<const certificate> chain, const authority& ca);
+
 // Why a certificate isn't valid at `now`, in words for the log: not yet, or no longer. nullopt: it is.
 std::optional<std::string> reason_invalid(const certificate& c, wall_time now);
 
@@ -147,6 +154,9 @@ class trust {
   explicit trust(std::shared_ptr<x509_store_st> store) : store_(std::move(store)) {}
   std::shared_ptr<x509_store_st> store_;
 };
+
+// Whether bundle.front() leads to one of `anchors` through the rest of the bundle, whatever it is for.
+bool leads_to(std::span<const certificate> bundle, std::span<const certificate> anchors, wall_time now);
 
 // The root that verifies bundle.front() through the rest, where certificates without an AKI, or with AKI == SKI, count
 // as roots, and those with extended key usages must allow serverAuth. nullopt: no chain verifies. For token.h's CA

@@ -156,6 +156,25 @@ result<authority> authority::from_pem(std::string_view bundle, std::string_view 
   return authority(std::move(certificates), std::move(secret));
 }
 
+result<certificate> cross_sign(const authority& by, const certificate& of, random_source& random) {
+  auto& signer = by.signer();
+  ossl::x509 x(X509_new());
+  bool good =
+      x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), random.next() >> 1) &&
+      X509_set_subject_name(x.get(), X509_get_subject_name(of.native())) &&
+      X509_set_issuer_name(x.get(), X509_get_subject_name(signer.native())) &&
+      set_validity(x.get(), std::max(signer.not_before(), of.not_before()),
+                   std::min(signer.not_after(), of.not_after())) &&
+      X509_set_pubkey(x.get(), of.key().native()) &&
+      add_key_usage(x.get(),
+                    {{bit_digital_signature, true}, {bit_key_encipherment, true}, {bit_certificate_sign, true}}) &&
+      add_constraints(x.get(), true) &&
+      (of.subject_key_id().empty() || add_subject_key_id(x.get(), of.subject_key_id())) &&
+      add_authority_key_id(x.get(), signer.subject_key_id());
+  if (!good) return fail(ossl::last_error(errc::internal, "cross-sign a certificate authority"));
+  return sign(x.get(), by.key());
+}
+
 result<certificate> issue(const authority& ca, const public_key& key, const leaf_request& r, wall_time now,
                           random_source& random) {
   if (r.common_name.empty()) return fail(errc::invalid, "must specify a CommonName");
@@ -203,6 +222,10 @@ result<certificate> sign_request(const authority& ca, const certificate_request&
 }
 
 std::string chain_pem(const certificate& leaf, const authority& ca) { return leaf.pem() + ca.bundle_pem(); }
+
+bool carries_bundle(std::span<const certificate> chain, const authority& ca) {
+  return !chain.empty() && std::ranges::equal(chain.subspan(1), ca.bundle());
+}
 
 std::optional<std::string> reason_invalid(const certificate& leaf, wall_time now) {
   auto here = " (it is " + format_rfc3339(now) + " here)";

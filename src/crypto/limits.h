@@ -9,6 +9,9 @@ namespace kedge::crypto {
 inline constexpr std::size_t pem_max_bytes = 1 << 20;
 // Blocks in one PEM text; a bundle of all public CAs has about 150.
 inline constexpr std::size_t pem_blocks_max = 1024;
+// Certificates of the cluster's CA that a stranger hands out: each is looked for a way to the one that a token names. A
+// rotated CA has four.
+inline constexpr std::size_t authority_bundle_max = 32;
 // A PKCS#10 request; with an RSA-4096 key and a hundred SANs it is under 8 KiB.
 inline constexpr std::size_t csr_max_bytes = 64 << 10;
 // A service account token is about 1.2 KiB; etcd's and nginx's usual header bound is 8 KiB.

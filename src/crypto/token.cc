@@ -1,5 +1,9 @@
 #include "crypto/token.h"
 
+#include <algorithm>
+#include <span>
+#include <vector>
+
 #include "base/bytes.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
@@ -119,12 +123,57 @@ result<std::string> ca_hash(std::string_view bundle_pem, wall_time now) {
   return sha256_hex(as_bytes(bundle_pem));
 }
 
+std::string authorities_mark(std::string_view server_ca_pem, std::string_view client_ca_pem) {
+  return "\"" + sha256_hex(as_bytes(std::string(server_ca_pem).append(1, '\0').append(client_ca_pem))) + "\"";
+}
+
+namespace {
+
+// The authority of the bundle that the token's hash names and the bundle's signer leads to: its root, or the one that
+// was the whole bundle when the token was made.
+result<certificate> named_authority(const token& t, std::span<const certificate> bundle, wall_time now) {
+  if (bundle.size() > authority_bundle_max)
+    return fail(errc::too_large,
+                "the Cluster CA's bundle has more than " + std::to_string(authority_bundle_max) + " certificates");
+  if (auto root = root_of(bundle, now); root && equal_secret(t.ca_hash, root->fingerprint_sha256())) return *root;
+  for (auto& one : bundle) {
+    const bool named =
+        equal_secret(t.ca_hash, sha256_hex(as_bytes(one.pem()))) || equal_secret(t.ca_hash, one.fingerprint_sha256());
+    if (named && leads_to(bundle, std::span(&one, 1), now)) return one;
+  }
+  return fail(errc::unauthenticated, "");
+}
+
+}  // namespace
+
 result<void> check_ca_hash(const token& t, std::string_view bundle_pem, wall_time now) {
   if (t.ca_hash.empty()) return {};
   KEDGE_TRY(auto hash, ca_hash(bundle_pem, now));
   if (equal_secret(t.ca_hash, hash)) return {};
+  KEDGE_TRY(auto bundle, parse_bundle(bundle_pem));
+  if (bundle.size() > 1 && named_authority(t, bundle, now)) return {};
   return fail(errc::unauthenticated,
               "token CA hash does not match the Cluster CA certificate hash: " + t.ca_hash + " != " + hash);
+}
+
+result<std::string> vouched_ca(const token& t, std::string_view bundle_pem, wall_time now) {
+  KEDGE_CHECK(check_ca_hash(t, bundle_pem, now));
+  if (t.ca_hash.empty() || equal_secret(t.ca_hash, sha256_hex(as_bytes(bundle_pem)))) return std::string(bundle_pem);
+  KEDGE_TRY(auto bundle, parse_bundle(bundle_pem));
+  KEDGE_TRY(auto named, named_authority(t, bundle, now));
+  std::vector<certificate> good;
+  for (auto& one : bundle) {
+    std::vector<certificate> path{one};
+    path.insert(path.end(), bundle.begin(), bundle.end());
+    if (leads_to(path, std::span(&named, 1), now)) good.push_back(one);
+  }
+  // The self-signed form of one that is good: it vouches for nothing that the other doesn't.
+  std::string out = write_bundle(good);
+  for (auto& one : bundle) {
+    const auto same_key = [&](const certificate& other) { return other.key() == one.key(); };
+    if (std::ranges::find(good, one) == good.end() && std::ranges::any_of(good, same_key)) out += one.pem();
+  }
+  return out;
 }
 
 }  // namespace kedge::crypto

@@ -54,8 +54,16 @@ std::string generate_bootstrap_token(random_source& random);
 // holds one certificate; of the root's DER when it holds a chain that verifies at `now`; else of the raw text.
 result<std::string> ca_hash(std::string_view bundle_pem, wall_time now);
 
+// What agents know a server's authorities by: the ETag of /cacerts, of the two bundles that agents keep.
+std::string authorities_mark(std::string_view server_ca_pem, std::string_view client_ca_pem);
+
 // Whether the CA that was downloaded is the one the token means; an empty hash in the token accepts every CA (the
-// caller warns). errc::unauthenticated with K3s's text otherwise.
+// caller warns). A token from before the CA was rotated means it too, as long as the new CA leads to the old one.
+// errc::unauthenticated with K3s's text otherwise.
 result<void> check_ca_hash(const token& t, std::string_view bundle_pem, wall_time now);
+
+// What of the bundle that was downloaded the token vouches for: a hash that names one certificate of it says nothing of
+// what else came along. Whole when the token has no hash, or one of the very text.
+result<std::string> vouched_ca(const token& t, std::string_view bundle_pem, wall_time now);
 
 }  // namespace kedge::crypto

@@ -85,6 +85,12 @@ result<void> trust::verify_server(std::span<const certificate> chain, std::strin
   return verify_chain(store_.get(), chain, {X509_PURPOSE_SSL_SERVER, name, now});
 }
 
+bool leads_to(std::span<const certificate> bundle, std::span<const certificate> anchors, wall_time now) {
+  if (bundle.empty()) return false;
+  auto trusted = trust::from_bundle(anchors);
+  return trusted && verify_chain(trusted->native(), bundle, {0, {}, now}).has_value();
+}
+
 std::optional<certificate> root_of(std::span<const certificate> bundle, wall_time now) {
   if (bundle.size() < 2) return std::nullopt;
   std::vector<certificate> roots, intermediates;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "base/strings.h"
+#include "datastore/etcd/etcd_log.h"
+#include "datastore/mysql/mysql_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
@@ -42,6 +44,18 @@ result<std::unique_ptr<log>> make_postgres(const endpoint_options& o, std::strin
   return make_postgres_log({.connection = std::move(s)});
 }
 
+// As kine: TLS files turn TLS on, with the server's name counting.
+result<std::unique_ptr<log>> make_mysql(const endpoint_options& o, std::string_view rest) {
+  bool files = !o.ca_file.empty() || !o.certificate_file.empty() || !o.key_file.empty();
+  auto s = mysql::parse_dsn(rest, files);
+  if (!s) return fail(std::move(s).error().with(flag));
+  s->ca_file = o.ca_file;
+  s->certificate_file = o.certificate_file;
+  s->key_file = o.key_file;
+  if (files && s->tls == mysql::settings::tls_use::none) s->tls = mysql::settings::tls_use::checked;
+  return make_mysql_log({.connection = std::move(*s)});
+}
+
 }  // namespace
 
 bool is_shared_endpoint(std::string_view endpoint) {
@@ -54,7 +68,9 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
   auto colon = endpoint.find("://");
   // Not shown: an endpoint without a scheme may be anything, a password too.
   if (colon == std::string_view::npos)
-    return fail(errc::invalid, std::string(flag) + "it must begin with postgres://, redis://, rediss:// or sqlite://");
+    return fail(errc::invalid,
+                std::string(flag) +
+                    "it must begin with postgres://, mysql://, https:// (etcd), redis://, rediss:// or sqlite://");
   auto scheme = lower(endpoint.substr(0, colon));
   auto rest = endpoint.substr(colon + 3);
   if (scheme == "sqlite") {
@@ -72,13 +88,29 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     return make_redis_log({.connection = std::move(*s)});
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
-  for (std::string_view known : {"mysql", "http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
-    if (scheme == known)
-      return fail(errc::unsupported,
-                  fmt::format("{}{}:// is not served by kedge; use postgres://, redis:// or sqlite://", flag, scheme));
+  if (scheme == "mysql") return make_mysql(o, rest);
+  if (scheme == "http" || scheme == "https") {
+    auto s = etcd::parse_endpoint(endpoint);
+    if (!s) return fail(std::move(s).error().with(flag));
+    s->ca_file = o.ca_file;
+    s->certificate_file = o.certificate_file;
+    s->key_file = o.key_file;
+    return make_etcd_log({.cluster = std::move(*s)});
   }
-  return fail(errc::invalid,
-              fmt::format("{}the scheme {} is not known; use postgres://, redis:// or sqlite://", flag, quote(scheme)));
+  constexpr std::string_view served = "postgres://, mysql://, https:// (etcd), redis:// or sqlite://";
+  if (scheme == "nats" || scheme == "jetstream")
+    return fail(
+        errc::unsupported,
+        fmt::format(
+            "{}{}:// is not served by kedge: JetStream acknowledges what is not on its disks yet (by default for "
+            "two minutes) and goes on with another history when a machine has lost power (nats-server's "
+            "issues 7564 and 7567), so objects would come back or vanish that others have seen; use {}",
+            flag, scheme, served));
+  for (std::string_view known : {"unix", "unixs", "t4", "litestream"}) {
+    if (scheme == known)
+      return fail(errc::unsupported, fmt::format("{}{}:// is not served by kedge; use {}", flag, scheme, served));
+  }
+  return fail(errc::invalid, fmt::format("{}the scheme {} is not known; use {}", flag, quote(scheme), served));
 }
 
 }  // namespace kedge::datastore

@@ -3,7 +3,9 @@
 //   ""                                     SQLite in the data directory
 //   sqlite:///path/to/state.db             SQLite there
 //   postgres://user:pw@host:port/db?…      also postgresql://; several hosts with commas; what libpq takes after `?`
+//   mysql://user:pw@tcp(host:port)/db?…    also unix(/path); what K3s takes (mysql/settings.h)
 //   redis://[[user]:pw@]host:port/[db]     rediss:// with TLS
+//   https://[user:pw@]host:port,https://…  etcd's members; or http://
 #pragma once
 
 #include <string>

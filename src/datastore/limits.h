@@ -55,6 +55,13 @@ inline constexpr std::chrono::milliseconds reconnect_patience{1000};
 // How often a link is looked at that is silent, by those who wait for it; and by who makes it again.
 inline constexpr std::chrono::milliseconds silence_interval{50};
 inline constexpr std::chrono::milliseconds link_watch_interval{1000};
+// A missing id in kine's table is asked for again after these pauses before it is asked who may still commit it; a
+// commit takes a few milliseconds.
+inline constexpr std::chrono::milliseconds gap_pauses[] = {std::chrono::milliseconds(0), std::chrono::milliseconds(2),
+                                                           std::chrono::milliseconds(8), std::chrono::milliseconds(20)};
+// Then, while somebody may, so often; and after so long the log says who.
+inline constexpr std::chrono::milliseconds gap_look_again{20};
+inline constexpr std::chrono::seconds gap_told_after{5};
 
 // After a crash of the machine revisions that agents have seen may be lost: the next ones start this much higher.
 inline constexpr std::uint64_t revision_jump = 1'000'000;

@@ -1,5 +1,5 @@
 // link.h: what every connection to a shared database is: requests on their way, answered in the order they were sent,
-// until it is lost. Below it are libpq and hiredis (postgres/connection.h, redis/connection.h).
+// until it is lost. Below it are libpq, libmariadb and hiredis (connection.h of postgres/, mysql/ and redis/).
 #pragma once
 
 #include <deque>

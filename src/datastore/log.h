@@ -67,6 +67,7 @@ struct outcome {
     conflict,      // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is
                    // unknown
     guard_failed,  // did not land, because one of its guards doesn't hold
+    refused,       // did not land: appended::refused says why
   };
   status what = status::committed;
   revision at = 0;
@@ -79,6 +80,8 @@ struct appended {
   std::vector<entry> others;
   // Landed, and to be applied, but not as safe as was asked for (no replica has it): what the writers are told.
   std::optional<error> unsafe;
+  // Why the operations did not land that the database has refused by themselves.
+  std::optional<error> refused = {};
 };
 
 struct page {
@@ -124,9 +127,9 @@ class log {
   // From here on the log may write: schema, marks, what a new database begins with.
   virtual task<result<void>> begin() = 0;
 
-  // One commit for all of them. An error is for all of them and says that none landed, except errc::unknown_outcome:
-  // then load(applied) tells, once it works again. May be called again before the first has answered; answers come in
-  // the order of the calls.
+  // One commit for all of them, or (where in_one_piece() is false) one for each, in any order. An error is for all of
+  // them and says that none landed, except errc::unknown_outcome: then load(applied) tells, once it works again. May be
+  // called again before the first has answered; answers come in the order of the calls.
   virtual task<result<appended>> append(batch ops) = 0;
   // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false, and
   // goes on waiting while the database is away. errc::expired: what follows `after` is compacted, so load(0) and
@@ -161,6 +164,8 @@ class log {
 
   // Whether others may write to the same database.
   virtual bool shared() const noexcept = 0;
+  // Whether what a batch writes lies next to each other, in its order.
+  virtual bool in_one_piece() const noexcept { return true; }
   // Whether appends work as far as is known; the reason when not.
   virtual result<void> healthy() const = 0;
   // For people: "SQLite /var/lib/…/state.db".

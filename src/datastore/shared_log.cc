@@ -38,9 +38,16 @@ result<void> shared_log::healthy() const {
   return can_write();
 }
 
-task<result<void>> shared_log::wait_for(std::function<result<void>()> ready) {
+task<result<shared_log::turn>> shared_log::turn_to_send() {
+  auto until = reactor::loop::current().now() + reconnect_patience;
+  co_await sending_.acquire();
+  turn mine(sending_);
+  KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }, until));
+  co_return mine;
+}
+
+task<result<void>> shared_log::wait_for(std::function<result<void>()> ready, time_point until) {
   auto& loop = reactor::loop::current();
-  auto until = loop.now() + reconnect_patience;
   for (;;) {
     auto r = ready();
     if (r || r.error().code == errc::corrupt || loop.now() >= until) co_return r;

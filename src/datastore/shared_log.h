@@ -75,7 +75,26 @@ class shared_log : public log {
                   std::function<task<result<std::unique_ptr<L>>>()> make, std::function<void(L&)> lost);
 
   // Waits a little for what is being made again; `ready` gives the reason as long as it isn't.
-  task<result<void>> wait_for(std::function<result<void>()> ready);
+  task<result<void>> wait_for(std::function<result<void>()> ready) {
+    return wait_for(std::move(ready), reactor::loop::current().now() + reconnect_patience);
+  }
+
+  // The turn of an append, until it is sent.
+  class turn {
+   public:
+    explicit turn(reactor::semaphore& s) noexcept : of_(&s) {}
+    turn(turn&& o) noexcept : of_(std::exchange(o.of_, nullptr)) {}
+    ~turn() { sent(); }
+    void sent() noexcept {
+      if (auto* of = std::exchange(of_, nullptr)) of->release();
+    }
+
+   private:
+    reactor::semaphore* of_;
+  };
+  // Waits like wait_for() until writes are possible, each append behind those that were called before: revisions grow
+  // in the order of the calls, whoever is woken first.
+  task<result<turn>> turn_to_send();
 
   // The answer, unless the link is lost or silent. Who asked need not wait longer than anybody else will; the request
   // stays.
@@ -122,12 +141,14 @@ class shared_log : public log {
 
  private:
   void note_away(std::string_view what, const std::string& why);
+  task<result<void>> wait_for(std::function<result<void>()> ready, time_point until);
 
   std::optional<error> forked_;
   std::string away_, complaint_;
   revision hint_ = 0;
   time_point read_at_{};
   reactor::event up_;
+  reactor::semaphore sending_{1};
 };
 
 // ---- what follows is how

@@ -56,6 +56,8 @@ class tls_server_context {
   ~tls_server_context();
   // New handshakes use this certificate; connections that stand keep theirs.
   result<void> replace(std::string_view chain_pem, std::string_view key_pem);
+  // New handshakes ask for certificates of these authorities (PEM).
+  result<void> ask_for(std::string_view client_ca_pem);
   // Asked in each handshake with the name the client wants (empty without one) and the address it came to; null: the
   // context's own certificate. Must not block. Set before the first connection.
   using chooser =

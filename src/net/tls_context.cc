@@ -61,10 +61,13 @@ int choose_certificate(SSL* ssl, void*) {
     auto* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
     identity = server.choose(name ? std::string_view(name) : std::string_view(), session.below->local());
   }
-  if (!identity) {
+  std::shared_ptr<STACK_OF(X509_NAME)> asked;
+  {
     std::lock_guard lock(server.mutex);
-    identity = server.identity;
+    if (!identity) identity = server.identity;
+    asked = server.asked;
   }
+  if (asked) SSL_set_client_CA_list(ssl, SSL_dup_CA_list(asked.get()));
   auto& p = identity->get();
   return SSL_use_cert_and_key(ssl, p.leaf.get(), p.key.get(), p.rest.get(), 1);
 }
@@ -228,6 +231,23 @@ result<void> tls_server_context::replace(std::string_view chain_pem, std::string
   KEDGE_TRY(auto identity, tls_identity::parse(chain_pem, key_pem));
   std::lock_guard lock(state_->mutex);
   state_->identity = std::move(identity);
+  return {};
+}
+
+result<void> tls_server_context::ask_for(std::string_view client_ca_pem) {
+  std::shared_ptr<STACK_OF(X509_NAME)> names(sk_X509_NAME_new_null(), free_names);
+  auto pem = text_bio(client_ca_pem);
+  while (auto ca = x509_ptr(PEM_read_bio_X509(pem.get(), nullptr, no_passphrase, nullptr))) {
+    auto* name = X509_NAME_dup(X509_get_subject_name(ca.get()));
+    if (!names || !name || sk_X509_NAME_push(names.get(), name) == 0) {
+      X509_NAME_free(name);
+      return fail(errc::internal, "OpenSSL: " + openssl_reason());
+    }
+  }
+  ERR_clear_error();  // the end of the text
+  if (sk_X509_NAME_num(names.get()) == 0) return fail(errc::invalid, "no certificate in the CA's PEM text");
+  std::lock_guard lock(state_->mutex);
+  state_->asked = std::move(names);
   return {};
 }
 

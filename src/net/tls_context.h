@@ -36,6 +36,8 @@ struct tls_identity::parts {
   key_ptr key;
 };
 
+inline void free_names(STACK_OF(X509_NAME) * s) { sk_X509_NAME_pop_free(s, X509_NAME_free); }
+
 struct ticket_key {
   std::array<unsigned char, 16> name{};
   std::array<unsigned char, 32> cipher{}, mac{};
@@ -48,6 +50,7 @@ struct tls_server_context::state {
   // Taken once a handshake, not on a request's path. Guards what follows.
   std::mutex mutex;
   std::shared_ptr<const tls_identity> identity;
+  std::shared_ptr<STACK_OF(X509_NAME)> asked;  // authorities of clients; null: those that it was made with
   ticket_key newest, before;
 };
 

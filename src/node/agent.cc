@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -13,6 +14,7 @@
 #include "node/images/importer.h"
 #include "node/informer/watch.h"
 #include "node/join/api_client.h"
+#include "node/join/authorities.h"
 #include "node/join/http_proxy.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
@@ -21,9 +23,12 @@
 #include "node/network/bridge_filter.h"
 #include "node/network/cni_config.h"
 #include "node/network/node_network.h"
+#include "node/plugins/plugin_watcher.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/evictor.h"
+#include "node/pods/host_dns.h"
 #include "node/pods/manager.h"
+#include "node/pods/node_keepers.h"
 #include "node/pods/offline.h"
 #include "node/pods/static_pods.h"
 #include "node/policy/policy_enforcer.h"
@@ -32,8 +37,10 @@
 #include "node/runtime/cri.h"
 #include "node/runtime/cri_pod_runtime.h"
 #include "node/status/node_status.h"
+#include "node/status/twin_watch.h"
 #include "node/streams/log_rotation.h"
 #include "node/streams/pod_streams.h"
+#include "node/volumes/node_volumes.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -46,12 +53,6 @@ using reactor::loop;
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster",
                            policies_path = "/apis/networking.k8s.io/v1/networkpolicies";
-// An image that names no registry of its own is the cluster's registry's.
-std::string sandbox_image(const std::string& image, const std::string& registry) {
-  auto first = std::string_view(image).substr(0, image.find('/'));
-  const bool has_own = image.contains('/') && (first.contains('.') || first.contains(':') || first == "localhost");
-  return registry.empty() || has_own ? image : registry + "/" + image;
-}
 bool takes_egress(const cluster_config& c) {
   return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster";
 }
@@ -91,6 +92,7 @@ class agent {
   task<void> keep_node();
   task<void> keep_lease();
   task<void> prepare_pods();
+  task<void> prepare_volumes(pod_cluster& cluster);
   task<void> run_pods();
   task<bool> remember_node();
   task<void> await_runtime();
@@ -107,8 +109,17 @@ class agent {
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
   task<void> tell_changes(const value& before);
 
-  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure}; }
+  node_facts facts() const {
+    return {config_,
+            machine_,
+            runtime_,
+            pod_settings_.pressure,
+            volumes_ ? volumes_->in_use(node_) : std::vector<std::string>(),
+            pod_settings_.goes_down,
+            keepers_ ? keepers_->devices() : device_counts()};
+  }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
+  std::string client_ca_file() const { return config_.agent_folder() + "/client-ca.crt"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
   wall_time wall_now() const { return loop::current().wall_now(); }
@@ -132,9 +143,12 @@ class agent {
   std::optional<offline_cluster> offline_cluster_;
   std::optional<image_puller> images_;
   std::optional<image_importer> importer_;
+  std::optional<node_volumes> volumes_;
+  std::optional<plugin_watcher> plugins_;
   std::optional<pod_manager> pods_;
   std::optional<image_collector> collector_;
   std::optional<evictor> evictor_;
+  std::optional<node_keepers> keepers_;
   std::optional<pod_streams> pod_streams_;
   std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
@@ -146,9 +160,11 @@ class agent {
 
   system_info machine_;
   runtime_state runtime_;
-  value node_;   // as the server last gave it
+  value node_;  // as the server last gave it
+  twin_watch twins_;
   value lease_;  // the same
   bool node_gone_ = false;
+  bool written_ = false;     // its last status could be
   reactor::event look_now_;  // the Node is to be written at once
   bool moved_ = false;       // and its annotations too
   time_point images_at_{};
@@ -241,7 +257,7 @@ task<result<void>> agent::join_cluster() {
   if (!config_.admin_certificate.empty()) {
     KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {}, servers_));
   }
-  if (auto image = sandbox_image(config_.pause_image, j.cluster.system_default_registry);
+  if (auto image = in_registry(config_.pause_image, j.cluster.system_default_registry);
       containerd_ && image != config_.pause_image) {
     config_.pause_image = image;
     containerd_->begin_anew(config_);
@@ -304,24 +320,12 @@ task<result<client_identity>> agent::read_identity(std::string name) {
 }
 
 task<result<void>> agent::make_reachable() {
-  auto file = [this](std::string_view name) { return config_.agent_folder() + "/" + std::string(name); };
-  struct files {
-    std::string client_ca, serving_chain, serving_key;
-  };
-  KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<files> {
-                 files f;
-                 KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
-                 KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
-                 KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
-                 return f;
-               }));
-  KEDGE_CO_TRY(auto f, std::move(read));
+  KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));
+  KEDGE_CO_TRY(auto clients, co_await read_client_authority(client_ca_file()));
   auto& j = *control_.joined;
   KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
   KEDGE_CO_CHECK(links_->join(j, controller));
-  KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
-  KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
-  kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
+  kubelet_access_.emplace(std::move(clients.trust), config_.node_name, *api_);
   kubelet_api_.emplace(kubelet_parts{.config = config_,
                                      .runtime = runtime_,
                                      .access = *kubelet_access_,
@@ -332,14 +336,15 @@ task<result<void>> agent::make_reachable() {
                                      .machine = machine_,
                                      .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns,
+                                     .volumes = volumes_->figures(),
                                      .more_metrics = [this](exposition& out) {
                                        pod_runtime_.write_metrics(out);
                                        pods_->write_metrics(out);
+                                       volumes_->write_metrics(out);
                                        out.add(links_->metrics());
                                        if (identity_) out.add(identity_->metrics());
                                      }});
-  KEDGE_CO_TRY(kubelet_tls_,
-               net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
+  KEDGE_CO_TRY(kubelet_tls_, net::tls_server_context::make({.client_ca_pem = clients.pem}, serving.chain, serving.key));
   serving_tasks_.spawn(serve_kubelet());
   serving_tasks_.spawn(serve_status());
   co_return result<void>();
@@ -360,6 +365,9 @@ task<result<void>> agent::use(const registration& renewed) {
   if (kubelet_tls_) {
     KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));
     KEDGE_CO_CHECK(kubelet_tls_->replace(serving.chain, serving.key));
+    KEDGE_CO_TRY(auto clients, co_await read_client_authority(client_ca_file()));
+    kubelet_access_->use(std::move(clients.trust));
+    KEDGE_CO_CHECK(kubelet_tls_->ask_for(clients.pem));
   }
   co_return result<void>();
 }
@@ -371,21 +379,24 @@ void agent::move(std::vector<std::string> addresses) {
   if (network_) network_->moved();
   if (links_) links_->moved();
   moved_ = true;
-  look_now_.pulse();
+  look_now_.set();
 }
 
 void agent::keep_identity(bool follows_addresses) {
-  identity_.emplace(
-      identity_keeper::parts{.config = config_,
-                             .password = password_,
-                             .network = control_.network,
-                             .follows_addresses = follows_addresses,
-                             .use = [this](const registration& renewed) { return use(renewed); },
-                             .moved = [this](std::vector<std::string> addresses) { move(std::move(addresses)); },
-                             .tell = [this](std::string type, std::string reason, std::string message) -> task<void> {
-                               co_await tell(type, reason, std::move(message));
-                             },
-                             .addresses = default_addresses});
+  identity_.emplace(identity_keeper::parts{
+      .config = config_,
+      .password = password_,
+      .network = control_.network,
+      .follows_addresses = follows_addresses,
+      .use = [this](const registration& renewed) { return use(renewed); },
+      .moved = [this](std::vector<std::string> addresses) { move(std::move(addresses)); },
+      .server_ca = [this] { return control_.joined->server_ca; },
+      .authorities_changed =
+          [this] { return has_other_authorities(*api_, control_.joined->server_ca, client_ca_file()); },
+      .tell = [this](std::string type, std::string reason, std::string message) -> task<void> {
+        co_await tell(type, reason, std::move(message));
+      },
+      .addresses = default_addresses});
   node_tasks_.spawn(identity_->run());
 }
 
@@ -441,7 +452,9 @@ task<void> agent::keep_node() {
   for (;;) {
     co_await look_at_runtime();
     co_await look_at_machine();
+    look_now_.reset();  // what changes from here on is written with the next
     auto written = co_await write_status();
+    written_ = written.has_value();
     node_gone_ = !written && written.error().code == errc::not_found;
     auto problem = written ? std::string() : written.error().message;
     // The kubelet stays away until it is started again. Here nobody has to: whoever wants a node gone stops its agent.
@@ -450,6 +463,7 @@ task<void> agent::keep_node() {
         log::warning("node {} was deleted from the cluster, and has registered again; to keep it away, stop its agent",
                      config_.node_name);
         node_gone_ = false;
+        node_tasks_.spawn(volumes_->tell_node());
         lease_ = {};
         problem.clear();
       } else {
@@ -510,24 +524,6 @@ task<void> agent::register_again() {
   }
 }
 
-// What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
-dns_settings usable_dns(const std::string& told) {
-  auto usable = [](const dns_settings& d) {
-    return !d.servers.empty() && std::all_of(d.servers.begin(), d.servers.end(), [](auto& s) {
-      auto address = ip_address::parse(s);
-      return address && (address->is_global_unicast() || s == "169.254.169.254");
-    });
-  };
-  if (!told.empty()) {
-    if (auto text = crypto::read_file(told, host_file_max)) return parse_resolv_conf(*text);
-    log::warning("{} can't be read; pods get the resolvers that the machine has", told);
-  }
-  for (auto* file : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
-    if (auto text = crypto::read_file(file, host_file_max))
-      if (auto d = parse_resolv_conf(*text); usable(d)) return d;
-  return {.servers = {"8.8.8.8", "2001:4860:4860::8888"}, .searches = {}, .options = {}};
-}
-
 task<void> agent::prepare_pods() {
   auto& j = *control_.joined;
   auto& s = pod_settings_;
@@ -542,19 +538,18 @@ task<void> agent::prepare_pods() {
   s.memory_bytes = machine_.memory_bytes;
   s.pods_max = k.pods_max;
   s.cpu_quota = k.cpu_quota;
-  struct cgroup_facts {
-    bool is_2 = false, counts_swap = false;
-  };
-  if (auto cgroups = co_await reactor::offload([] {
-        auto there = [](const char* path) { return crypto::modified_time(path).has_value(); };
-        cgroup_facts f{.is_2 = there("/sys/fs/cgroup/cgroup.controllers")};
-        f.counts_swap = there("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") ||
-                        (f.is_2 && there("/proc/swaps") && there("/sys/fs/cgroup/init.scope/memory.swap.max"));
-        return f;
+  if (auto groups = co_await reactor::offload([] {
+        const group_tree tree;
+        return std::pair(tree.is_unified(), tree.counts_swap());
       })) {
-    s.is_cgroup2 = cgroups->is_2;
-    s.can_limit_swap = cgroups->counts_swap;
+    std::tie(s.is_cgroup2, s.can_limit_swap) = *groups;
   }
+  s.kills_containers_whole = !k.single_process_oom_kill.value_or(!s.is_cgroup2);
+  s.swap_bytes = machine_.swap_bytes;
+  s.limited_swap = k.limited_swap;
+  s.memory_throttling_factor = k.memory_throttling_factor;
+  s.tiered_memory_reservation = k.tiered_memory_reservation;
+  s.pod_processes_max = k.pod_processes_max;
   auto resolv_conf = k.resolv_conf.empty() ? config_.resolv_conf : k.resolv_conf;
   if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
     s.host_dns = *std::move(dns);
@@ -568,12 +563,14 @@ task<void> agent::prepare_pods() {
   }
   auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
   images_.emplace(pod_runtime_, cluster);
+  co_await prepare_volumes(cluster);
   auto started = wall_now().time_since_epoch().count();
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,
       .cluster = cluster,
       .images = *images_,
       .settings = pod_settings_,
+      .mounter = &*volumes_,
       .network = control_.network,
       .agent_started_at = started,
       .network_problem = [this]() -> std::string {
@@ -610,6 +607,19 @@ task<void> agent::prepare_pods() {
                                   .read = control_.read_pressure,
                                   .changed = [this](const node_pressure& now) { pod_settings_.pressure = now; },
                                   .tell = warn});
+  keepers_.emplace(node_keepers::parts{.pods = *pods_,
+                                       .runtime = pod_runtime_,
+                                       .settings = config_.kubelet,
+                                       .of_pods = pod_settings_,
+                                       .machine = [this] { return machine_; },
+                                       .network = control_.network,
+                                       .look = [this] { look_now_.pulse(); },
+                                       .tell =
+                                           [this](bool warning, std::string reason, std::string message) {
+                                             node_tasks_.spawn(
+                                                 tell(warning ? "Warning" : "Normal", reason, std::move(message)));
+                                           }});
+  pods_->use(*keepers_);
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
   importer_.emplace(
@@ -620,6 +630,29 @@ task<void> agent::prepare_pods() {
                      .extra_registries = config_.airgap_extra_registries,
                      .network = control_.network});
   node_tasks_.spawn(importer_->run());
+}
+
+// Those that CSI drivers and others serve. What is mounted is found before a Node tells what is in use.
+task<void> agent::prepare_volumes(pod_cluster& cluster) {
+  volumes_.emplace(node_volumes_parts{.root = pod_settings_.root,
+                                      .node_name = config_.node_name,
+                                      .shares_root = config_.is_default_data_dir(),
+                                      .api = *api_,
+                                      .cluster = cluster,
+                                      .network = control_.network,
+                                      .in_use_changed = [this] { look_now_.set(); },
+                                      .snapshots =
+                                          [this] {
+                                            return containerd_
+                                                       ? snapshot_source{containerd_->socket(),
+                                                                         containerd_->snapshotter(),
+                                                                         mounts_images(runtime_.name, runtime_.version)}
+                                                       : snapshot_source();
+                                          },
+                                      .told_node = [this] { return written_ ? &node_ : nullptr; }});
+  plugins_.emplace(pod_settings_.root + "/plugins_registry", std::vector<plugin_handler*>{&volumes_->csi_plugins()},
+                   control_.network);
+  co_await volumes_->begin();
 }
 
 task<void> agent::read_static_pods() {
@@ -645,9 +678,12 @@ task<void> agent::run_pods() {
   pod_settings_.node_labels = node_["metadata"]["labels"];
   if (!runtime_.name.empty()) pod_settings_.runtime = runtime_.name;
   node_tasks_.spawn(pod_events_->run());
+  node_tasks_.spawn(volumes_->run());
+  node_tasks_.spawn(plugins_->run());
   node_tasks_.spawn(pods_->run());
   node_tasks_.spawn(collector_->run());
   node_tasks_.spawn(evictor_->run());
+  node_tasks_.spawn(keepers_->run());
   node_tasks_.spawn(keep_logs_small(*pods_, pod_runtime_, config_.kubelet));
   node_tasks_.spawn(read_static_pods());
   node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));
@@ -759,6 +795,11 @@ task<void> agent::look_at_machine() {
 task<result<void>> agent::write_status() {
   // Read first: others write it too, such as the controller that calls a silent node's state unknown.
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
+  if (auto twin = twins_.look(node_); !twin.empty()) {
+    log::error("{}", twin);
+    co_await tell("Warning", "DuplicateNode", twin);
+    moved_ = true;  // what the servers take addresses from says this one's again, once: the other one notices that
+  }
   if (network_) network_->saw(node_);
   if (offline_) {
     offline_->keep(node_path(), offline_node(node_));
@@ -779,6 +820,7 @@ task<result<void>> agent::write_status() {
   }
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) {
+    twins_.wrote(node_);  // it stands as this machine would write it
     notice_ready();
     co_return result<void>();
   }
@@ -787,6 +829,7 @@ task<result<void>> agent::write_status() {
   auto before = std::move(node_);
   node_ = before;
   KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path() + "/status", patch));
+  twins_.wrote(node_);
   reported_at_ = now;
   co_await tell_changes(before);
   notice_ready();
@@ -817,25 +860,9 @@ task<result<void>> agent::claim_role() {
   co_return result<void>();
 }
 
-// What the kubelet tells when a condition changes.
 task<void> agent::tell_changes(const value& before) {
-  struct row {
-    std::string_view condition, status, reason;
-  };
-  static constexpr row rows[] = {
-      {"MemoryPressure", "False", "NodeHasSufficientMemory"},
-      {"MemoryPressure", "True", "NodeHasInsufficientMemory"},
-      {"DiskPressure", "False", "NodeHasNoDiskPressure"},
-      {"DiskPressure", "True", "NodeHasDiskPressure"},
-      {"PIDPressure", "False", "NodeHasSufficientPID"},
-      {"PIDPressure", "True", "NodeHasInsufficientPID"},
-      {"Ready", "True", "NodeReady"},
-      {"Ready", "False", "NodeNotReady"},
-  };
-  for (auto& r : rows) {
-    if (condition_status(node_, r.condition) != r.status || condition_status(before, r.condition) == r.status) continue;
-    co_await tell("Normal", r.reason, fmt::format("Node {} status is now: {}", config_.node_name, r.reason));
-  }
+  for (auto reason : reasons_of_changes(before, node_))
+    co_await tell("Normal", reason, fmt::format("Node {} status is now: {}", config_.node_name, reason));
 }
 
 // Events are told once and not again: nobody waits for them.

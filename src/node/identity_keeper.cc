@@ -48,9 +48,11 @@ task<void> identity_keeper::look() {
     parts_.moved(addresses);
     why = "the node's addresses changed";
   }
+  const bool other_authorities = ++looks_ % authorities_look_every == 0 && co_await parts_.authorities_changed();
+  if (other_authorities) why = "the cluster's authorities are others";
   // Where certificates are made that end sooner than the window, each new one would be asked for again.
   auto& loop = reactor::loop::current();
-  if (why.empty() || (!moved && !found->missing && loop.now() < again_at_)) co_return;
+  if (why.empty() || (!moved && !other_authorities && !found->missing && loop.now() < again_at_)) co_return;
   co_await renew(std::move(why));
   again_at_ = loop.now() + certificate_renewal_pause;
 }
@@ -59,7 +61,7 @@ task<void> identity_keeper::renew(std::string why) {
   auto config = parts_.config;
   config.start_without_server = false;
   log::info("the node's certificates are asked for again: {}", why);
-  auto done = co_await register_node(std::move(config), parts_.password, parts_.network);
+  auto done = co_await register_node(std::move(config), parts_.password, parts_.network, parts_.server_ca());
   auto used = done ? co_await parts_.use(*done) : result<void>(fail(done.error()));
   if (!used) log::warning("the node's certificates can't be renewed: {}", used.error().message);
   if (used) co_await report();

@@ -1,6 +1,7 @@
 // identity_keeper.h: keeps true what a node is known by while it runs, so that no start is needed for it.
 //
 //   certificates: one is missing (set aside), or ends within 120 days ─┐
+//   authorities: the servers' are others (a CA was rotated) ───────────┤
 //   addresses: those of the default route are others, twice in a row ──┴─▶ register again ─▶ `use` ─▶ everybody who
 //   asks or serves with them
 //
@@ -28,6 +29,9 @@ class identity_keeper {
     // New credentials stand in the agent's folder, too.
     std::function<task<result<void>>(const registration&)> use;
     std::function<void(std::vector<std::string>)> moved;
+    std::function<std::string()> server_ca;  // whom the node believes now, PEM
+    // Whether the servers' authorities are others than those that the node knows.
+    std::function<task<bool>()> authorities_changed;
     // An Event of the Node.
     std::function<task<void>(std::string type, std::string reason, std::string message)> tell;
     std::function<result<std::vector<std::string>>()> addresses;  // of the machine; on the offload pool
@@ -54,6 +58,7 @@ class identity_keeper {
   std::vector<std::string> last_;  // addresses that were seen once
   std::string metrics_;
   bool told_ok_ = false;
+  unsigned looks_ = 0;
   time_point again_at_{};
 };
 

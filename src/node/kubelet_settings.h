@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,14 +34,49 @@ struct eviction_threshold {
   eviction_amount reclaim;  // by how much more is made room for
 };
 
+// What is kept from pods by limits of control groups: enforceNodeAllocatable.
+struct enforcement {
+  bool pods = true;
+  enum class kept : unsigned char { none, all, compressible };  // compressible: CPU alone
+  kept system = kept::none, kube = kept::none;
+  std::string system_group, kube_group;  // systemReservedCgroup, kubeReservedCgroup: groups that are there
+};
+
+// At a shutdown of the machine: pods of so high a priority, up to the next one's, have so long.
+struct shutdown_grace {
+  std::int64_t priority = 0, seconds = 0;
+};
+
+// cpuManagerPolicy static: containers of Guaranteed pods that ask for whole CPUs have them for themselves.
+struct cpu_manager_settings {
+  bool is_static = false;
+  // cpuManagerPolicyOptions
+  bool full_cores = false;  // full-pcpus-only
+  bool over_numa = false;   // distribute-cpus-across-numa
+  bool by_socket = false;   // align-by-socket
+  bool over_cores = false;  // distribute-cpus-across-cores
+  bool strict = false;      // strict-cpu-reservation: nobody has the reserved ones
+  bool by_cache = false;    // prefer-align-cpus-by-uncorecache
+  std::string reserved;     // reservedSystemCPUs: those that the node keeps; empty: as many as are reserved
+  duration look_interval = std::chrono::seconds(10);  // cpuManagerReconcilePeriod
+};
+
 struct kubelet_settings {
   std::uint16_t port = 10250;
-  int pods_max = 110;                                   // maxPods
-  std::string cluster_domain;                           // empty: the cluster's
-  std::vector<std::string> cluster_dns;                 // empty: the cluster's
-  std::string resolv_conf;                              // empty: found as K3s finds it
-  bool cpu_quota = true;                                // cpuCFSQuota: limits of CPU are kept
-  pod::amounts system_reserved, kube_reserved;          // taken off what pods may have
+  int pods_max = 110;                           // maxPods
+  std::string cluster_domain;                   // empty: the cluster's
+  std::vector<std::string> cluster_dns;         // empty: the cluster's
+  std::string resolv_conf;                      // empty: found as K3s finds it
+  bool cpu_quota = true;                        // cpuCFSQuota: limits of CPU are kept
+  pod::amounts system_reserved, kube_reserved;  // taken off what pods may have
+  enforcement enforced;                         // and how that is made sure of
+  std::int64_t pod_processes_max = -1;          // podPidsLimit; -1: none
+  cpu_manager_settings cpus;
+  bool limited_swap = false;                            // memorySwap.swapBehavior LimitedSwap; else NoSwap
+  std::optional<bool> single_process_oom_kill;          // unset: with cgroup v2 all of a container is killed
+  std::optional<double> memory_throttling_factor;       // memory.high between request and limit; cgroup v2
+  bool tiered_memory_reservation = false;               // memoryReservationPolicy TieredReservation; cgroup v2
+  std::vector<shutdown_grace> shutdown;                 // by priority, lowest first; empty: a shutdown isn't waited for
   std::vector<std::string> labels, taints;              // beside --node-label and --node-taint
   duration status_interval = std::chrono::seconds(10);  // nodeStatusUpdateFrequency
   int images_told_max = 50;                             // nodeStatusMaxImages; -1: all

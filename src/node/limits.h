@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 
 #include "base/time.h"
 
@@ -47,6 +48,29 @@ inline constexpr duration eviction_cleanup_poll = 1s;
 inline constexpr duration image_gc_interval = 5min;
 inline constexpr std::size_t disk_entries_max = 1'000'000;  // counted of one pod's files
 
+// Device plugins (the kubelet's deadlines; it sets none for Allocate and GetPreferredAllocation, which admission waits
+// for). One that has gone is waited for so long before its resource is forgotten (endpointStopGracePeriod).
+inline constexpr duration plugin_connect_deadline = 10s;
+inline constexpr duration plugin_start_deadline = 30s;
+inline constexpr duration plugin_deadline = 2min;
+inline constexpr duration plugin_grace = 5min;
+inline constexpr duration plugin_look_interval = 10s;
+inline constexpr std::size_t plugins_max = 256;
+inline constexpr std::size_t plugin_devices_max = 100'000;  // of a plugin; some tell a device for each MiB of memory
+inline constexpr std::size_t plugin_connections_max = 64;
+inline constexpr std::string_view device_checkpoint = "kubelet_internal_checkpoint";
+inline constexpr std::size_t device_checkpoint_bytes_max = 64 * 1024 * 1024;
+
+inline constexpr std::size_t cpu_state_bytes_max = 4 * 1024 * 1024;  // a node's containers with their CPUs, twice
+
+// The system's bus: a call is answered at once; one that can't be reached is tried again (the kubelet's period).
+inline constexpr duration bus_deadline = 10s;
+inline constexpr duration bus_retry = 1s;
+inline constexpr duration shutdown_poll = 100ms;  // whether pods that end for a shutdown have
+
+// Control groups above pods are made true again, and one that can't be limited yet is tried again.
+inline constexpr duration group_interval = 1min;  // periodicQOSCgroupUpdateInterval
+
 // Answers of the supervisor (configuration, certificates) and of the API server about the own Node: tens of KB.
 inline constexpr std::size_t answer_bytes_max = 1024 * 1024;
 // One call of the runtime; its state and image list come from its memory.
@@ -84,6 +108,10 @@ inline constexpr duration gone_wait = 10s;  // for the watch to say that what wa
 // together.
 inline constexpr duration volume_refresh = 60s;
 inline constexpr duration volume_refresh_spread = 30s;
+// How long a pod waits for servers to attach its volumes before that is told: podAttachAndMountTimeout.
+inline constexpr duration volumes_wait_told = 123s;
+// What an earlier agent left of pods, and couldn't be removed, is tried again this often.
+inline constexpr duration leftovers_retry = 10s;
 inline constexpr duration object_age_max = 1s;  // a burst of pods of one template asks once
 inline constexpr std::size_t objects_kept_max = 256;
 inline constexpr std::size_t pod_requests_max = 16;               // to the API server at once, for pods
@@ -171,6 +199,8 @@ inline constexpr duration round_trip_interval = 5s;
 // How soon a certificate that was set aside, or an address that changed, is noticed: twice that and a renewal are well
 // below 30 s. A look reads four small files and the interfaces.
 inline constexpr std::chrono::seconds identity_look_interval{5};
+// Each third look asks a server whether its authorities are others: one small request on the connection that stands.
+inline constexpr unsigned authorities_look_every = 3;
 // How often certificates that end soon are asked for, when those that come end soon as well.
 inline constexpr std::chrono::hours certificate_renewal_pause{6};
 // K3s's: events live an hour.

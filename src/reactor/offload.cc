@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "reactor/offload_end.h"
+#include "reactor/offload_remote.h"
 
 namespace kedge::reactor {
 
@@ -20,7 +21,8 @@ struct pool_limits {
 };
 constexpr pool_limits work_limits{4, 10'000};  // blocking calls are rare, more threads only cost memory; a job is a
                                                // request that waits, so this is memory, not time
-constexpr pool_limits name_limits{4, 1'000};   // some servers and databases have names; webhooks, and what is proxied
+// Some servers and databases have names; webhooks, and what is proxied; four links to a database.
+constexpr pool_limits remote_limits{8, 1'000};
 
 class pool {
  public:
@@ -74,8 +76,8 @@ pool& the_pool() {
   static auto* p = new pool(work_limits);
   return *p;
 }
-pool& names_pool() {
-  static auto* p = new pool(name_limits);
+pool& remote_pool() {
+  static auto* p = new pool(remote_limits);
   return *p;
 }
 
@@ -97,38 +99,27 @@ result<std::vector<std::string>> look_up(const std::string& host) {
   return out;
 }
 
-// As offload(), on the other pool.
-task<result<std::vector<std::string>>> ask(std::string host) {
-  struct shared {
-    std::optional<result<std::vector<std::string>>> value;
-    event done;
-  };
-  auto state = std::make_shared<shared>();
-  bool accepted = names_pool().post([host, state, mail = loop::current().mail()]() mutable {
-    auto found = std::make_shared<result<std::vector<std::string>>>(look_up(host));
-    mail->post([state = std::move(state), found = std::move(found)] {
-      state->value.emplace(std::move(*found));
-      state->done.set();
-    });
-  });
-  if (!accepted) co_return fail(errc::exhausted, "too many names are looked up already");
-  co_await state->done.wait();
-  co_return std::move(*state->value);
-}
-
 }  // namespace
 
 bool backend::offload(std::move_only_function<void()> f) { return offload_post(std::move(f)); }
 
 bool offload_post(std::move_only_function<void()> f) { return the_pool().post(std::move(f)); }
 
-bool offload_rest(std::chrono::milliseconds most) { return the_pool().rest(most); }
+bool offload_post_remote(std::move_only_function<void()> f) { return remote_pool().post(std::move(f)); }
+
+bool offload_rest(std::chrono::milliseconds most) {
+  return the_pool().rest(most) && remote_pool().rest(std::chrono::milliseconds(0));
+}
 
 task<result<std::vector<std::string>>> resolve(std::string host, duration patience) {
   unsigned char raw[16];
   if (inet_pton(AF_INET, host.c_str(), raw) == 1 || inet_pton(AF_INET6, host.c_str(), raw) == 1)
     co_return std::vector<std::string>{host};
-  auto answer = co_await with_deadline(ask(host), loop::current().now() + patience);
+  auto look = [](std::string name) -> task<result<std::vector<std::string>>> {
+    KEDGE_CO_TRY(auto found, co_await offload_remote([name] { return look_up(name); }));
+    co_return found;
+  };
+  auto answer = co_await with_deadline(look(host), loop::current().now() + patience);
   if (!answer && answer.error().code == errc::timeout)
     co_return fail(errc::timeout, "lookup " + host + ": the name servers don't answer");
   co_return answer;

@@ -53,8 +53,10 @@ struct api_server_arguments {
   std::string service_account_jwks_uri;              // empty: of this server
   duration service_account_max_token_expiration{};   // zero: as long as is asked for
   bool service_account_extend_token_expiration = true;
-  std::string admission_config_file;              // an AdmissionConfiguration's
-  std::string authorization_config;               // an AuthorizationConfiguration's file
+  std::string admission_config_file;       // an AdmissionConfiguration's
+  std::string authorization_config;        // an AuthorizationConfiguration's file
+  std::string encryption_provider_config;  // an EncryptionConfiguration's file
+  bool encryption_provider_config_automatic_reload = false;
   std::vector<std::string> authorization_mode;    // empty: Node,RBAC, as K3s has it
   std::string authorization_webhook_config_file;  // a kubeconfig
   std::string authorization_webhook_version = "v1beta1";

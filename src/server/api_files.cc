@@ -120,19 +120,28 @@ result<void> read_authorizers(const api_server_arguments& a, api_files& out) {
   return {};
 }
 
-result<void> read_admission(const api_server_arguments& a, api_files& out, std::vector<std::string>& warnings) {
-  auto& path = a.admission_config_file;
+result<void> read_encryption(const api_server_arguments& a, api_files& out) {
+  auto& path = a.encryption_provider_config;
   if (path.empty()) return {};
+  KEDGE_TRY(out.encryption_text, api::read_configuration_file("encryption-provider-config", path));
+  auto read = api::encryption::parse_encryption(out.encryption_text);
+  if (!read)
+    return fail(
+        std::move(read).error().with(fmt::format("--kube-apiserver-arg=encryption-provider-config={}: ", path)));
+  out.encryption = *std::move(read);
+  return {};
+}
+
+result<void> read_admission(const api_server_arguments& a, api_files& out) {
+  auto& path = a.admission_config_file;
+  if (path.empty()) return api::check_configured(out.admission, a.enable_admission_plugins);
   KEDGE_TRY(auto text, api::read_configuration_file("admission-control-config-file", path));
   const auto where = fmt::format("--kube-apiserver-arg=admission-control-config-file={}: ", path);
   const auto slash = path.rfind('/');
-  std::vector<std::string> passed_over;
-  auto read =
-      api::parse_admission(text, slash == std::string::npos ? std::string() : path.substr(0, slash), passed_over);
+  auto read = api::parse_admission(text, slash == std::string::npos ? std::string() : path.substr(0, slash));
   if (!read) return fail(std::move(read).error().with(where));
-  for (auto& one : passed_over) warnings.push_back(where + one);
   out.admission = *std::move(read);
-  return {};
+  return api::check_configured(out.admission, a.enable_admission_plugins);
 }
 
 }  // namespace
@@ -160,8 +169,9 @@ result<std::shared_ptr<const api_files>> read_api_files(const api_server_argumen
   auto out = std::make_shared<api_files>();
   KEDGE_CHECK(read_audit(arguments, *out, warnings));
   KEDGE_CHECK(read_issuers(arguments, own_issuer, *out));
-  KEDGE_CHECK(read_admission(arguments, *out, warnings));
+  KEDGE_CHECK(read_admission(arguments, *out));
   KEDGE_CHECK(read_authorizers(arguments, *out));
+  KEDGE_CHECK(read_encryption(arguments, *out));
   KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
   return out;
 }

@@ -12,6 +12,7 @@
 #include "api/authentication/configuration.h"
 #include "api/authentication/token_file.h"
 #include "api/authorization/configuration.h"
+#include "api/encryption/configuration.h"
 #include "api/remote/kubeconfig.h"
 #include "server/api_arguments.h"
 
@@ -25,8 +26,10 @@ struct api_files {
   std::shared_ptr<api::token_file> tokens;           // null: none
   api::admission_configuration admission;
   std::shared_ptr<const api::remote_server> token_webhook;
-  api::authorization_configuration authorization;  // of its file or of the authorization-… flags
-  std::string authorization_text;                  // of the file
+  api::authorization_configuration authorization;          // of its file or of the authorization-… flags
+  std::string authorization_text;                          // of the file
+  std::vector<api::encryption::rule_settings> encryption;  // empty: there is no file
+  std::string encryption_text;
 };
 
 // Those that this server's own tokens may be of, the first that it gives out; and what they are for. `own`: the

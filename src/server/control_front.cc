@@ -13,13 +13,17 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
   api::admission_settings plugins{.disable = arguments.disable_admission_plugins};
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());
+  if (s.settings.files) plugins.configuration = s.settings.files->admission;
+  plugins.events = s.event_limits;
+  plugins.home = &s.home();
+  plugins.network = s.where.network;
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
   f->tables_->convert_by(f->versions_);
   f->tables_->follow();
   f->webhooks_.follow();
   f->admission_->call_webhooks(f->webhooks_);
-  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); }, &f->versions_, &s.measures);
   return f;
 }
 

@@ -94,11 +94,18 @@ api::virtual_create front::answers_of_reviews() {
   };
 }
 
-void front::use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers,
-                supervisor::front_proxy self) {
-  others_->use(std::move(self));
-  proxy_->use(std::move(kubelets));
-  dialer_->use(std::move(servers));
+result<void> front::use(server_identity self) {
+  others_->use(std::move(self.as_front_proxy));
+  proxy_->use(std::move(self.to_kubelets));
+  dialer_->use(std::move(self.to_servers));
+  who_->use(self.client_ca, self.request_header_ca);
+  api_who_->use(self.client_ca, self.request_header_ca);
+  KEDGE_TRY(auto issuing, api::token_issuer::create(*self.signing_key, issuers_.front(), audiences_));
+  *issuer_ = std::move(issuing);
+  KEDGE_CHECK(tokens_->use(std::move(self.token_keys)));
+  KEDGE_TRY(auto keys, api::oidc_keys(tokens_->settings()));
+  api_->replace_document("/openid/v1/jwks", std::move(keys));
+  return {};
 }
 
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
@@ -109,15 +116,17 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   auto& arguments = s.settings.api;
   const auto issuers = token_issuers(arguments, s.settings.token_issuer());
   const auto audiences = token_audiences(arguments, s.settings.token_issuer());
-  api::token_settings tokens{.issuers = issuers, .api_audiences = audiences, .keys = s.token_keys};
+  f->issuers_ = issuers;
+  f->audiences_ = audiences;
+  api::token_settings tokens{.issuers = issuers, .api_audiences = audiences, .keys = s.self.token_keys};
   KEDGE_TRY(auto authenticator, api::token_authenticator::create(std::move(tokens)));
   f->tokens_ = std::make_unique<api::token_authenticator>(std::move(authenticator));
-  KEDGE_TRY(auto issuing, api::token_issuer::create(*s.signing_key, issuers.front(), audiences));
+  KEDGE_TRY(auto issuing, api::token_issuer::create(*s.self.signing_key, issuers.front(), audiences));
   f->issuer_ = std::make_unique<api::token_issuer>(std::move(issuing));
   f->ask_others_about_tokens(s, audiences);
   api::authn_settings authn{.anonymous = arguments.anonymous_auth,
-                            .client_ca = s.client_ca,
-                            .request_header_ca = s.request_header_ca,
+                            .client_ca = s.self.client_ca,
+                            .request_header_ca = s.self.request_header_ca,
                             .others = f->token_sources()};
   if (auto& anonymous = s.settings.files ? s.settings.files->authentication.anonymous : no_anonymous; anonymous) {
     authn.anonymous = anonymous->enabled;
@@ -138,6 +147,9 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());
   if (s.settings.files) plugins.configuration = s.settings.files->admission;
+  plugins.events = s.event_limits;
+  plugins.home = &s.home();
+  plugins.network = s.where.network;
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &objects));
   const auto longest =
       std::chrono::duration_cast<std::chrono::seconds>(arguments.service_account_max_token_expiration).count();
@@ -153,20 +165,20 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   f->call_webhooks(s, objects, number);
   f->tables_->convert_by(*f->versions_);
   f->tables_->follow();
-  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); }, f->versions_.get(), &s.measures);
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
   f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{.settings = cluster,
                                                                                         .tunnels = *s.tunnels,
                                                                                         .objects = *f->local_,
-                                                                                        .peers = s.to_servers,
+                                                                                        .peers = s.self.to_servers,
                                                                                         .network = s.where.network});
   f->ways_.lead_through(*f->dialer_);
-  f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.to_kubelets);
+  f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.self.to_kubelets);
   if (number == 0 && s.serves_usage()) f->collect_usage(s);
   f->services_ = std::make_unique<api::aggregation::services>(objects);
   f->services_->follow();
-  f->others_ = std::make_unique<supervisor::aggregated_servers>(*f->dialer_, *f->local_, s.as_front_proxy);
+  f->others_ = std::make_unique<supervisor::aggregated_servers>(*f->dialer_, *f->local_, s.self.as_front_proxy);
   if (number == 0) f->observe_others(s);
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
     return p->serve(e, to, std::move(rest));
@@ -202,7 +214,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .bodies = f->bodies_.get(),
                      .core = number,
                      .cores = s.where.loops.size(),
-                     .request_time = arguments.request_timeout});
+                     .request_time = arguments.request_timeout,
+                     .outdated = s.outdated()});
   f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
   f->routes_ = supervisor::make_routes(
       {.settings = cluster,
@@ -216,10 +229,15 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
        .who_without_password = *f->api_who_,
        .token_stands = s.token_stands,
        .rotate_token = s.rotate_token,
+       .rotate_authorities = s.rotate_authorities,
        .encryption_status = s.encryption_status,
        .change_encryption = s.change_encryption,
        .datastore_status = s.datastore_status,
        .compact_datastore = s.compact_datastore,
+       .etcd_members = [&s]() -> task<result<std::string>> {
+         if (s.etcd_members) return s.etcd_members();
+         return []() -> task<result<std::string>> { co_return fail(errc::unsupported, "etcd datastore disabled"); }();
+       },
        .snapshot_request = s.snapshot_request,
        .tunnels = *s.tunnels,
        .dialer = *f->dialer_});

@@ -35,9 +35,8 @@ class front {
                                              std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
-  // Who this server is to kubelets, to the other servers and to aggregated ones, from the next connection on.
-  void use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers,
-           supervisor::front_proxy self);
+  // Who this server is to others from the next connection on, and whom it believes from the next request on.
+  result<void> use(server_identity self);
   api::objects& local() noexcept { return *local_; }
   // The server's one look at other API servers; on the home loop's front.
   api::aggregation::observer& others() noexcept { return *observer_; }
@@ -56,6 +55,7 @@ class front {
   std::vector<api::token_source*> token_sources() const;
   api::virtual_create answers_of_reviews();
   std::vector<std::shared_ptr<api::token_source>> asked_, sources_;  // whom the latter ask; in the order of asking
+  std::vector<std::string> issuers_, audiences_;                     // of this cluster's tokens
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths

@@ -19,6 +19,9 @@ void fronts::add_checks() {
   checks.add("etcd", health_group::all, [this] { return identity_.objects().healthy(); });
   checks.add("etcd-readiness", health_group::readyz, [this] { return identity_.objects().healthy(); });
   checks.add("secrets-encryption", health_group::readyz, [this] { return identity_.objects().complete(); });
+  if (auto* sealing = shared_.sealing.get();
+      sealing && (sealing->has_plugins() || shared_.settings.api.encryption_provider_config_automatic_reload))
+    checks.add("kms-providers", health_group::all, [sealing] { return sealing->well(); });
   checks.add("clock", health_group::readyz, [this]() -> result<void> {
     auto wrong = identity_.credentials().not_begun(reactor::loop::current().wall_now());
     if (!wrong) return {};
@@ -40,12 +43,16 @@ void fronts::add_checks() {
 
 task<result<void>> fronts::start() {
   auto& s = shared_.settings;
-  shared_.ranges.cluster_cidr = s.cluster.service_cidrs.front();
+  shared_.ranges.cidrs.clear();
+  for (auto& text : s.cluster.service_cidrs) shared_.ranges.cidrs.push_back(ip_range::parse(text).value());
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));
   start_issuers();
   start_authorization();
+  follow_encryption();
+  if (auto& files = s.files; files && !files->admission.event_limits.empty())
+    shared_.event_limits = std::make_shared<api::event_limiter>(files->admission.event_limits);
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())
@@ -118,6 +125,26 @@ task<void> fronts::take_authorization(std::string text) {
   }
   log::info("{} has changed: {} authorizers", path, (*read)->size());
   shared_.authorization->use(**std::move(read));
+}
+
+// Where the file may change while the server runs.
+void fronts::follow_encryption() {
+  auto& s = shared_.settings;
+  if (!shared_.sealing || !s.api.encryption_provider_config_automatic_reload) return;
+  following_.spawn(follow_file(s.api.encryption_provider_config, s.files->encryption_text,
+                               [this](std::string text) { return take_encryption(std::move(text)); }));
+}
+
+task<void> fronts::take_encryption(std::string text) {
+  auto& path = shared_.settings.api.encryption_provider_config;
+  auto read = co_await reactor::offload([text = std::move(text)] { return api::encryption::parse_encryption(text); });
+  if (!read) co_return;  // too much waits there; the file's next change counts
+  auto taken = *read ? co_await shared_.sealing->use(**std::move(read)) : result<void>(fail(std::move(*read).error()));
+  reload("encryption", taken.has_value());
+  if (taken)
+    log::info("{} has changed: what is written from now on is encrypted as it says", path);
+  else
+    log::error("{} is not taken over, what it said before goes on: {}", path, taken.error().message);
 }
 
 void fronts::reload(std::string_view what, bool good) {

@@ -24,6 +24,8 @@ class fronts final : public part {
   void start_authorization();
   task<void> take_authentication(std::string text);
   task<void> take_authorization(std::string text);
+  void follow_encryption();
+  task<void> take_encryption(std::string text);
   // Counts that a file was taken over while the server runs, or was not.
   void reload(std::string_view what, bool good);
 

@@ -35,9 +35,21 @@ task<result<void>> identity::start() {
   KEDGE_CO_TRY(credentials_, supervisor::credentials::open(shared_.settings.cluster, loop.wall_now(), loop.random()));
   // Another server that starts waits for it; alone, nobody does (readiness.cc).
   if (shared_.settings.shared_datastore())
-    KEDGE_CO_CHECK(
-        co_await wait_out_database("the cluster's record", [this] { return record_->save(credentials_->password()); }));
-  co_return read_keys();
+    KEDGE_CO_CHECK(co_await wait_out_database("the cluster's record", [this] { return save_record(); }));
+  KEDGE_CO_CHECK(use_signing_key());
+  co_return read_trust();
+}
+
+// Where another server was quicker, what it made is this server's identity, too.
+task<result<void>> identity::save_record() {
+  auto saved = co_await record_->save(credentials_->password());
+  if (saved || saved.error().code != errc::conflict) co_return saved;
+  log::warning("{}; they are taken over", saved.error().message);
+  auto& loop = reactor::loop::current();
+  record_.emplace(shared_.settings.cluster, *objects_, shared_.settings.shared_datastore());
+  KEDGE_CO_CHECK(co_await record_->refresh(credentials_->password()));
+  KEDGE_CO_TRY(credentials_, supervisor::credentials::open(shared_.settings.cluster, loop.wall_now(), loop.random()));
+  co_return co_await record_->save(credentials_->password());
 }
 
 // The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the
@@ -88,22 +100,43 @@ task<result<void>> identity::open_store() {
   s.accept_data_loss = shared_.settings.accept_data_loss;
   s.cluster_of = &cluster_of;
   // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
-  s.on_lost_history = [this](const error&) { shared_.fail(); };
+  loss_accepted_ |= shared_.settings.accept_data_loss;
+  s.on_lost_history = [this](const error&) {
+    shared_.begin_anew = loss_accepted_;
+    if (loss_accepted_) log::warning("--accept-data-loss is given: this server begins anew with what the database has");
+    shared_.fail();
+  };
+  if (auto& files = shared_.settings.files; files && !files->encryption.empty() && !shared_.sealing) {
+    if (shared_.settings.cluster.secrets_encryption)
+      log::warning(
+          "--secrets-encryption has no effect beside --kube-apiserver-arg=encryption-provider-config: what that file "
+          "says is done, and `secrets-encrypt` changes nothing of it");
+    shared_.sealing = std::make_unique<api::encryption::sealing>(files->encryption, shared_.where.network);
+  }
+  if (shared_.sealing) {
+    co_await shared_.sealing->wait_for_writers();
+    s = shared_.sealing->around(std::move(s));
+  }
   KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
+  if (shared_.sealing) shared_.sealing->serve([this] { return objects_->current().at(); });
   shared_.settings.accept_data_loss = false;  // once: the store may be opened again
   co_return result<void>();
 }
 
-result<void> identity::read_keys() {
+result<void> identity::read_trust() {
   auto& own = *credentials_;
   KEDGE_TRY(auto client_ca, crypto::trust::from_bundle(own.client_ca().bundle()));
-  shared_.client_ca = std::make_shared<const crypto::trust>(std::move(client_ca));
+  shared_.self.client_ca = std::make_shared<const crypto::trust>(std::move(client_ca));
   KEDGE_TRY(auto front_ca, crypto::trust::from_bundle(own.request_header_ca().bundle()));
-  shared_.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
-  KEDGE_TRY(auto signing, crypto::private_key::from_pem(own.service_keys_pem()));
-  shared_.signing_key.emplace(std::move(signing));
-  KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
+  shared_.self.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
+  KEDGE_TRY(shared_.self.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
   return read_clients();
+}
+
+result<void> identity::use_signing_key() {
+  KEDGE_TRY(auto signing, crypto::private_key::from_pem(credentials_->service_keys_pem()));
+  shared_.self.signing_key.emplace(std::move(signing));
+  return {};
 }
 
 result<void> identity::read_clients() {
@@ -115,15 +148,16 @@ result<void> identity::read_clients() {
                                           .key_pem = std::move(pair.second),
                                           .alpn = {"http/1.1"}});
   };
-  KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
-  KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));
+  KEDGE_TRY(shared_.self.to_kubelets, tls_as("client-kube-apiserver"));
+  KEDGE_TRY(shared_.self.to_servers, tls_as("client-supervisor"));
   KEDGE_TRY(auto proxy, own.client("client-auth-proxy"));
-  shared_.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
+  shared_.self.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
   return {};
 }
 
 task<void> identity::stop() {
   if (objects_) co_await objects_->close();
+  shared_.sealing.reset();
 }
 
 }  // namespace kedge::server

@@ -32,21 +32,25 @@ class identity final : public part {
   supervisor::bootstrap_data& record() noexcept { return *record_; }
   supervisor::credentials& credentials() noexcept { return *credentials_; }
   std::shared_ptr<supervisor::credentials> credentials_ptr() const { return credentials_; }
-  // Who this server is to kubelets and other servers (shared.h), read anew.
+  // Who this server is to kubelets and other servers (shared.h), read anew. Blocking.
   result<void> read_clients();
+  // Whom it believes, too, after the authorities are others. The key that signs tokens stays, until use_signing_key().
+  result<void> read_trust();
+  result<void> use_signing_key();
   supervisor::encryption& encryption() noexcept { return encryption_; }
 
  private:
   task<result<void>> wait_for_store();
   task<result<void>> open_store();
   task<result<void>> take_record();
-  result<void> read_keys();
+  task<result<void>> save_record();
   std::string password() const;
 
   shared& shared_;
   std::function<bool()> leads_;
   supervisor::encryption encryption_;
   std::unique_ptr<store::store> objects_;
+  bool loss_accepted_ = false;  // --accept-data-loss was given
   std::optional<supervisor::bootstrap_data> record_;
   std::shared_ptr<supervisor::credentials> credentials_;
 };

@@ -6,8 +6,13 @@
 #include "base/strings.h"
 #include "control/controller.h"
 #include "crypto/bootstrap_record.h"
+#include "supervisor/ca_rotation.h"
 
 namespace kedge::server {
+
+namespace {
+constexpr auto use_retry_pause = std::chrono::seconds(1);
+}
 
 std::vector<control::peer> key_changes::others() const {
   auto* all = servers_();
@@ -22,13 +27,14 @@ task<result<void>> key_changes::start() {
   auto& home = shared_.home();
   lock_.emplace(supervisor::cluster_lock::parts{.objects = identity_.objects(),
                                                 .row = "/kedge/secrets-encrypt",
-                                                .address = shared_.settings.own_address(),
+                                                .address = [this] { return shared_.own_address(); },
                                                 .identity = shared_.process,
-                                                .lives = [this](std::string_view process) {
-                                                  return std::ranges::any_of(others(), [&](const control::peer& p) {
-                                                    return p.identity == process;
-                                                  });
-                                                }});
+                                                .lives =
+                                                    [this](std::string_view process) {
+                                                      return std::ranges::any_of(others(), [&](const control::peer& p) {
+                                                        return p.identity == process;
+                                                      });
+                                                    }});
   identity_.encryption().serve({.objects = identity_.objects(),
                                 .record = identity_.record(),
                                 .lock = *lock_,
@@ -52,18 +58,38 @@ task<result<void>> key_changes::start() {
                                                       .record = identity_.record(),
                                                       .identity = identity_.credentials(),
                                                       .lock = *lock_,
-                                                      .address = shared_.settings.own_address(),
+                                                      .address = [this] { return shared_.own_address(); },
                                                       .others = [this] { return others(); },
-                                                      .changed = [this] { tell_others(); }});
+                                                      .changed =
+                                                          [this] {
+                                                            record_changed_.set();  // under the new token
+                                                            tell_others();
+                                                          }});
   shared_.token_stands = [this, &home]() { return reactor::call_on(home, [this] { return rotation_->stands(); }); };
   shared_.rotate_token = [this, &home](std::string wanted) {
     return reactor::call_on(
         home, [this, wanted = std::move(wanted)]() mutable { return rotation_->rotate(std::move(wanted)); });
   };
+  shared_.rotate_authorities = [this, &home](crypto::bootstrap_files given, bool force) {
+    return reactor::call_on(home, [this, given = std::move(given), force]() mutable {
+      return rotate_authorities(std::move(given), force);
+    });
+  };
   co_return result<void>();
 }
 
-void key_changes::follow() {
+task<result<void>> key_changes::rotate_authorities(crypto::bootstrap_files given, bool force) {
+  KEDGE_CO_CHECK(co_await lock_->take("changes the cluster's authorities"));
+  auto done =
+      co_await identity_.record().rotate_authorities(identity_.credentials().password(), std::move(given), force);
+  co_await lock_->give_back();
+  if (!done) co_return fail(std::move(done).error());
+  for (auto& warning : *done) log::warning("rotate-ca: {}", warning);
+  co_return result<void>();
+}
+
+void key_changes::follow(std::function<task<result<void>>()> authorities_changed) {
+  authorities_changed_ = std::move(authorities_changed);
   following_.spawn(follow_record());
   following_.spawn(rotation_->keep());
 }
@@ -72,16 +98,19 @@ void key_changes::follow() {
 task<void> key_changes::follow_record() {
   auto& own = identity_.credentials();
   auto& encryption = identity_.encryption();
-  reactor::event changed;
   reactor::scope watching;
   watching.spawn(
       control::follow(identity_.objects(), std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
         if (e.type != store::event_type::deleted && e.object->key() == crypto::bootstrap_key(own.password()))
-          changed.set();
+          record_changed_.set();
       }));
+  std::vector<std::string> pending;  // files that aren't in use yet
   for (;;) {
-    co_await changed.wait();
-    changed.reset();
+    if (pending.empty())
+      co_await record_changed_.wait();
+    else
+      co_await reactor::sleep_for(use_retry_pause);
+    record_changed_.reset();
     if (encryption.changing()) continue;  // by this server
     auto files = co_await identity_.record().refresh(own.password());
     if (!files) {
@@ -89,12 +118,21 @@ task<void> key_changes::follow_record() {
                  files.error().message);
       continue;
     }
-    if (files->empty()) continue;
-    log::info("taken from the datastore: {}", join(*files, ", "));
-    if (auto keys = co_await encryption.reload(); !keys)
-      log::error("the encryption keys from the datastore can't be used: {}", keys.error().message);
-    tell_others();
+    if (!files->empty()) log::info("taken from the datastore: {}", join(*files, ", "));
+    pending.insert(pending.end(), files->begin(), files->end());
+    if (!pending.empty() && co_await use(pending)) pending.clear();
   }
+}
+
+// Whether all of it is in use now.
+task<bool> key_changes::use(const std::vector<std::string>& files) {
+  auto keys = co_await identity_.encryption().reload();
+  if (!keys) log::error("the encryption keys from the datastore can't be used: {}", keys.error().message);
+  tell_others();
+  if (!std::ranges::any_of(files, [](const std::string& name) { return supervisor::is_rotated(name); })) co_return true;
+  auto used = co_await authorities_changed_();
+  if (!used) log::error("the cluster's authorities from the datastore can't be used yet: {}", used.error().message);
+  co_return used.has_value();
 }
 
 task<void> key_changes::stop() {

@@ -21,17 +21,22 @@ class key_changes final : public part {
   std::string_view name() const noexcept override { return "key changes"; }
   task<result<void>> start() override;
   task<void> stop() override;
-  // Follows what others change, until this part stops. Once this server is one of the servers.
-  void follow();
+  // Follows what others change, until this part stops. Once this server is one of the servers. `authorities_changed`:
+  // other CAs or service account keys stand in the files, and are to be used.
+  void follow(std::function<task<result<void>>()> authorities_changed);
 
  private:
   task<void> follow_record();
+  task<bool> use(const std::vector<std::string>& files);
+  task<result<void>> rotate_authorities(crypto::bootstrap_files given, bool force);
   std::vector<control::peer> others() const;
   void tell_others();
 
   shared& shared_;
   identity& identity_;
   std::function<control::server_endpoints*()> servers_;
+  std::function<task<result<void>>()> authorities_changed_;
+  reactor::event record_changed_;
   std::optional<supervisor::cluster_lock> lock_;
   std::optional<supervisor::token_rotation> rotation_;
   reactor::scope following_;

@@ -15,16 +15,16 @@ bool leading::leads() const noexcept {
   return !s.shared_datastore() || s.cluster.disable_controller_manager || (election_ && election_->leads());
 }
 
-control::settings leading::controller_settings() const {
+control::settings leading::controller_settings() {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.controllers;
   c.measures = &shared_.measures;
-  c.cluster_cidr = cluster.cluster_cidrs.front();
+  c.cluster_cidrs = cluster.cluster_cidrs;
   auto& own = identity_.credentials();
   c.root_ca_pem = own.server_ca().bundle_pem();
   c.client_authority = std::make_shared<crypto::authority>(own.client_ca());
   c.server_authority = std::make_shared<crypto::authority>(own.server_ca());
-  c.service_account_key = std::make_shared<crypto::private_key>(*shared_.signing_key);
+  c.service_account_key = std::make_shared<crypto::private_key>(*shared_.self.signing_key);
   c.cloud_controller = !cluster.disable_cloud_controller;
   auto is_disabled = [&](std::string_view name) {
     return std::ranges::find(cluster.disables, name) != cluster.disables.end();
@@ -32,6 +32,9 @@ control::settings leading::controller_settings() const {
   c.service_lb = !is_disabled("servicelb");
   c.local_storage.enabled = !is_disabled("local-storage");
   c.local_storage.default_path = cluster.default_local_storage_path;
+  c.local_storage.post_to_node = [this](std::string node, std::string path, std::string body) {
+    return front_->post_to_node(std::move(node), std::move(path), std::move(body));
+  };
   return c;
 }
 
@@ -52,9 +55,16 @@ task<void> leading::lead() {
     ~at_work() {
       l.shared_.background().post([f = l.front_.get()] { f->stop(); });
     }
-  } here(*this, term);
-  reactor::event never;
-  co_await never.wait();
+  };
+  for (;;) {
+    {
+      at_work here(*this, term);
+      co_await anew_.wait();
+    }
+    anew_.reset();
+    co_await ended();
+    controllers_ = controller_settings();
+  }
 }
 
 task<result<void>> leading::start() {
@@ -66,9 +76,6 @@ task<result<void>> leading::start() {
     co_return result<void>();
   });
   KEDGE_CO_CHECK(std::move(opened));
-  controllers_.local_storage.post_to_node = [this](std::string node, std::string path, std::string body) {
-    return front_->post_to_node(std::move(node), std::move(path), std::move(body));
-  };
   if (s.shared_datastore() && !s.cluster.disable_controller_manager) {
     election_ = std::make_unique<control::election>(
         own, control::election_options{.name = "kube-controller-manager",

@@ -24,13 +24,15 @@ class leading final : public part {
 
   // Who the controllers are to this server from now on.
   void use(std::shared_ptr<net::tls_client_context> server);
+  // Controllers begin once more, by what the credentials say now. On the home loop.
+  void begin_anew() { anew_.set(); }
   // Whether this server does what is to be done once in a cluster. On the home loop, also before this part has started.
   bool leads() const noexcept;
 
  private:
   task<void> lead();
   task<void> ended();
-  control::settings controller_settings() const;
+  control::settings controller_settings();
 
   shared& shared_;
   identity& identity_;
@@ -39,6 +41,7 @@ class leading final : public part {
   control::settings controllers_;
   std::unique_ptr<control_front> front_;         // the background loop's
   std::unique_ptr<control::election> election_;  // null: there is nobody else
+  reactor::event anew_;
   reactor::scope running_;
 };
 

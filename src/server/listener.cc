@@ -85,6 +85,11 @@ void listener::show_certificate() {
   if (auto r = tls_->replace(chain, key); !r) log::error("the new serving certificate: {}", r.error().message);
 }
 
+void listener::ask_for_certificates() {
+  if (auto r = tls_->ask_for(identity_.credentials().client_ca().bundle_pem()); !r)
+    log::error("the clients' new authorities: {}", r.error().message);
+}
+
 // Tunnels never end by themselves: they do when nothing else is left that may go through them.
 task<void> listener::close_tunnels() {
   auto& loop = reactor::loop::current();
@@ -103,6 +108,7 @@ task<void> listener::leave() {
   identity_.objects().end_watches();
   reactor::scope closing;
   closing.spawn(close_tunnels());
+  closing.spawn(moved_());
   auto until = reactor::loop::current().now() + drain_time;
   co_await on_every_loop(shared_, [this, until](std::size_t i) { return http_->drain(i, until); });
 }

@@ -1,11 +1,13 @@
 // listener.h: the part that has the port: it answers 503 from the first moment, and says farewell to clients in the
 // end.
 //
-//   leave: each answer is its connection's last ─▶ a second for clients to move ─▶ watches end ─▶ what runs gets 5 s,
-//   tunnels a part of it
+//   leave: each answer is its connection's last ─▶ a second for clients to move ─▶ watches end, quiet connections are
+//   closed, virtual addresses move ─▶ what runs gets 5 s, tunnels a part of it
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "net/http/server.h"
@@ -17,7 +19,9 @@ namespace kedge::server {
 
 class listener final : public part {
  public:
-  listener(shared& s, gateway& g, identity& i) : shared_(s), gateway_(g), identity_(i) {}
+  // `moved`: gives to another server what clients reach this one by. Once, when this one takes nobody new any more.
+  listener(shared& s, gateway& g, identity& i, std::function<task<void>()> moved)
+      : shared_(s), gateway_(g), identity_(i), moved_(std::move(moved)) {}
 
   std::string_view name() const noexcept override { return "listener"; }
   // Also waits, with 503, for a clock that has not heard the time yet.
@@ -27,6 +31,8 @@ class listener final : public part {
 
   // New connections see the new serving certificate.
   void show_certificate();
+  // New connections are told of the clients' authorities that there are now.
+  void ask_for_certificates();
 
  private:
   task<result<void>> listen();
@@ -36,6 +42,7 @@ class listener final : public part {
   shared& shared_;
   gateway& gateway_;
   identity& identity_;
+  std::function<task<void>()> moved_;
   std::shared_ptr<net::tls_server_context> tls_;
   std::unique_ptr<net::http::server> http_;
   std::vector<std::unique_ptr<reactor::scope>> serving_;  // one a loop, touched there

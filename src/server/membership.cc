@@ -21,7 +21,7 @@ api::bootstrap_options membership::objects() const {
   auto& cluster = shared_.settings.cluster;
   auto& own = identity_.credentials();
   return {.service_ip = supervisor::first_address(cluster.service_cidrs.front(), 1),
-          .service_cidr = cluster.service_cidrs.front(),
+          .service_cidrs = cluster.service_cidrs,
           .endpoint_addresses = {},  // server_endpoints' work
           .endpoint_port = cluster.advertise_port,
           .root_ca = own.server_ca().bundle_pem(),

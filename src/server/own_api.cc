@@ -10,7 +10,7 @@ constexpr auto answer_time = std::chrono::seconds(30);
 
 own_api::own_api(const shared& s) : client_(s.where.network) {
   auto& cluster = s.settings.cluster;
-  target_ = {.at = {cluster.own_host(), cluster.https_port}, .host = {}, .tls = s.to_servers};
+  target_ = {.at = {cluster.own_host(), cluster.https_port}, .host = {}, .tls = s.self.to_servers};
 }
 
 task<result<api::raw_answer>> own_api::ask(api::user_ref as, std::string method, std::string path, std::string body) {

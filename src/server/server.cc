@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "server/database_space.h"
+#include "server/etcd/etcd_members.h"
+#include "server/etcd/managed_etcd.h"
 #include "server/fronts.h"
 #include "server/gateway.h"
 #include "server/identity.h"
@@ -17,6 +19,7 @@
 #include "server/shared.h"
 #include "server/snapshots.h"
 #include "server/upkeep.h"
+#include "server/virtual_addresses.h"
 
 namespace kedge::server {
 
@@ -26,28 +29,35 @@ struct server::house {
 
   shared all;
   std::function<void()> ready;
+  managed_etcd etcd{all};
   identity who{all, [this] { return lead.leads(); }};
   gateway entrance{all.where};
   key_changes keys{all, who, [this] { return members.servers(); }};
   database_space space{all, who};
   snapshots backups{all, who};
-  listener port{all, entrance, who};
+  listener port{all, entrance, who, [this] { return addresses.give_away(); }};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
+  etcd_members etcd_cluster{all, who, etcd};
   upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   manifests brought{all, answers, members};
+  virtual_addresses addresses{all, answers};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &brought, &node},
+  sequence order{{&etcd, &who, &keys, &space, &backups, &port, &answers, &members, &lead, &etcd_cluster, &keeping,
+                  &brought, &addresses, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &brought, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
+                 {&addresses, &node, &brought, &etcd_cluster, &lead, &members, &keeping, &backups, &space, &keys, &port,
+                  &answers, &who, &etcd}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)
     : house_(std::make_unique<house>(std::move(s), std::move(m), std::move(ready))) {}
 server::~server() = default;
+
+bool server::begins_anew() const noexcept { return house_->all.begin_anew; }
 
 void server::stop() { house_->all.stop.set(); }
 

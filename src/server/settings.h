@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backup/s3/settings.h"
+#include "base/ip.h"
 #include "control/scheduler/configuration.h"
 #include "control/settings.h"
 #include "datastore/log.h"
@@ -17,6 +18,7 @@
 #include "reactor/stream.h"
 #include "server/api_arguments.h"
 #include "server/api_files.h"
+#include "server/etcd/settings.h"
 #include "supervisor/config.h"
 
 namespace kedge::server {
@@ -31,6 +33,9 @@ struct snapshot_settings {
   backup::s3::settings s3;
 };
 
+// One of each family is usual; each costs the datastore four writes a second.
+inline constexpr std::size_t vips_max = 4;
+
 struct settings {
   supervisor::config cluster;
   api_server_arguments api;
@@ -40,8 +45,11 @@ struct settings {
       std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
+  etcd_settings etcd;
   snapshot_settings snapshots;
   bool accept_data_loss = false;  // of a database that has less than this server has seen
+  std::vector<ip_address> vips;   // that move between the servers (virtual_addresses.h); at most vips_max
+  std::string vip_interface;      // empty: whose network has the address
   std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default
   node::agent_config node;        // of the server's own node, unless cluster.disable_agent
   std::string version, commit;

@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::seconds settling_times[] = {std::chrono::seconds(1), std::chrono::seconds(10)};
 constexpr auto certificates_interval = std::chrono::hours(6);  // as the serving certificate's
 constexpr auto address_interval = std::chrono::seconds(5);     // twice that, and a write, is far below 30 s
+constexpr auto signing_pause = std::chrono::seconds(10);       // a living server knows a changed record within a second
 constexpr auto set_aside_interval = std::chrono::seconds(5);   // ten names are looked up
 }  // namespace
 
@@ -64,7 +65,7 @@ task<void> upkeep::follow_addresses() {
       log::warning("the new address can't be told to the others yet: {}", moved.error().message);
       continue;
     }
-    current = now;
+    current = shared_.moved_to = now;
   }
 }
 
@@ -85,22 +86,60 @@ task<void> upkeep::renew_certificates() {
   }
   if ((*made)->empty()) co_return;
   log::info("made anew, and in use: {}", join(**made, ", "));
-  if (auto read = identity_.read_clients(); !read) {
-    log::error("this server's new certificates can't be used: {}", read.error().message);
-    co_return;
-  }
-  auto kubelets = shared_.to_kubelets, servers = shared_.to_servers;
-  co_await on_every_loop(shared_, [this, kubelets, servers, self = shared_.as_front_proxy](std::size_t) -> task<bool> {
-    if (auto* here = gateway_.here()) here->use(kubelets, servers, self);
+  if (auto used = identity_.read_clients(); used)
+    co_await use_identity();
+  else
+    log::error("this server's new certificates can't be used: {}", used.error().message);
+}
+
+// What stands in shared_.self, by all who act or believe by it.
+task<void> upkeep::use_identity() {
+  co_await on_every_loop(shared_, [this, self = shared_.self](std::size_t) -> task<bool> {
+    auto* here = gateway_.here();
+    if (auto used = here ? here->use(self) : result<void>(); !used)
+      log::error("what this server is known by can't be used: {}", used.error().message);
     co_return true;
   });
-  leading_.use(servers);
+  leading_.use(shared_.self.to_servers);
   listener_.show_certificate();
   keeper_->changed();
 }
 
+// The cluster's authorities are others now. The key that signs tokens comes a while later: a token that it signed is
+// shown to every server, and those must know it by then.
+task<result<void>> upkeep::take_authorities() {
+  auto now = reactor::loop::current().wall_now();
+  auto done =
+      co_await reactor::offload([c = identity_.credentials_ptr(), now] { return c->reload(now, system_random()); });
+  if (!done) co_return fail(done.error());
+  KEDGE_CO_CHECK(std::move(*done));
+  KEDGE_CO_CHECK(identity_.read_trust());
+  co_await use_identity();
+  listener_.ask_for_certificates();
+  leading_.begin_anew();
+  if (auto told = co_await api::ensure_system_objects(fronts_.own().local(), membership_.objects()); !told)
+    log::warning("other API servers aren't told of the new authorities yet: {}", told.error().message);
+  log::info("this server goes by the cluster's new authorities");
+  signing_.cancel();
+  signing_.spawn(sign_by_new_key());
+  co_return result<void>();
+}
+
+task<void> upkeep::sign_by_new_key() {
+  co_await reactor::sleep_for(signing_pause);
+  auto before = shared_.self.signing_key->public_part();
+  if (auto used = identity_.use_signing_key(); !used) {
+    log::error("the new key of service account tokens can't be used: {}", used.error().message);
+    co_return;
+  }
+  if (shared_.self.signing_key->public_part() == before) co_return;
+  co_await use_identity();
+  leading_.begin_anew();
+  log::info("service account tokens are signed by the new key from now on");
+}
+
 task<result<void>> upkeep::start() {
-  keys_.follow();
+  keys_.follow([this] { return take_authorities(); });
   auto& own = fronts_.own();
   housekeeping_ = std::make_unique<control::context>(
       control::context{.objects = own.local(), .serves_usage = shared_.serves_usage()});
@@ -128,6 +167,7 @@ task<result<void>> upkeep::start() {
 
 task<void> upkeep::stop() {
   running_.cancel();
+  signing_.cancel();
   fronts_.own().others().stop();
   co_return;
 }

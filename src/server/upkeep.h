@@ -37,6 +37,9 @@ class upkeep final : public part {
   task<void> give_back_memory();
   task<void> keep_certificates();
   task<void> renew_certificates();
+  task<void> use_identity();
+  task<result<void>> take_authorities();
+  task<void> sign_by_new_key();
   task<void> follow_addresses();
 
   shared& shared_;
@@ -50,7 +53,7 @@ class upkeep final : public part {
   std::unique_ptr<control::context> housekeeping_;
   std::unique_ptr<supervisor::serving_keeper> keeper_;
   std::shared_ptr<told_expirations> expirations_ = std::make_shared<told_expirations>();
-  reactor::scope running_;
+  reactor::scope running_, signing_;
 };
 
 }  // namespace kedge::server

@@ -24,13 +24,14 @@ change change_of(write_kind k) {
 // Of the operations `there`, those that another server may have done instead: a removal looks the same whoever did it,
 // unless it follows or precedes directly what only this batch can have written (a new version has its own uid, its
 // time, its value).
+// `in_one_piece`: as log.h.
 std::vector<std::size_t> anybodys(const std::vector<datastore::operation>& ops, const std::vector<std::size_t>& there,
-                                  const std::vector<datastore::outcome>& outcomes) {
+                                  const std::vector<datastore::outcome>& outcomes, bool in_one_piece) {
   std::vector<bool> ours;
   for (auto i : there) ours.push_back(ops[i].kind != change::remove);
   auto extend = [&](std::size_t from, std::size_t to) {
     auto a = outcomes[there[from]].at, b = outcomes[there[to]].at;
-    if (ours[from] && (a < b ? b - a : a - b) == 1) ours[to] = true;
+    if (in_one_piece && ours[from] && (a < b ? b - a : a - b) == 1) ours[to] = true;
   };
   for (std::size_t i = 1; i < there.size(); ++i) extend(i - 1, i);
   for (std::size_t i = there.size(); i-- > 1;) extend(i, i - 1);
@@ -393,7 +394,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
 
   std::vector<event_ref> events(ops.size());
   if (done) {
-    for (auto& e : done->others) apply_foreign(e);
+    apply_foreign(done->others);
     if (!done->others.empty()) remember(done->others.back());
     const datastore::operation* last = nullptr;
     for (std::size_t i = 0; i < ops.size(); ++i) {
@@ -414,7 +415,9 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       answer(ops[i], fail(done.error()));
     } else if (done->unsafe && done->outcomes[i].what == datastore::outcome::status::committed) {
       answer(ops[i], fail(*done->unsafe));
-    } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::committed) {
+    } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::refused) {
+      answer(ops[i], fail(*done->refused));
+    } else if (o.what == datastore::outcome::status::committed) {
       answer(ops[i], events[i] ? commit{o.at, events[i]->object} : commit_at(o.at, ops[i]->what.key));
     } else if (o.what == datastore::outcome::status::guard_failed) {
       ops[i]->seal_stale = !ops[i]->seal_guards.empty();
@@ -449,7 +452,12 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
     if (read) {
       // Entries of the batch are recognised by what they replaced; a follower may have applied them already.
       datastore::appended out;
-      out.outcomes.assign(ops->size(), {datastore::outcome::status::conflict, 0});
+      // What isn't there of a batch that landed was in conflict, or (where each of its operations is by itself) was
+      // never seen by the database.
+      bool whole = options_.log->in_one_piece();
+      out.outcomes.assign(ops->size(),
+                          {whole ? datastore::outcome::status::conflict : datastore::outcome::status::refused, 0});
+      out.refused = error(errc::unavailable, why.message);
       std::vector<std::size_t> there;
       for (std::size_t i = 0; i < ops->size(); ++i) {
         auto& op = (*ops)[i];
@@ -458,7 +466,7 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
                  (op.kind == change::create || e.previous == op.expected);
         });
         if (found == read->entries.end()) {
-          if (!op.guards.empty()) out.outcomes[i].what = datastore::outcome::status::guard_failed;
+          if (whole && !op.guards.empty()) out.outcomes[i].what = datastore::outcome::status::guard_failed;
           continue;
         }
         out.outcomes[i] = {datastore::outcome::status::committed, found->at};
@@ -467,7 +475,7 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
       if (options_.log->shared()) {
         error gone(errc::unknown_outcome,
                    why.message + "; it is gone, and whether this or another request removed it is not known");
-        for (auto i : anybodys(*ops, there, out.outcomes)) answer(callers[i], fail(gone));
+        for (auto i : anybodys(*ops, there, out.outcomes, whole)) answer(callers[i], fail(gone));
       }
       // Everything that is there is applied here, so the caller's part is the answers.
       apply_missed(*read);
@@ -554,8 +562,14 @@ event_ref engine::apply(const applied_entry& e) {
 }
 
 // What others wrote, or an earlier life of this server.
+void engine::apply_foreign(std::span<const datastore::entry> entries) {
+  // Several may share a revision, and come together.
+  const auto known = applied_;
+  for (auto& e : entries)
+    if (e.at > known) apply_foreign(e);
+}
+
 void engine::apply_foreign(const datastore::entry& e) {
-  if (e.at <= applied_) return;
   if (e.name == datastore::loss_name) loss_told_ = std::max<revision>(loss_told_, parse_uint(e.value).value_or(0));
   auto text = values_.take(e);
   // An older version that could be read must not be taken for the newest.
@@ -657,7 +671,7 @@ task<void> engine::follow_loop() {
       continue;
     }
     pause = retry_min;
-    for (auto& e : page->entries) apply_foreign(e);
+    apply_foreign(page->entries);
     if (!page->entries.empty()) remember(page->entries.back());
     publish();
     note_compacted(page->compacted);
@@ -691,7 +705,8 @@ task<result<engine::missed>> engine::read_missed(revision from) {
 void engine::apply_missed(const missed& m) {
   auto e = m.entries.begin();
   if (m.whole) {
-    for (; e != m.entries.end() && e->at <= m.compacted; ++e) apply_foreign(*e);
+    e = std::find_if(e, m.entries.end(), [&](auto& later) { return later.at > m.compacted; });
+    apply_foreign({m.entries.begin(), e});
     std::vector<std::string> gone;
     objects_.scan("", [&](const object_ref& o) {
       if (o->mod() <= m.from && !m.names.contains(std::string(o->key()))) gone.emplace_back(o->key());
@@ -700,7 +715,7 @@ void engine::apply_missed(const missed& m) {
     for (auto& key : gone) apply({std::max(applied_, m.compacted), change::remove, key, {}, 0, 0});
     values_.forget_all_but(m.names);
   }
-  for (; e != m.entries.end(); ++e) apply_foreign(*e);
+  apply_foreign({e, m.entries.end()});
   if (!m.entries.empty()) remember(m.entries.back());
 }
 

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <deque>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -103,7 +104,8 @@ class engine final : public store {
   // The next batch is gathered by apply() and goes out with publish().
   // Null when nothing that can be seen has changed.
   event_ref apply(const applied_entry& e);
-  void apply_foreign(const datastore::entry& e);
+  void apply_foreign(std::span<const datastore::entry> entries);
+  void apply_foreign(const datastore::entry& e);  // that is news
   applied seal_batch();
   void publish();
   void tell_completeness();

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/aggregation/limits.h"
 #include "base/strings.h"
 #include "supervisor/forward.h"
@@ -31,6 +33,10 @@ std::string in_field_name(std::string_view key) {
   return out;
 }
 
+bool stays_as_it_is(std::string_view value) {
+  return trim(value) == value && std::ranges::none_of(value, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
 std::size_t hops(const net::http::request& r) {
   std::size_t out = 0;
   for (auto field : r.headers.all("X-Forwarded-For")) out += split(field, ',').size();
@@ -47,13 +53,16 @@ task<int> tell(net::http::exchange& e, int code, std::string text, net::http::he
 
 }  // namespace
 
-net::http::headers remote_headers(const api::user_info& who) {
+result<net::http::headers> remote_headers(const api::user_info& who) {
   net::http::headers out;
   out.add("X-Remote-User", who.name);
   if (!who.uid.empty()) out.add("X-Remote-Uid", who.uid);
   for (auto& group : who.groups) out.add("X-Remote-Group", group);
   for (auto& [key, values] : who.extra)
     for (auto& value : values) out.add("X-Remote-Extra-" + in_field_name(key), value);
+  for (auto& [name, value] : out)
+    if (!stays_as_it_is(value))
+      return fail(errc::invalid, fmt::format("net/http: invalid header field value for {}", quote(name)));
   return out;
 }
 
@@ -108,10 +117,13 @@ task<int> aggregated_servers::forward(net::http::exchange& e, api_service_ref to
   if (!at) co_return co_await tell(e, 503, "service unavailable", std::move(own.answer));
   auto target = target_of(*to, *at, wants_upgrade(r));
   if (!target) co_return co_await tell(e, 500, target.error().message, std::move(own.answer));
+  auto who = remote_headers(*own.as);
+  if (!who)
+    co_return co_await tell(e, 503, "error trying to reach service: " + who.error().message, std::move(own.answer));
   forwarding how{.ways = {*std::move(target)},
                  .path = r.target,
                  .authority = reactor::endpoint{at->address, at->port}.text(),
-                 .identity = remote_headers(*own.as),
+                 .identity = *std::move(who),
                  .answer = std::move(own.answer),
                  .is_api_server = true};
   how.identity.add("Audit-ID", std::move(own.audit_id));
@@ -126,7 +138,8 @@ task<result<net::http::client_response>> aggregated_servers::get(api_service_ref
                               .path = std::move(path),
                               .headers = std::move(headers),
                               .authority = reactor::endpoint{at.address, at.port}.text()};
-  for (auto& [name, value] : remote_headers(*as)) r.headers.add(name, value);
+  KEDGE_CO_TRY(auto who, remote_headers(*as));
+  for (auto& [name, value] : who) r.headers.add(name, value);
   co_return co_await http_.fetch(std::move(r), body_most);
 }
 

@@ -49,7 +49,8 @@ class aggregated_servers final : public api::aggregation::backend {
   std::map<std::string, context> contexts_;
 };
 
-// The headers that say who asks.
-net::http::headers remote_headers(const api::user_info& who);
+// The headers that say who asks. errc::invalid: names that a header can't tell as they are, of which its reader would
+// make another's (control characters, blanks around it).
+result<net::http::headers> remote_headers(const api::user_info& who);
 
 }  // namespace kedge::supervisor

@@ -7,11 +7,13 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
+#include "crypto/key.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "reactor/offload.h"
+#include "supervisor/ca_rotation.h"
 
 namespace kedge::supervisor {
 
@@ -21,6 +23,16 @@ constexpr auto newer_allowed = std::chrono::seconds(3);   // K3s's: clocks, and 
 constexpr auto hold_time_max = std::chrono::seconds(15);  // making the files takes one; who needs longer has died
 constexpr auto look_again = std::chrono::milliseconds(250);
 constexpr std::size_t rotations_kept_max = 16;  // rows of a hundred bytes, for servers that were away
+
+constexpr std::string_view sealed_by_ca = "byClientCA";
+
+// In one form, whatever the file's text is; empty without one.
+std::string key_in(const crypto::bootstrap_files& files) {
+  auto found = files.find("ClientCAKey");
+  auto key = found == files.end() ? result<crypto::private_key>(fail(errc::not_found, ""))
+                                  : crypto::private_key::from_pem(found->second.content);
+  return key ? key->pem() : std::string();
+}
 
 struct row {
   const char *name, *path;
@@ -81,21 +93,27 @@ std::string token_id(std::string_view password) {
 
 std::string rotation_key(std::string_view password) { return std::string(rotation_prefix) + token_id(password); }
 
-rotation read_rotation(std::string_view row, std::string_view password) {
+rotation read_rotation(std::string_view row, std::string_view password, std::string_view ca_key) {
   rotation out;
   auto told = json::parse(row);
   if (!told) return out;
   out.by = (*told)["by"].as_string();
   if (auto at = parse_rfc3339((*told)["at"].as_string())) out.at = *at;
-  // A row that this token doesn't open is somebody else's word for it: nothing is taken over from it.
-  if (auto sealed = (*told)["sealed"].as_string(); !sealed.empty())
-    if (auto opened = crypto::decrypt_bootstrap(sealed, password)) out.password = *std::move(opened);
+  // A row that neither opens is somebody else's word for it: nothing is taken over from it.
+  struct seal {
+    std::string_view name, key;
+  };
+  for (auto& s : {seal{"sealed", password}, seal{sealed_by_ca, ca_key}}) {
+    auto sealed = (*told)[s.name].as_string();
+    if (sealed.empty() || s.key.empty() || out.password) continue;
+    if (auto opened = crypto::decrypt_bootstrap(sealed, s.key)) out.password = *std::move(opened);
+  }
   return out;
 }
 
-std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password) {
+std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password, std::string_view ca_key) {
   auto row = s.find(rotation_key(password));
-  return row ? std::optional(read_rotation(row->bytes(), password)) : std::nullopt;
+  return row ? std::optional(read_rotation(row->bytes(), password, ca_key)) : std::nullopt;
 }
 
 std::string text_of(const rotation& r) {
@@ -131,7 +149,7 @@ result<std::vector<std::string>> write_bootstrap_files(const std::string& server
   if (!newer.empty())
     return fail(errc::conflict, join(newer, ", ") +
                                     " newer than datastore and could cause a cluster outage. Remove the file(s) from "
-                                    "disk and restart to be recreated from datastore.");
+                                    "disk; the next start recreates them from the datastore.");
   for (auto& r : table) {
     if (std::find(changed.begin(), changed.end(), r.name) == changed.end()) continue;
     auto& f = files.find(r.name)->second;
@@ -231,9 +249,11 @@ task<result<void>> bootstrap_data::adopt(store::object_ref record, std::string p
 // The password that stands for `password` now: rotations that it has missed are followed, as far as it still can.
 task<result<std::string>> bootstrap_data::present_password(std::string password) {
   KEDGE_CO_TRY(auto kept, known_password(settings_, false));
+  KEDGE_CO_TRY(auto files, read_bootstrap_files(settings_.server_dir()));
+  const auto ca_key = key_in(files);
   for (;;) {
     KEDGE_CO_TRY(auto now, co_await store_.latest());
-    auto rotated = rotation_of(now, password);
+    auto rotated = rotation_of(now, password, ca_key);
     if (!rotated) co_return password;
     token_outdated_ = !settings_.token.empty();
     if (rotated->password) {
@@ -281,15 +301,16 @@ task<result<void>> bootstrap_data::save(std::string password) {
     KEDGE_CO_TRY(auto now, co_await store_.latest());
     auto own = now.find(key);
     if (held_ && (!own || own->mod() != *held_))
-      co_return fail(errc::conflict,
-                     "another server made the cluster's certificates, because this one took too long; start it again");
+      co_return fail(errc::conflict, "another server made the cluster's certificates, because this one took too long");
     if (!own && now.count(crypto::bootstrap_prefix)) co_return fail(other_token());
     if (own && !own->bytes().empty()) {
       KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(own->bytes(), password));
       KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
       // What a K3s server keeps and this one doesn't have stays.
       auto merged = recorded;
-      for (auto& [name, f] : **files) merged[name] = f;
+      // And authorities change by a rotation alone: another server's may lie in the record, and not here yet.
+      for (auto& [name, f] : **files)
+        if (!is_rotated(name) || !merged.contains(name)) merged[name] = f;
       if (same_content(merged, recorded)) co_return result<void>();
       **files = std::move(merged);
     }
@@ -323,22 +344,27 @@ task<result<void>> bootstrap_data::save(std::string password) {
 task<result<void>> bootstrap_data::rotate(std::string old_password, std::string new_password, std::string by) {
   auto& loop = reactor::loop::current();
   KEDGE_CO_TRY(auto now, co_await store_.latest());
-  if (auto before = rotation_of(now, old_password)) co_return fail(errc::already_exists, text_of(*before));
+  if (auto before = rotation_of(now, old_password, {})) co_return fail(errc::already_exists, text_of(*before));
   auto old = now.find(crypto::bootstrap_key(old_password));
   if (!old || old->bytes().empty())
     co_return fail(errc::not_found,
-                   "the datastore's record of the cluster is not under this server's token any more; restart it with "
-                   "the present --token");
+                   "the datastore's record of the cluster is not under this server's token any more; try again when "
+                   "this server has taken the present one over");
   if (now.find(crypto::bootstrap_key(new_password)) || now.find(rotation_key(new_password)))
     co_return fail(errc::invalid, "that token was the cluster's before; choose another");
   // What can't be carried out must not be begun: no token would open anything.
   KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
   KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
+  const auto ca_key = key_in(recorded);
   if (auto moved = with_token(std::move(recorded), old_password, new_password); !moved)
     co_return fail(std::move(moved).error().with("the datastore's record of the cluster: "));
   KEDGE_CO_TRY(auto sealed, crypto::encrypt_bootstrap(new_password, old_password, loop.random()));
   auto row =
       json::object{{"by", std::move(by)}, {"at", format_rfc3339(loop.wall_now())}, {"sealed", std::move(sealed)}};
+  if (!ca_key.empty()) {
+    KEDGE_CO_TRY(auto by_ca, crypto::encrypt_bootstrap(new_password, ca_key, loop.random()));
+    row.set(std::string(sealed_by_ca), std::move(by_ca));
+  }
   auto made = co_await store_.write(
       {.kind = store::write_kind::create, .key = rotation_key(old_password), .value = json::write(row)});
   if (!made)
@@ -411,6 +437,34 @@ task<result<void>> bootstrap_data::forget_sealed(std::string sealed_row) {
                                  .value = {},
                                  .expected = rows[i]->mod()});
   co_return result<void>();
+}
+
+task<result<std::vector<std::string>>> bootstrap_data::rotate_authorities(std::string password,
+                                                                          crypto::bootstrap_files given, bool force) {
+  auto& loop = reactor::loop::current();
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    auto own = now.find(crypto::bootstrap_key(password));
+    if (!own || own->bytes().empty())
+      co_return fail(errc::not_found,
+                     "the datastore's record of the cluster is not under this server's token now; try again");
+    KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(own->bytes(), password));
+    KEDGE_CO_TRY(auto files, crypto::parse_bootstrap_files(plain));
+    auto planned = co_await reactor::offload([files, given, force, at = loop.wall_now()] {
+      return plan_ca_rotation(files, given, force, at, system_random());
+    });
+    if (!planned) co_return fail(planned.error());
+    KEDGE_CO_TRY(auto change, *std::move(planned));
+    for (auto& [name, f] : change.files) files[name] = std::move(f);
+    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), password, loop.random()));
+    auto written = co_await store_.write({.kind = store::write_kind::update,
+                                          .key = std::string(own->key()),
+                                          .value = std::move(value),
+                                          .expected = own->mod()});
+    if (written) co_return std::move(change.warnings);
+    if (written.error().code != errc::conflict && written.error().code != errc::not_found)
+      co_return fail(std::move(written).error());
+  }
 }
 
 task<result<std::vector<std::string>>> bootstrap_data::refresh(std::string password) {

@@ -10,15 +10,16 @@
 //
 // A token is rotated by one write, and whoever comes upon that carries the rest out:
 //
-//   rotate: row /kedge/token/<id of the old> = {by, at, the new one sealed by the old}     from here on the old one
-//   opens nothing
+//   rotate: row /kedge/token/<id of the old> = {by, at, the new one sealed by the old, and by the clients' CA's key}
+//        from here on the old one opens nothing
 //        ─▶ each server that knows the old one: the record under the new one's key ─▶ the old record goes ─▶ files of
-//        $D/server ─▶ all that live have told that they have it, or a minute is over: what is sealed goes, `by` and
-//        `at` stay
+//        $D/server ─▶ all that live have told that they have it, or a minute is over: what is sealed by the old token
+//        goes, the rest stays
 //
 // Every step may be done twice, by several servers at once, and by a server that starts. One that was away for longer
-// finds what stays, and says what to do. What is sealed is not weaker than what stood beside it: with the old token and
-// the datastore's rows of that time one has the old record, and so the CAs' keys.
+// finds what stays, and opens it by the CA's key that lies in its files: whoever has that can be anybody anyway. What
+// is sealed is not weaker than what stood beside it: with the old token and the datastore's rows of that time one has
+// the old record, and so the CAs' keys.
 //
 // Invariant: the files that were served with are the record's; where both differ, what is older is replaced, and a file
 // that was changed by hand later than the record stops the start, because half of the cluster would not trust the
@@ -56,6 +57,11 @@ class bootstrap_data {
   // Takes the sealed token out of that row, and the oldest rows away.
   task<result<void>> forget_sealed(std::string sealed_row);
 
+  // Other authorities and service account keys (ca_rotation.h), by one write: `given` by K3s's names. Answers what was
+  // forced; refresh() takes it over, here as anywhere.
+  task<result<std::vector<std::string>>> rotate_authorities(std::string password, crypto::bootstrap_files given,
+                                                            bool force);
+
   // A record that another server changed: its files replace this server's. Answers which did (K3s's names).
   task<result<std::vector<std::string>>> refresh(std::string password);
 
@@ -80,15 +86,16 @@ class bootstrap_data {
 struct rotation {
   std::string by;  // the server that was asked to
   wall_time at{};
-  std::optional<std::string> password;  // the new one, as long as it is sealed there
+  std::optional<std::string> password;  // the new one, where it could be opened
 };
 inline constexpr std::string_view rotation_prefix = "/kedge/token/";
 // How a token is called where all may read: the end of its record's key.
 std::string token_id(std::string_view password);
 std::string rotation_key(std::string_view password);
-// Whether the token with that password was rotated; what is sealed is opened. Some milliseconds when there is anything.
-std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password);
-rotation read_rotation(std::string_view row, std::string_view password);
+// Whether the token with that password was rotated; what is sealed is opened, by it or by the key (PEM) of the clients'
+// CA. Some milliseconds when there is anything.
+std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password, std::string_view ca_key);
+rotation read_rotation(std::string_view row, std::string_view password, std::string_view ca_key);
 // For the log: "the cluster's token was rotated at … by the server at …".
 std::string text_of(const rotation& r);
 

@@ -19,7 +19,7 @@ constexpr int attempts_max = 5;  // each lost to another server at the same mome
 
 std::string cluster_lock::value() const {
   return json::write(
-      json::object{{"address", parts_.address}, {"identity", parts_.identity}, {"work", work_}, {"since", since_}});
+      json::object{{"address", parts_.address()}, {"identity", parts_.identity}, {"work", work_}, {"since", since_}});
 }
 
 task<result<void>> cluster_lock::take(std::string work) {

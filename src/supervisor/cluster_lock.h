@@ -21,7 +21,7 @@ class cluster_lock {
   struct parts {
     store::store& objects;
     std::string row;
-    std::string address;                                   // of this server
+    std::function<std::string()> address;                  // of this server, as others know it
     std::string identity;                                  // of this process
     std::function<bool(std::string_view identity)> lives;  // whether another server's process does
   };

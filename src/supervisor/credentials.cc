@@ -78,7 +78,12 @@ result<bool> ensure_leaf(const std::string& stem, const crypto::authority& ca, c
     auto chain = text ? crypto::parse_bundle(*text) : result<std::vector<crypto::certificate>>(fail(text.error()));
     auto reason = chain ? crypto::reason_to_renew(chain->front(), ca.signer(), wanted, now)
                         : std::optional<std::string>("it can't be read");
-    if (!reason) return false;
+    if (!reason && crypto::carries_bundle(*chain, ca)) return false;
+    // Behind it goes what leads to what others trust.
+    if (!reason) {
+      KEDGE_CHECK(put(certificate, crypto::chain_pem(chain->front(), ca), {.mode = 0644}));
+      return true;
+    }
     log::info("renewing {}: {}", certificate, *reason);
   }
   KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
@@ -162,6 +167,18 @@ std::vector<std::string> initial_names(const config& c) {
   return names;
 }
 
+// Makes those that are missing.
+result<credentials::authority_set> credentials::read_authorities(const config& c, wall_time now) {
+  KEDGE_TRY(auto server, open_authority(c, "server-ca", "k3s-server-ca", now));
+  KEDGE_TRY(auto client, open_authority(c, "client-ca", "k3s-client-ca", now));
+  KEDGE_TRY(auto request_header, open_authority(c, "request-header-ca", "k3s-request-header-ca", now));
+  // Service account tokens are signed with ES256 in a new cluster: making an RSA-2048 key takes up to 300 ms of a start
+  // that shall take 200, and each signature a millisecond. A K3s cluster's RSA keys are kept and used as they are.
+  KEDGE_CHECK(ensure_key(base(c) + "service.key", crypto::key_kind::ecdsa_p256));
+  KEDGE_TRY(auto keys, crypto::read_file(base(c) + "service.key"));
+  return authority_set{std::move(server), std::move(client), std::move(request_header), std::move(keys)};
+}
+
 result<std::shared_ptr<credentials>> credentials::open(const config& c, wall_time now, random_source& random) {
   std::vector<std::string> written;
   unsynced = &written;
@@ -170,12 +187,10 @@ result<std::shared_ptr<credentials>> credentials::open(const config& c, wall_tim
   } at_end;
   for (auto folder : {"", "/tls", "/tls/kube-scheduler", "/tls/kube-controller-manager", "/cred", "/etc", "/db"})
     KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
-  KEDGE_TRY(auto server_ca, open_authority(c, "server-ca", "k3s-server-ca", now));
-  KEDGE_TRY(auto client_ca, open_authority(c, "client-ca", "k3s-client-ca", now));
-  KEDGE_TRY(auto request_header_ca, open_authority(c, "request-header-ca", "k3s-request-header-ca", now));
-  KEDGE_TRY(auto serving, serving_certificate::open(c.server_dir() + "/tls", server_ca, initial_names(c), now, random));
-  std::shared_ptr<credentials> out(
-      new credentials(c, std::move(server_ca), std::move(client_ca), std::move(request_header_ca), std::move(serving)));
+  KEDGE_TRY(auto authorities, read_authorities(c, now));
+  KEDGE_TRY(auto serving,
+            serving_certificate::open(c.server_dir() + "/tls", authorities.server, initial_names(c), now, random));
+  std::shared_ptr<credentials> out(new credentials(c, std::move(authorities), std::move(serving)));
   if (auto wrong = out->clock_problem(now)) log::error("{}", *wrong);
   KEDGE_CHECK(out->write_clients(now, random));
   KEDGE_CHECK(out->write_tokens(random));
@@ -190,7 +205,8 @@ result<void> credentials::sync() {
 }
 
 std::optional<std::string> credentials::clock_problem(wall_time now) const {
-  for (auto* ca : {&server_ca_, &client_ca_, &request_header_ca_})
+  auto all = authorities();
+  for (auto* ca : {&all->server, &all->client, &all->request_header})
     if (auto reason = crypto::reason_invalid(ca->signer(), now))
       return "the cluster's authority " + quote(ca->signer().subject().user) +
              " is not valid by this server's clock: " + *reason +
@@ -199,24 +215,21 @@ std::optional<std::string> credentials::clock_problem(wall_time now) const {
 }
 
 std::optional<std::string> credentials::not_begun(wall_time now) const {
-  return now < client_ca_.signer().not_before() ? clock_problem(now) : std::nullopt;
+  return now < authorities()->client.signer().not_before() ? clock_problem(now) : std::nullopt;
 }
 
 result<void> credentials::write_clients(wall_time now, random_source& random) {
   auto tls = base(settings_);
   // kube-controller-manager's signers want a CA file of one certificate.
-  KEDGE_CHECK(put(tls + "server-ca.nochain.crt", server_ca_.signer().pem(), {.mode = 0644}));
-  KEDGE_CHECK(put(tls + "client-ca.nochain.crt", client_ca_.signer().pem(), {.mode = 0644}));
+  auto all = authorities();
+  KEDGE_CHECK(put(tls + "server-ca.nochain.crt", all->server.signer().pem(), {.mode = 0644}));
+  KEDGE_CHECK(put(tls + "client-ca.nochain.crt", all->client.signer().pem(), {.mode = 0644}));
 
   KEDGE_CHECK(ensure_leaves(now, random));
   for (auto stem : {"client-kube-proxy", "client-k3s-controller", "client-kubelet", "serving-kubelet"})
     KEDGE_CHECK(ensure_key(tls + stem + ".key", crypto::key_kind::ecdsa_p256));
 
-  // Service account tokens are signed with ES256 in a new cluster: making an RSA-2048 key takes up to 300 ms of a start
-  // that shall take 200, and each signature a millisecond. A K3s cluster's RSA keys are kept and used as they are.
-  KEDGE_CHECK(ensure_key(tls + "service.key", crypto::key_kind::ecdsa_p256));
-  KEDGE_TRY(service_keys_, crypto::read_file(tls + "service.key"));
-  KEDGE_TRY(auto keys, crypto::parse_private_keys(service_keys_));
+  KEDGE_TRY(auto keys, crypto::parse_private_keys(all->service_keys));
   KEDGE_CHECK(put(tls + "service.current.key", keys.front().pem()));
 
   auto psk = settings_.server_dir() + "/cred/ipsec.psk";
@@ -236,6 +249,7 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
 
 result<std::vector<std::string>> credentials::ensure_leaves(wall_time now, random_source& random) const {
   auto tls = base(settings_);
+  auto all = authorities();
   std::vector<std::string> made;
   auto ensure = [&](const std::string& stem, const crypto::authority& ca, crypto::leaf_request wanted) -> result<void> {
     KEDGE_TRY(auto is_new, ensure_leaf(tls + stem, ca, wanted, now, random));
@@ -245,15 +259,15 @@ result<std::vector<std::string>> credentials::ensure_leaves(wall_time now, rando
   for (auto& r : clients) {
     crypto::leaf_request wanted{.common_name = r.user, .client = true};
     if (*r.group) wanted.organizations = {r.group};
-    KEDGE_CHECK(ensure(r.stem, client_ca_, std::move(wanted)));
+    KEDGE_CHECK(ensure(r.stem, all->client, std::move(wanted)));
   }
-  KEDGE_CHECK(ensure("client-auth-proxy", request_header_ca_, {.common_name = "system:auth-proxy", .client = true}));
+  KEDGE_CHECK(ensure("client-auth-proxy", all->request_header, {.common_name = "system:auth-proxy", .client = true}));
   crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
   for (auto& n : initial_names(settings_)) (ip_address::parse(n) ? api.addresses : api.dns_names).push_back(n);
-  KEDGE_CHECK(ensure("serving-kube-apiserver", server_ca_, std::move(api)));
+  KEDGE_CHECK(ensure("serving-kube-apiserver", all->server, std::move(api)));
   for (std::string name : {"kube-scheduler", "kube-controller-manager"})
     KEDGE_CHECK(
-        ensure(name + "/" + name, server_ca_,
+        ensure(name + "/" + name, all->server,
                {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}));
   return made;
 }
@@ -268,16 +282,31 @@ bool credentials::is_set_aside() const {
 }
 
 result<std::vector<std::string>> credentials::renew(wall_time now, random_source& random) {
+  std::lock_guard one_at_a_time(making_);
   KEDGE_TRY(auto made, ensure_leaves(now, random));
   if (exists(base(settings_) + regenerate_mark)) {
     auto names = serving_names();
-    KEDGE_TRY(auto fresh, serving_certificate::open(settings_.server_dir() + "/tls", server_ca_, names, now, random));
+    KEDGE_TRY(auto fresh, serving_certificate::open(settings_.server_dir() + "/tls", server_ca(), names, now, random));
     std::lock_guard lock(mutex_);
     serving_ = std::move(fresh);
     made.emplace_back("k3s-server");
   }
   if (!made.empty()) KEDGE_CHECK(write_kubeconfigs());
   return made;
+}
+
+result<void> credentials::reload(wall_time now, random_source& random) {
+  std::lock_guard one_at_a_time(making_);
+  KEDGE_TRY(auto read, read_authorities(settings_, now));
+  auto server_ca = read.server;
+  {
+    std::lock_guard lock(mutex_);
+    authorities_ = std::make_shared<const authority_set>(std::move(read));
+    KEDGE_CHECK(serving_.sign_by(std::move(server_ca), now, random));
+    KEDGE_CHECK(save_tokens());
+  }
+  KEDGE_CHECK(write_clients(now, random));
+  return write_kubeconfigs();
 }
 
 result<void> credentials::write_tokens(random_source& random) {
@@ -288,7 +317,7 @@ result<void> credentials::write_tokens(random_source& random) {
     KEDGE_TRY(auto given, crypto::parse_token(settings_.token, "server"));
     if (given.password.empty())
       return fail(errc::invalid, "a server's --token can't be a bootstrap token: it would end");
-    KEDGE_CHECK(crypto::check_ca_hash(given, server_ca_.bundle_pem(), system_wall_time()));
+    KEDGE_CHECK(crypto::check_ca_hash(given, server_ca().bundle_pem(), system_wall_time()));
     password_ = given.password;
     if (recorded && recorded->password != password_)
       return fail(errc::invalid, "--token is not the token that this cluster was made with; it stands in " + dir +
@@ -313,7 +342,7 @@ result<void> credentials::save_tokens() {
   changed = passwd_.ensure("server", "k3s:server", password_) || changed;
   passwd_shared_ = std::make_shared<const crypto::passwd>(passwd_);
   if (changed || !exists(dir + "/cred/passwd")) KEDGE_CHECK(put(dir + "/cred/passwd", passwd_.write()));
-  KEDGE_TRY(auto hash, crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time()));
+  KEDGE_TRY(auto hash, crypto::ca_hash(authorities_->server.bundle_pem(), system_wall_time()));
   KEDGE_CHECK(put(dir + "/token", crypto::token{hash, "server", password_, ""}.format() + "\n"));
   KEDGE_CHECK(symlink_to(dir + "/token", dir + "/node-token"));
   if (agent_password_ == password_) return symlink_to(dir + "/token", dir + "/agent-token");
@@ -343,10 +372,10 @@ result<void> credentials::write_kubeconfigs() {
   if (auto whole = std::filesystem::absolute(kubeconfig_path_, unknown); !unknown) kubeconfig_path_ = whole.string();
   KEDGE_CHECK(crypto::make_folder(kubeconfig_path_.substr(0, kubeconfig_path_.rfind('/')), 0755));
   KEDGE_TRY(auto admin, client("client-admin"));
-  KEDGE_CHECK(
-      put(kubeconfig_path_,
-          embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
-          {.mode = settings_.write_kubeconfig_mode}));
+  KEDGE_CHECK(put(
+      kubeconfig_path_,
+      embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca().bundle_pem(), admin.first, admin.second),
+      {.mode = settings_.write_kubeconfig_mode}));
   if (!usual.empty() && kubeconfig_path_ != usual) link_kubeconfig(usual);
   if (!settings_.write_kubeconfig_group.empty()) {
     auto* g = ::getgrnam(settings_.write_kubeconfig_group.c_str());
@@ -390,12 +419,12 @@ std::string credentials::password() const {
 }
 std::string credentials::full_token() const {
   std::lock_guard lock(mutex_);
-  auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
+  auto hash = crypto::ca_hash(authorities_->server.bundle_pem(), system_wall_time());
   return crypto::token{hash.value_or(""), "server", password_, ""}.format();
 }
 std::string credentials::agent_token() const {
   std::lock_guard lock(mutex_);
-  auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
+  auto hash = crypto::ca_hash(authorities_->server.bundle_pem(), system_wall_time());
   return crypto::token{hash.value_or(""), "node", agent_password_, ""}.format();
 }
 bool credentials::agents_have_own_token() const {
@@ -431,6 +460,21 @@ result<serving_certificate::merged> credentials::merge_serving(const std::vector
   std::lock_guard lock(mutex_);
   KEDGE_CHECK(serving_.grow(names, now, system_random()));
   return serving_.merge(secret, now, system_random());
+}
+
+result<void> make_etcd_certificates(const config& c, wall_time now, random_source& random) {
+  for (auto folder : {"", "/tls", "/tls/etcd"}) KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
+  KEDGE_TRY(auto servers, open_authority(c, "etcd/server-ca", "etcd-server-ca", now));
+  KEDGE_TRY(auto peers, open_authority(c, "etcd/peer-ca", "etcd-peer-ca", now));
+  crypto::leaf_request member{.client = true, .server = true};
+  for (auto& n : initial_names(c)) (ip_address::parse(n) ? member.addresses : member.dns_names).push_back(n);
+  auto stem = base(c) + "etcd/";
+  KEDGE_CHECK(ensure_leaf(stem + "client", servers, {.common_name = "etcd-client", .client = true}, now, random));
+  member.common_name = "etcd-server";
+  KEDGE_CHECK(ensure_leaf(stem + "server-client", servers, member, now, random));
+  member.common_name = "etcd-peer";
+  KEDGE_CHECK(ensure_leaf(stem + "peer-server-client", peers, member, now, random));
+  return {};
 }
 
 }  // namespace kedge::supervisor

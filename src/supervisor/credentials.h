@@ -30,12 +30,15 @@ class credentials : public std::enable_shared_from_this<credentials> {
   // Makes what open() wrote durable. Blocking, once, on the offload pool; no other call of it at the same time.
   result<void> sync();
 
+  // The authorities, as copies (handles of what doesn't change): reload() puts others in their place. Any thread.
+  crypto::authority server_ca() const { return authorities()->server; }
+  crypto::authority client_ca() const { return authorities()->client; }
+  crypto::authority request_header_ca() const { return authorities()->request_header; }
+  std::string service_keys_pem() const { return authorities()->service_keys; }
+
   // Immutable after open: from every core.
-  const crypto::authority& server_ca() const noexcept { return server_ca_; }
-  const crypto::authority& client_ca() const noexcept { return client_ca_; }
-  const crypto::authority& request_header_ca() const noexcept { return request_header_ca_; }
-  const std::string& service_keys_pem() const noexcept { return service_keys_; }
   const std::string& ipsec_psk() const noexcept { return ipsec_psk_; }
+  std::string token_file() const { return settings_.server_dir() + "/token"; }
   const std::string& admin_kubeconfig_path() const noexcept { return kubeconfig_path_; }
   // The certificate and key (PEM) of a client of the server's own, by its file stem: "client-kube-apiserver" …
   result<std::pair<std::string, std::string>> client(const std::string& stem) const;
@@ -64,6 +67,11 @@ class credentials : public std::enable_shared_from_this<credentials> {
   // Makes what is missing or near its end, as open() does; the names of what was made.
   result<std::vector<std::string>> renew(wall_time now, random_source& random);
 
+  // The authorities and service account keys that stand in the files now (a rotation put them there), and all of the
+  // server's own certificates and files that follow from them. Done in part, it is done again by the next call, or the
+  // next start.
+  result<void> reload(wall_time now, random_source& random);
+
   // Blocking: on the offload pool.
   result<void> use_token(const std::string& password);  // the server token's is this from now on
   // Adds names, and merges with the Secret of all servers (null: there is none yet).
@@ -71,13 +79,19 @@ class credentials : public std::enable_shared_from_this<credentials> {
                                                     wall_time now);
 
  private:
-  credentials(const config& c, crypto::authority server, crypto::authority client, crypto::authority request_header,
-              serving_certificate serving)
+  struct authority_set {
+    crypto::authority server, client, request_header;
+    std::string service_keys;
+  };
+  credentials(const config& c, authority_set all, serving_certificate serving)
       : settings_(c),
-        server_ca_(std::move(server)),
-        client_ca_(std::move(client)),
-        request_header_ca_(std::move(request_header)),
+        authorities_(std::make_shared<const authority_set>(std::move(all))),
         serving_(std::move(serving)) {}
+  std::shared_ptr<const authority_set> authorities() const {
+    std::lock_guard lock(mutex_);
+    return authorities_;
+  }
+  static result<authority_set> read_authorities(const config& c, wall_time now);
   result<void> write_clients(wall_time now, random_source& random);
   result<std::vector<std::string>> ensure_leaves(wall_time now, random_source& random) const;
   result<void> write_tokens(random_source& random);
@@ -87,14 +101,19 @@ class credentials : public std::enable_shared_from_this<credentials> {
 
   config settings_;
   std::vector<std::string> unsynced_;
-  crypto::authority server_ca_, client_ca_, request_header_ca_;
-  std::string service_keys_, ipsec_psk_, kubeconfig_path_;
-  mutable std::mutex mutex_;  // rare: tokens and names change by hand, or with a new address
+  std::string ipsec_psk_, kubeconfig_path_;
+  std::mutex making_;         // of files: renew() and reload()
+  mutable std::mutex mutex_;  // rare: tokens, names and authorities change by hand, or with a new address
+  std::shared_ptr<const authority_set> authorities_;  // replaced, never changed
   std::string password_, agent_password_;
   crypto::passwd passwd_;
   std::shared_ptr<const crypto::passwd> passwd_shared_;  // as requests read it; replaced, never changed
   serving_certificate serving_;
 };
+
+// CAs, members' and clients' certificates of an etcd of the cluster's own, in $D/server/tls/etcd: what is missing or
+// near its end is made. Blocking: at start.
+result<void> make_etcd_certificates(const config& c, wall_time now, random_source& random);
 
 // The names that the serving certificate has from the start.
 std::vector<std::string> initial_names(const config& c);

@@ -197,8 +197,8 @@ result<store::sealed_value> encryption::seal(std::string_view key, std::string_v
   if (!known)
     return fail(
         errc::unavailable,
-        "the encryption keys were changed by another server, and the cluster's token before that: restart this server "
-        "with the new --token");
+        "the encryption keys were changed by another server, and the cluster's token before that; this server has not "
+        "taken the new token over yet");
   KEDGE_TRY(out.stored, rules->for_resource("secrets", "").seal(plain, key, reactor::loop::current().random()));
   return out;
 }

@@ -34,14 +34,24 @@ bool hop_by_hop(std::string_view name) {
   return std::any_of(std::begin(names), std::end(names), [&](std::string_view n) { return iequals(name, n); });
 }
 
+// Servers that read headers as CGI has them don't tell _ from -.
 bool proves_identity(std::string_view name) {
   static constexpr std::string_view names[] = {"authorization",  "x-remote-user",    "x-remote-group",
                                                "x-remote-uid",   "impersonate-user", "impersonate-group",
                                                "impersonate-uid"};
-  if (std::any_of(std::begin(names), std::end(names), [&](std::string_view n) { return iequals(name, n); }))
-    return true;
-  const auto l = lower(name);
-  return l.starts_with("x-remote-extra-") || l.starts_with("impersonate-extra-");
+  auto l = lower(name);
+  std::ranges::replace(l, '_', '-');
+  return std::ranges::find(names, l) != std::end(names) || l.starts_with("x-remote-extra-") ||
+         l.starts_with("impersonate-extra-");
+}
+
+// Whoever speaks HTTP over what an upgrade leaves would do so in this server's name, on the connection that proves it.
+bool leads_to_http(std::string_view upgrade) {
+  static constexpr std::string_view names[] = {"h2c", "h2", "http", "tls"};
+  return std::ranges::any_of(split(upgrade, ','), [](std::string_view one) {
+    auto name = lower(trim(one.substr(0, one.find('/'))));
+    return std::ranges::find(names, name) != std::end(names);
+  });
 }
 
 api::status unreachable(const error& e) {
@@ -319,8 +329,9 @@ class forwarder {
 
 }  // namespace
 
-bool wants_upgrade(const net::http::request& r) noexcept {
-  return r.headers.has_token("connection", "upgrade") && r.headers.has("upgrade");
+bool wants_upgrade(const net::http::request& r) {
+  if (!r.headers.has_token("connection", "upgrade") || !r.headers.has("upgrade")) return false;
+  return std::ranges::none_of(r.headers.all("upgrade"), leads_to_http);
 }
 
 task<void> refuse(exchange& e, const api::status& s) {

@@ -43,6 +43,7 @@ task<void> refuse(net::http::exchange& e, const api::status& s);
 // is, also not the token that a browser puts into Sec-WebSocket-Protocol. `upgrade`: it asks for another protocol.
 net::http::headers forwarded_headers(const net::http::request& r, const std::string& client_address, bool upgrade);
 
-bool wants_upgrade(const net::http::request& r) noexcept;
+// Whether it asks for another protocol. One that asks for a kind of HTTP goes on as an ordinary request.
+bool wants_upgrade(const net::http::request& r);
 
 }  // namespace kedge::supervisor

@@ -15,7 +15,8 @@ json::value rule(array groups, array resources, array verbs) {
 
 task<result<void>> create(api::objects& objects, std::string plural, json::value o) {
   auto name = std::string(o["metadata"]["name"].as_string());
-  auto made = co_await objects.create({"rbac.authorization.k8s.io", "v1", plural}, "", std::move(o));
+  auto ns = std::string(o["metadata"]["namespace"].as_string());
+  auto made = co_await objects.create({"rbac.authorization.k8s.io", "v1", plural}, std::move(ns), std::move(o));
   if (!made && made.error().code != 409) {
     const bool away = made.error().code == 503 || made.error().code == 504;  // the database
     co_return fail(away ? errc::unavailable : errc::internal,
@@ -24,27 +25,59 @@ task<result<void>> create(api::objects& objects, std::string plural, json::value
   co_return result<void>();
 }
 
-}  // namespace
+constexpr auto version = "rbac.authorization.k8s.io/v1";
+constexpr auto controller = "system:k3s-controller";  // as whom nodes read what their network is made of
 
-task<result<void>> make_roles(api::objects& objects) {
-  constexpr auto name = "system:k3s-controller";
-  constexpr auto version = "rbac.authorization.k8s.io/v1";
-  array read{"get", "list", "watch"};
+task<result<void>> give(api::objects& objects, std::string name, array rules) {
   json::value role(object{{"apiVersion", version},
                           {"kind", "ClusterRole"},
                           {"metadata", object{{"name", name}}},
-                          {"rules", array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
-                                          rule({"discovery.k8s.io"}, {"endpointslices"}, read),
-                                          rule({"networking.k8s.io"}, {"networkpolicies"}, read),
-                                          rule({""}, {"nodes/status"}, {"patch"})}}});
+                          {"rules", std::move(rules)}});
   KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(role)));
-  json::value binding(
-      object{{"apiVersion", version},
-             {"kind", "ClusterRoleBinding"},
-             {"metadata", object{{"name", name}}},
-             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
-             {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", name}}}}});
+  json::value binding(object{
+      {"apiVersion", version},
+      {"kind", "ClusterRoleBinding"},
+      {"metadata", object{{"name", name}}},
+      {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
+      {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", controller}}}}});
   co_return co_await create(objects, "clusterrolebindings", std::move(binding));
+}
+
+// Nodes answer the cluster's names, and read as kube-proxy what users configure of that.
+task<result<void>> let_proxies_read(api::objects& objects) {
+  constexpr auto name = "system:kedge-dns";
+  auto read = rule({""}, {"configmaps"}, {"get", "list", "watch"});
+  read.set("resourceNames", array{"coredns", "coredns-custom"});
+  json::object where{{"name", name}, {"namespace", "kube-system"}};
+  KEDGE_CO_CHECK(co_await create(
+      objects, "roles",
+      object{{"apiVersion", version}, {"kind", "Role"}, {"metadata", where}, {"rules", array{std::move(read)}}}));
+  co_return co_await create(
+      objects, "rolebindings",
+      object{
+          {"apiVersion", version},
+          {"kind", "RoleBinding"},
+          {"metadata", where},
+          {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "Role"}, {"name", name}}},
+          {"subjects",
+           array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", "system:kube-proxy"}}}}});
+}
+
+}  // namespace
+
+task<result<void>> make_roles(api::objects& objects) {
+  array read{"get", "list", "watch"};
+  KEDGE_CO_CHECK(co_await give(
+      objects, controller,
+      array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
+            rule({"discovery.k8s.io"}, {"endpointslices"}, read),
+            rule({"networking.k8s.io"}, {"networkpolicies"}, read), rule({""}, {"nodes/status"}, {"patch"})}));
+  KEDGE_CO_CHECK(co_await let_proxies_read(objects));
+  // Beside K3s's own, which may be there already without it.
+  co_return co_await give(
+      objects, "system:kedge-cluster-policies",
+      array{rule({"policy.networking.k8s.io"},
+                 {"clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"}, read)});
 }
 
 }  // namespace kedge::supervisor

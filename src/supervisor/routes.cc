@@ -5,12 +5,14 @@
 #include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "crypto/bootstrap_record.h"
 #include "crypto/files.h"
 #include "crypto/request.h"
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "reactor/offload.h"
+#include "supervisor/bootstrap_data.h"
 #include "supervisor/config_document.h"
 #include "supervisor/server_names.h"
 #include "tunnel/dial.h"
@@ -22,12 +24,12 @@ namespace {
 using net::http::exchange;
 using net::http::response;
 
-constexpr std::size_t request_bytes_max = 64 * 1024;     // certificate requests and token documents are a few KiB
+constexpr std::size_t request_bytes_max = 128 * 1024;    // other authorities are some 60 KiB, all else a few
 constexpr std::size_t static_file_bytes_max = 64 << 20;  // chart archives
 // Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
 constexpr unsigned reads_at_once_max = 20;
 constexpr unsigned writes_at_once_max = 10;
-// Requests whose bodies are still on their way, 64 KiB each at most.
+// Requests whose bodies are still on their way, 128 KiB each at most.
 constexpr unsigned bodies_at_once_max = 100;
 
 task<void> answer(exchange& e, int code, std::string type, std::string body, bool close = false) {
@@ -66,7 +68,7 @@ class routes final : public net::http::handler {
   task<void> serve(exchange& e) override {
     auto& path = e.request().path;
     if (e.request().method == "CONNECT") return egress(e);
-    if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
+    if (path == "/cacerts") return cacerts(e);
     // K3s's /ping says "pong" as long as the process lives. Balancers' checks have nothing else that needs no
     // credentials.
     if (path == "/ping")
@@ -74,6 +76,7 @@ class routes final : public net::http::handler {
                          : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
     if (path == "/db/snapshot") return snapshot(e);
+    if (path == "/db/info") return members(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
     return serve_own(e, std::string_view(path).substr(8));
@@ -103,6 +106,7 @@ class routes final : public net::http::handler {
         {"encrypt/status", {&routes::encrypt_status, true}},
         {"encrypt/config", {&routes::encrypt_config, true}},
         {"datastore", {&routes::datastore, true}},
+        {"cert/cacerts", {&routes::rotate_authorities, true}},
     };
     auto found = table.find(name);
     if (found == table.end()) co_return co_await s_.next.serve(e);
@@ -202,6 +206,19 @@ class routes final : public net::http::handler {
     co_return std::nullopt;
   }
 
+  // Agents ask again and again, and are told by the mark alone that nothing has changed, the clients' authority too.
+  task<void> cacerts(exchange& e) {
+    auto text = s_.identity.server_ca().bundle_pem();
+    response r;
+    r.headers.add("ETag", crypto::authorities_mark(text, s_.identity.client_ca().bundle_pem()));
+    r.headers.add("Content-Type", "text/plain");
+    const bool known = e.request().headers.get("If-None-Match") == r.headers.get("ETag");
+    r.status = known ? 304 : 200;
+    if (known) text.clear();
+    if (auto sent = co_await e.respond(r, text); !sent)
+      log::debug("supervisor: answer not sent: {}", sent.error().message);
+  }
+
   // ---- tunnels ----
 
   task<void> connect_node(exchange& e) {
@@ -226,6 +243,16 @@ class routes final : public net::http::handler {
     co_await refuse(e, code == errc::invalid          ? plain(400, "BadRequest", done.error().message)
                        : code == errc::already_exists ? plain(409, "Conflict", done.error().message)
                                                       : plain(500, "InternalError", done.error().message));
+  }
+
+  // As K3s: this machine may know, and servers.
+  task<void> members(exchange& e) {
+    auto own_machine = ip_address::parse(e.connection().peer.address);
+    if (!(own_machine && own_machine->is_loopback()) && !co_await member(e, "k3s:server")) co_return;
+    auto told = co_await s_.etcd_members();
+    if (told) co_return co_await answer(e, 200, "application/json", *std::move(told));
+    co_await refuse(e, told.error().code == errc::unsupported ? plain(400, "BadRequest", told.error().message)
+                                                              : plain(503, "ServiceUnavailable", told.error().message));
   }
 
   task<void> egress(exchange& e) {
@@ -388,7 +415,14 @@ class routes final : public net::http::handler {
   // ---- for servers ----
 
   task<void> server_bootstrap(exchange& e, const api::user_info&, std::string) {
-    co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+    // Only who keeps the members has another server to give the cluster's keys to.
+    auto told = co_await s_.etcd_members();
+    if (!told && told.error().code == errc::unsupported)
+      co_return co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+    auto files = co_await reactor::offload([dir = s_.settings.server_dir()] { return read_bootstrap_files(dir); });
+    if (!files || !*files)
+      co_return co_await refuse(e, plain(500, "InternalError", "the cluster's keys can't be read"));
+    co_await answer(e, 200, "application/json", crypto::write_bootstrap_files(**files));
   }
   task<void> encrypt_status(exchange& e, const api::user_info&, std::string) {
     auto status = co_await s_.encryption_status();
@@ -413,6 +447,20 @@ class routes final : public net::http::handler {
     auto status = co_await s_.datastore_status();
     co_await answer(e, method == "PUT" ? 202 : 200, "application/json", json::write(status) + "\n");
   }
+  task<void> rotate_authorities(exchange& e, const api::user_info&, std::string body) {
+    if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
+    auto files = crypto::parse_bootstrap_files(body);
+    if (!files) co_return co_await refuse(e, plain(400, "BadRequest", files.error().message));
+    bool force = false;
+    for (auto part : split(e.request().query, '&')) force = force || part == "force=true" || part == "force=1";
+    auto done = co_await s_.rotate_authorities(*std::move(files), force);
+    if (done) co_return co_await answer(e, 204, "", "");
+    const bool bad = done.error().code == errc::invalid || done.error().code == errc::too_large ||
+                     done.error().code == errc::unsupported;
+    co_await refuse(
+        e, bad ? plain(400, "BadRequest", "failed to validate new CA certificates and keys: " + done.error().message)
+               : plain(503, "ServiceUnavailable", done.error().message));
+  }
   task<void> rotate_token(exchange& e, const api::user_info&, std::string body) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
     auto document = json::parse(body);
@@ -424,9 +472,9 @@ class routes final : public net::http::handler {
       co_return co_await refuse(e, away ? plain(503, "ServiceUnavailable", behind.error().message)
                                         : plain(400, "BadRequest", behind.error().message));
     }
-    json::array restart;
-    for (auto& address : *behind) restart.emplace_back(address);
-    co_await answer(e, 200, "application/json", json::write(json::object{{"restart", std::move(restart)}}) + "\n");
+    json::array without;
+    for (auto& address : *behind) without.emplace_back(address);
+    co_await answer(e, 200, "application/json", json::write(json::object{{"without", std::move(without)}}) + "\n");
   }
 
   services s_;

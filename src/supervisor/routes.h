@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "api/authentication/authenticator.h"
+#include "crypto/bootstrap_record.h"
 #include "net/http/handler.h"
 #include "supervisor/credentials.h"
 #include "supervisor/node_dialer.h"
@@ -32,9 +33,11 @@ struct services {
   // The same without passwords: who a certificate or a bearer token says.
   api::authenticator& who_without_password;
   // The servers' token (token_rotation.h), from this core: whether it still opens anything; and it is to be another
-  // ("": a random one), which gives the servers that must be restarted.
+  // ("": a random one), which gives the servers that live and don't have it.
   std::function<task<result<bool>>()> token_stands;
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
+  // Other authorities and service account keys for the cluster (ca_rotation.h), from this core.
+  std::function<task<result<void>>(crypto::bootstrap_files, bool force)> rotate_authorities;
   // Secrets' encryption (encryption.h), from this core.
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
@@ -42,6 +45,9 @@ struct services {
   // the answer.
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  // The members of the cluster's own etcd, from this core, as K3s's /db/info tells them; errc::unsupported: there is
+  // none.
+  std::function<task<result<std::string>>()> etcd_members;
   // Snapshots, from this core: what `k3s etcd-snapshot` asks for, and the answer.
   std::function<task<result<json::value>>(json::value)> snapshot_request;
   tunnel::server& tunnels;

@@ -26,8 +26,9 @@ constexpr std::string_view static_key =
 
 struct kept {
   std::string chain, key;
-  crypto::certificate leaf;
+  std::vector<crypto::certificate> parsed;
   std::set<std::string> names;
+  const crypto::certificate& leaf() const { return parsed.front(); }
 };
 
 // What a Secret holds, when it is a certificate with its key.
@@ -38,9 +39,9 @@ std::optional<kept> read_secret(const json::value& secret) {
   auto parsed = crypto::parse_bundle(*chain);
   auto own = crypto::private_key::from_pem(*key);
   if (!parsed || !own || !(own->public_part() == parsed->front().key())) return {};
-  kept k{*std::move(chain), *std::move(key), parsed->front(), {}};
-  for (auto& n : k.leaf.dns_names()) k.names.insert(n);
-  for (auto& n : k.leaf.addresses()) k.names.insert(n);
+  kept k{*std::move(chain), *std::move(key), *std::move(parsed), {}};
+  for (auto& n : k.leaf().dns_names()) k.names.insert(n);
+  for (auto& n : k.leaf().addresses()) k.names.insert(n);
   return k;
 }
 
@@ -85,7 +86,7 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
       s.chain_ = std::move(found->chain);
       s.key_ = std::move(found->key);
       s.names_.insert(names.begin(), names.end());
-      if (auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now))
+      if (auto reason = crypto::reason_to_renew(found->leaf(), s.ca_.signer(), s.wanted(), now))
         log::info("signing the serving certificate anew: {}", *reason);
     }
   }
@@ -100,6 +101,12 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
   return s;
 }
 
+result<void> serving_certificate::sign_by(crypto::authority ca, wall_time now, random_source& random) {
+  ca_ = std::move(ca);
+  if (!good(now)) KEDGE_CHECK(sign(now, random));
+  return {};
+}
+
 result<bool> serving_certificate::grow(const std::vector<std::string>& names, wall_time now, random_source& random) {
   bool grew = false;
   for (auto& n : names)
@@ -108,11 +115,11 @@ result<bool> serving_certificate::grow(const std::vector<std::string>& names, wa
   return grew;
 }
 
-// Whether what this server shows is good for what it shall be: names, key, time.
+// Whether what this server shows is good for what it shall be: names, key, time, authority.
 bool serving_certificate::good(wall_time now) const {
   auto chain = crypto::parse_bundle(chain_);
   auto key = crypto::private_key::from_pem(key_);
-  return chain && key && chain->front().key() == key->public_part() &&
+  return chain && key && chain->front().key() == key->public_part() && crypto::carries_bundle(*chain, ca_) &&
          !crypto::reason_to_renew(chain->front(), ca_.signer(), wanted(), now);
 }
 
@@ -130,8 +137,9 @@ result<serving_certificate::merged> serving_certificate::merge(const json::value
   auto theirs = read_secret(secret);
   bool persons = secret["metadata"]["annotations"][static_key].as_string() == "true";
   // One of another CA (an older cluster's) counts for nothing.
-  if (theirs && !persons && theirs->leaf.authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
-  auto invalid = theirs ? crypto::reason_invalid(theirs->leaf, std::max(now, ca_.signer().not_before())) : std::nullopt;
+  if (theirs && !persons && theirs->leaf().authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
+  auto invalid =
+      theirs ? crypto::reason_invalid(theirs->leaf(), std::max(now, ca_.signer().not_before())) : std::nullopt;
   if (invalid && std::exchange(refused_, theirs->chain) != theirs->chain)
     log::warning(
         "the certificate in secret kube-system/k3s-serving is not taken over: {}; the clock of this server or of the "
@@ -149,7 +157,8 @@ result<serving_certificate::merged> serving_certificate::merge(const json::value
   }
   if (theirs) {
     names_.insert(theirs->names.begin(), theirs->names.end());
-    if (!new_key_ && theirs->names == names_ && !crypto::reason_to_renew(theirs->leaf, ca_.signer(), wanted(), now))
+    if (!new_key_ && theirs->names == names_ && crypto::carries_bundle(theirs->parsed, ca_) &&
+        !crypto::reason_to_renew(theirs->leaf(), ca_.signer(), wanted(), now))
       return take(std::move(theirs->chain), std::move(theirs->key), nullptr);
     if (!new_key_) key_ = std::move(theirs->key);
   }

@@ -25,6 +25,9 @@ class serving_certificate {
   const std::set<std::string>& names() const noexcept { return names_; }
   bool covers(std::string_view name) const;
 
+  // From now on this authority signs; signs anew and saves where it isn't what signed before. Blocking, as grow().
+  result<void> sign_by(crypto::authority ca, wall_time now, random_source& random);
+
   // Adds names, signs anew and saves; false when all were there. Blocking (a file is written): on the offload pool.
   result<bool> grow(const std::vector<std::string>& names, wall_time now, random_source& random);
   // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. What isn't

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
+#include "crypto/files.h"
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "reactor/offload.h"
@@ -45,7 +46,7 @@ task<result<std::vector<std::string>>> token_rotation::rotate(std::string wanted
   auto before = parts_.identity.password();
   if (password == before) co_return fail(errc::invalid, "that is the cluster's token already");
   KEDGE_CO_CHECK(co_await parts_.lock.take("rotates the cluster's token"));
-  auto begun = co_await parts_.record.rotate(before, password, parts_.address);
+  auto begun = co_await parts_.record.rotate(before, password, parts_.address());
   // It is done; what follows, any server would do as well.
   auto own_until = loop.now() + own_wait;
   while (begun && parts_.identity.password() != password && loop.now() < own_until) {
@@ -62,8 +63,7 @@ task<result<std::vector<std::string>>> token_rotation::rotate(std::string wanted
     co_return fail(errc::unavailable,
                    "the token is rotated, and the old one opens nothing any more, but this server could not take the "
                    "new one over yet; see its log");
-  log::info("the cluster's token was rotated{}{}",
-            behind.empty() ? "" : "; to be restarted with it: ", join(behind, ", "));
+  log::info("the cluster's token was rotated{}{}", behind.empty() ? "" : "; these don't have it: ", join(behind, ", "));
   co_return behind;
 }
 
@@ -96,20 +96,35 @@ task<result<void>> token_rotation::take_over(std::string password) {
 task<void> token_rotation::look() {
   auto password = parts_.identity.password();
   auto now = parts_.objects.current();
-  auto rotated = rotation_of(now, password);
-  if (!rotated && now.find(crypto::bootstrap_key(password))) co_return;
-  if (rotated && !rotated->password && !offered_.empty()) rotated = read_rotation(offered_, password);
-  if (rotated && rotated->password) {
-    if (auto done = co_await take_over(*rotated->password); !done) {
-      log::warning("{}; taking the new one over: {}", text_of(*rotated), done.error().message);
+  const auto ca_key = parts_.identity.client_ca().key().pem();
+  auto rotated = rotation_of(now, password, ca_key);
+  if (!rotated && now.find(crypto::bootstrap_key(password))) {
+    told_.clear();
+    co_return;
+  }
+  if (rotated && !rotated->password && !offered_.empty()) rotated = read_rotation(offered_, password, ca_key);
+  auto fresh = rotated && rotated->password ? *rotated->password : co_await in_token_file(now);
+  const auto what = rotated ? text_of(*rotated) : "the cluster's token was rotated by another server";
+  if (!fresh.empty()) {
+    if (auto done = co_await take_over(std::move(fresh)); !done) {
+      log::warning("{}; taking the new one over: {}", what, done.error().message);
       co_await reactor::sleep_for(retry_pause);
-      changed_.set();
     }
+    changed_.set();  // that one may have been rotated, too
     co_return;
   }
   if (std::exchange(told_, password) == password) co_return;
-  log::error("{}; this server doesn't know the new one: it takes no joins, and must be restarted with the new --token",
-             rotated ? text_of(*rotated) : "the cluster's token was rotated by another server");
+  log::error("{}; this server doesn't know the new one, and takes no joins until it does: write it to {}", what,
+             parts_.identity.token_file());
+}
+
+// What a person has written there, when it is the cluster's; empty: nothing new.
+task<std::string> token_rotation::in_token_file(const store::snapshot& now) const {
+  auto text = co_await reactor::offload([path = parts_.identity.token_file()] { return crypto::read_file(path); });
+  if (!text || !*text) co_return std::string();
+  auto password = crypto::normalize_token(trim(**text));
+  const bool is_it = password && *password != parts_.identity.password() && now.find(crypto::bootstrap_key(*password));
+  co_return is_it ? *std::move(password) : std::string();
 }
 
 // What is sealed goes as soon as nobody needs it.
@@ -149,7 +164,7 @@ task<void> token_rotation::keep() {
     changed_.reset();
     co_await look();
     co_await clear_sealed();
-    if (sealed_.empty())
+    if (sealed_.empty() && told_.empty())
       co_await changed_.wait();
     else
       co_await changed_.wait_until(loop.now() + retry_pause);

@@ -4,8 +4,8 @@
 //        ─▶ each server takes the new one over, and says so in its row ─▶ the answer names those that didn't
 //
 // "At any server" holds by state, not by news: a password that is right by a server's own table counts only when the
-// datastore's newest state says so too. A server that doesn't know the new token (a rotation by K3s's, or one that it
-// slept through) goes on serving who has joined, and takes no joins.
+// datastore's newest state says so too. A server that can't find the new token out (a rotation by K3s's) goes on
+// serving who has joined, and takes no joins, until somebody writes it into its token file.
 #pragma once
 
 #include <functional>
@@ -29,13 +29,13 @@ class token_rotation {
     bootstrap_data& record;
     credentials& identity;
     cluster_lock& lock;
-    std::string address;                                 // of this server, as others know it
+    std::function<std::string()> address;                // of this server, as others know it
     std::function<std::vector<control::peer>()> others;  // that live
     std::function<void()> changed;  // this server goes by another token now: to be told to the others
   };
   explicit token_rotation(parts p) : parts_(std::move(p)) {}
 
-  // To `wanted`, or a random one. Answers the servers that go on without it: they must be restarted with it.
+  // To `wanted`, or a random one. Answers the servers that live and don't have it.
   task<result<std::vector<std::string>>> rotate(std::string wanted);
   // Whether the token that this server goes by is the cluster's still. An error: the datastore can't be asked.
   task<result<bool>> stands();
@@ -44,6 +44,7 @@ class token_rotation {
 
  private:
   task<result<void>> take_over(std::string password);
+  task<std::string> in_token_file(const store::snapshot& now) const;
   task<void> look();
   task<void> clear_sealed();
   std::vector<std::string> without(std::string_view token) const;

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 
+import adapters
 import judge
 import yaml
 
@@ -173,10 +174,18 @@ def start_manager(api, script):
     time.sleep(2)
 
 
+def measured(script):
+    return any("measures" in step for step in script["steps"])
+
+
 def record(scripts, done):
     """Scripts of the same controllers and arguments on one cluster, at once; `done(script, answer)` as each ends."""
     with judge.Judge("--service-account-lookup=false") as api:
         alone = len(scripts) == 1
+        measuring = None
+        if measured(scripts[0]):
+            measuring = adapters.Adapters(api.folder)
+            measuring.register(lambda *request: api.ask(*request).json)
         start_manager(api, scripts[0])
 
         def one(numbered):
@@ -184,7 +193,7 @@ def record(scripts, done):
             ns = "default" if alone else f"ou-{number}-ou"
             if not alone:
                 connection(api.port).ask("POST", path("Namespace"), {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": ns}})
-            done(script, Play(script, api.port, ns).play())
+            done(script, Play(script, api.port, ns, measuring).play())
 
         with concurrent.futures.ThreadPoolExecutor(LONGEST) as pool:
             for ended in concurrent.futures.as_completed([pool.submit(one, n) for n in enumerate(scripts)]):
@@ -197,7 +206,8 @@ def record(scripts, done):
 class Play:
     """One script. `ns` is what its namespace is called."""
 
-    def __init__(self, script, port, ns="default"):
+    def __init__(self, script, port, ns="default", measuring=None):
+        self.measuring = measuring
         self.script, self.ns, self.alive, self.over = script, ns, set(), threading.Event()
         self.port, self.api = port, connection(port)
         self.hashes, self.addresses, self.auto = {}, 0, False
@@ -352,6 +362,9 @@ class Play:
             o = step.get("patch") or step["status"]
             body = {k: v for k, v in o.items() if k not in ("kind", "apiVersion")}
             self.merge(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"], body, "status" if "status" in step else None)
+        elif "measures" in step:
+            for where, items in step["measures"].items():
+                self.measuring.items[where.replace("/namespaces/default/", f"/namespaces/{self.ns}/")] = items
         elif "approve" in step or "deny" in step:
             kind, name = ("Approved", step["approve"]) if "approve" in step else ("Denied", step["deny"])
             condition = {"type": kind, "status": "True", "reason": "ByHand", "message": "by hand"}
@@ -436,7 +449,7 @@ def main():
             if script["name"] != name if name else script["name"] in answers:
                 continue
             alone = [] if script.get("together") else [number]
-            clusters.setdefault(text([script["controllers"], script.get("arguments", []), alone]), []).append(script)
+            clusters.setdefault(text([script["controllers"], script.get("arguments", []), measured(script), alone]), []).append(script)
         began, lock = time.monotonic(), threading.Lock()
 
         def done(script, answer):

@@ -2,6 +2,7 @@
 // that can be read.
 #include "base/assert.h"
 #include "json/parse.h"
+#include "node/dns/custom.h"
 #include "node/dns/forward.h"
 #include "node/dns/limits.h"
 #include "node/dns/names.h"
@@ -35,6 +36,10 @@ struct cluster {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  // As a configuration's text, too: whatever it is, it is read or its fault is told.
+  std::string text(reinterpret_cast<const char*>(data), size);
+  auto configured = read_custom({{"a.override", text}, {"b.server", text}}, text);
+  (void)configured.zone_of("b.a.test").rewritten("b.a.test");
   static cluster c;
   bytes message{reinterpret_cast<const std::byte*>(data), size};
   auto p = parse_query(message);
@@ -50,7 +55,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     cache kept;
     auto said = write_answer(*p.query, a, message_bytes_max);
     if (auto r = parse_reply(as_bytes(said), p.query->question)) {
-      kept.keep(*p.query, said, *r, time_point());
+      kept.keep(*p.query, said, *r, time_point(), cache_time_max);
       (void)kept.find(*p.query, time_point() + std::chrono::seconds(1));
     }
   }

@@ -38,14 +38,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
+    def body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        text = b""
+        while size := int(self.rfile.readline(), 16):
+            text += self.rfile.read(size)
+            self.rfile.readline()
+        while (line := self.rfile.readline().decode().strip()):  # trailers, which may say who asks just as well
+            self.headers.add_header(*line.split(": ", 1))
+        return text.decode()
+
     def handle_any(self):
         path = self.path.split("?")[0]
+        body = self.body()
         said = {"method": self.command, "path": self.path, "headers": self.headers.items(),
                 "certificate": dict(pair[0] for pair in self.connection.getpeercert()["subject"]),
                 "serial": self.connection.getpeercert()["serialNumber"]}
         self.server.requests.append(said)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length).decode()
         if self.headers.get("Upgrade"):
             return self.echo()
         if path == ROOT:
@@ -246,6 +256,65 @@ class Aggregation(unittest.TestCase):
             self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
             s.sendall(b"hello")
             self.assertEqual(s.recv(1000), b"HELLO")
+
+    def raw(self, head):
+        """What is answered to these lines, up to the end of the connection or of a second without anything."""
+        with socket.create_connection((self.host.address, self.server.port), timeout=1) as plain, \
+                Api.context(self.server).wrap_socket(plain, server_hostname="kubernetes") as s:
+            s.sendall("".join(line + "\r\n" for line in (*head, "")).encode())
+            answer = b""
+            with contextlib.suppress(TimeoutError):
+                while piece := s.recv(10_000):
+                    answer += piece
+            return answer
+
+    def test_nobody_speaks_http_in_this_server_s_name(self):
+        """Over what an upgrade leaves anybody could say who asks: the connection proves that it is the front proxy's."""
+        for upgrade in ("h2c", "H2C", "websocket, h2c", "HTTP/2.0", "TLS/1.2, HTTP/1.1"):
+            del self.wardle.requests[:]
+            answer = self.raw([f"GET {ROOT}/namespaces/default/things/one HTTP/1.1", "Host: x", "Connection: Upgrade, HTTP2-Settings", f"Upgrade: {upgrade}",
+                               "HTTP2-Settings: AAMAAABkAAQAAP__"])
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), (upgrade, answer))
+            for r in self.wardle.requests:
+                self.assertFalse({"upgrade", "http2-settings"} & {n.lower() for n, _ in r["headers"]}, upgrade)
+
+    def test_no_spelling_of_a_request_smuggles_another(self):
+        """Ways to say who asks, or a second request, that one of two readers may see and the other not."""
+        head = [f"POST {ROOT}/namespaces/default/things HTTP/1.1", "Host: x", "Content-Type: application/json"]
+        body = json.dumps(THING)
+        chunked = f"{len(body):x}\r\n{body}\r\n0\r\n"
+        second = f"GET {ROOT}/namespaces/default/things/one HTTP/1.1\r\nHost: x\r\nX-Remote-User: root\r\n"
+        for more in (
+                ["X_Remote_User: root", "x_remote_group: system:masters", "X-Remote_Extra-a: b", f"Content-Length: {len(body)}", "", body],
+                ["Connection: X-Remote-User, X-Remote-Group, X-Forwarded-For", f"Content-Length: {len(body)}", "", body],
+                [" X-Remote-User: root", f"Content-Length: {len(body)}", "", body],
+                ["X-Remote-User : root", f"Content-Length: {len(body)}", "", body],
+                ["A: b\rX-Remote-User: root", f"Content-Length: {len(body)}", "", body],
+                ["A: b\nX-Remote-User: root", f"Content-Length: {len(body)}", "", body],
+                ["Transfer-Encoding: chunked", "Content-Length: 4", "", chunked + second],
+                ["Transfer-Encoding: chunked, identity", "", chunked],
+                ["Transfer-Encoding : chunked", f"Content-Length: {len(body)}", "", body],
+                [f"Content-Length: {len(body)}", "Content-Length: 0", "", body],
+                [f"Content-Length: +{len(body)}", "", body],
+                ["Transfer-Encoding: chunked", "Trailer: X-Remote-User", "", chunked.rstrip("\r\n") + "\r\nX-Remote-User: root\r\n"]):
+            with self.subTest(more[:3]):
+                del self.wardle.requests[:]
+                answer = self.raw([*head, *more])
+                self.assertTrue(answer.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 400 ")), answer)
+                own = [r for r in self.wardle.requests if r["method"] == "POST" or "/things/one" in r["path"]]
+                self.assertEqual(len(own), 1 if answer.startswith(b"HTTP/1.1 201 ") else 0, answer)
+                for r in own:
+                    told = [v for n, v in r["headers"] if n.lower().replace("_", "-").startswith("x-remote-user")]
+                    self.assertEqual(told, ["system:admin"], r["headers"])
+                    self.assertEqual([v for n, v in r["headers"] if n.lower().replace("_", "-").startswith("x-remote-extra") and v == "b"], [])
+
+    def test_a_path_that_leads_elsewhere_leads_nowhere(self):
+        for path in (f"{ROOT}/namespaces/mine/../default/things", f"{ROOT}/namespaces/mine/%2e%2e/default/things",
+                     f"{ROOT}/namespaces/mine/things/..%2f..%2fdefault%2fthings", f"{ROOT}/namespaces/mine/things/one/a/../../..",
+                     f"{ROOT}/../../../api/v1/secrets"):
+            del self.wardle.requests[:]
+            self.assertTrue(self.raw([f"GET {path} HTTP/1.1", "Host: x"]).startswith(b"HTTP/1.1 404 "), path)
+            self.assertFalse([r for r in self.wardle.requests if ".." in r["path"] or "%2e" in r["path"]], path)
 
     def test_a_watch_streams_and_ends_with_its_server(self):
         c = http.client.HTTPSConnection(self.host.address, self.server.port, context=Api.context(self.server), timeout=10)

@@ -195,6 +195,40 @@ class NamespaceAdministrator(AttackTest):
                 self.assertNotIn(base64.b64encode(b"precious").decode(), str(answer))
         self.assertEqual(self.admin.code("GET", "/api/v1/namespaces/victim/secrets/gold"), 200)
 
+    def test_what_rules_the_cluster_is_not_its(self):
+        """What acts as the cluster's administrator, answers for a group, sees what all write, or leads to other hosts."""
+        hook = {"name": "h.example.com", "clientConfig": {"url": "https://127.0.0.1:1/"}, "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+        rules = [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]
+        crd = {"group": "e.example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"}, "versions": []}
+        admission, core = "/apis/admissionregistration.k8s.io/v1", "/api/v1"
+        eventually("charts are served", lambda: self.admin.code("GET", "/apis/helm.cattle.io/v1/namespaces/mine/helmcharts") == 200)
+        for path, body in (
+                ("/apis/helm.cattle.io/v1/namespaces/mine/helmcharts", {"spec": {"chart": "x", "repo": "https://e.example.com"}}),
+                ("/apis/helm.cattle.io/v1/namespaces/mine/helmchartconfigs", {"spec": {"valuesContent": "a: b"}}),
+                ("/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts", {"spec": {"chart": "x"}}),
+                ("/apis/k3s.cattle.io/v1/namespaces/mine/addons", {"spec": {"source": "/etc/shadow"}}),
+                ("/apis/k3s.cattle.io/v1/namespaces/kube-system/addons", {"spec": {"source": "/etc/shadow"}}),
+                ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"spec": crd}),
+                ("/apis/apiregistration.k8s.io/v1/apiservices", {"spec": {"group": "e.example.com", "version": "v1"}}),
+                (f"{admission}/validatingadmissionpolicies", {"spec": {"validations": [{"expression": "true"}]}}),
+                (f"{admission}/mutatingadmissionpolicies", {"spec": {}}),
+                (f"{admission}/validatingwebhookconfigurations", {"webhooks": [{**hook, "rules": rules}]}),
+                (f"{admission}/mutatingwebhookconfigurations", {"webhooks": [{**hook, "rules": rules}]}),
+                (f"{core}/persistentvolumes", {"spec": {"hostPath": {"path": "/"}}}),
+                ("/apis/storage.k8s.io/v1/storageclasses", {"provisioner": "rancher.io/local-path"}),
+                ("/apis/storage.k8s.io/v1/csidrivers", {"spec": {}}),
+                ("/apis/node.k8s.io/v1/runtimeclasses", {"handler": "runc"}),
+                ("/apis/scheduling.k8s.io/v1/priorityclasses", {"value": 1000000}),
+                ("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", {"spec": {}}),
+                ("/apis/certificates.k8s.io/v1/certificatesigningrequests", {"spec": {}}),
+                (f"{core}/namespaces/mine/endpoints", {"subsets": []}),
+                ("/apis/discovery.k8s.io/v1/namespaces/mine/endpointslices", {"addressType": "IPv4", "endpoints": []}),
+                (f"{core}/namespaces/kube-system/configmaps", {"data": {"config.json": "{}"}}),
+                (f"{RBAC}/clusterrolebindings", {"roleRef": {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}})):
+            self.refused(self.alice, "POST", path, {"metadata": {"name": "taken"}, **body})
+            self.refused(self.alice, "PATCH", f"{path}/taken?fieldManager=m&force=true", "{}", APPLY)
+        self.refused(self.alice, "PATCH", f"{core}/namespaces/kube-system/configmaps/local-path-config", {"data": {}}, MERGE)
+
     def test_a_body_that_says_two_things_counts_once(self):
         secrets = "/api/v1/namespaces/mine/secrets"
         for body, headers in (

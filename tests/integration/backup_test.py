@@ -10,6 +10,7 @@ import unittest
 
 from ha_lab import MAPS, HaLab, Postgres, Writers
 from harness import BINARY, Server, eventually, main, run
+from machine_test import PROXY
 from redis_test import Redis
 
 
@@ -239,6 +240,16 @@ class Backup(unittest.TestCase):
         eight.args[-1:] = ["elsewhere", "--etcd-s3-secret-key", "wrong"]
         eight.start()
         eight.wait_ready()
+        # Through a proxy that looks names up: with its password, or told what is wanting.
+        proxy = self.lab.start("proxy", host.command("python3", "-c", PROXY, "9001"))
+        eventually("the proxy listens", lambda: proxy.poll() is None and run(*host.command("curl", "-s", "-o", "/dev/null", f"http://{host.address}:9001/"), check=False).returncode != 7, every=0.2)
+        kept = next(k for k in there() if "/" not in k)
+        for word, code in (("secret", 0), ("wrong", 1)):
+            p = self.kedge("snapshot", "restore", kept, "--data-dir", os.path.join(self.lab.folder, "through-" + word), "--token", token, *good,
+                           "--etcd-s3-endpoint", "localhost:9000", "--etcd-s3-proxy", f"http://me:{word}@{host.address}:9001", host=host, check=False)
+            self.assertEqual(p.returncode, code, p.stderr)
+        self.assertIn("does not accept the password: give it in --etcd-s3-proxy", p.stderr)
+        self.assertNotIn("me:wrong", p.stderr)
         # Denied: the reason is S3's, and the file stays.
         p = self.kedge("snapshot", "save", "--data-dir", data, "--name", "denied", host=host, check=False)
         self.assertEqual(p.returncode, 1)

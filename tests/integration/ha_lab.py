@@ -87,6 +87,41 @@ class Postgres:
         self.start()
 
 
+class Etcd:
+    """A cluster of etcd, each member a machine of its own."""
+
+    def __init__(self, lab, *hosts):
+        self.lab, self.hosts, self.processes = lab, hosts, [None] * len(hosts)
+        for i in range(len(hosts)):
+            self.start(i)
+
+    @property
+    def url(self):
+        return ",".join(f"http://{h.address}:2379" for h in self.hosts)
+
+    def data(self, i):
+        return os.path.join(self.lab.folder, f"etcd{i}")
+
+    def start(self, i):
+        peers = ",".join(f"m{n}=http://{h.address}:2380" for n, h in enumerate(self.hosts))
+        client, peer = (f"http://{self.hosts[i].address}:{port}" for port in (2379, 2380))
+        self.processes[i] = self.lab.start(f"etcd{i}", self.hosts[i].command(
+            "etcd", "--name", f"m{i}", "--data-dir", self.data(i), "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", peers, "--logger", "zap", "--log-level", "error"))
+
+    def kill(self, i, number=signal.SIGKILL):
+        self.processes[i].send_signal(number)
+        self.processes[i].wait(30)
+
+    def ask(self, i, path, body):
+        """etcd's own JSON gateway, from the member's machine."""
+        return json.loads(run(*self.hosts[i].command("curl", "-sS", "-m", "10", "-d", json.dumps(body), f"http://{self.hosts[i].address}:2379/v3/{path}")))
+
+    def is_leader(self, i):
+        status = self.ask(i, "maintenance/status", {})
+        return status["leader"] == status["header"]["member_id"]
+
+
 class Wire:
     """What comes to a host from an address, or goes there: swallowed, or slowed down. By the host's own packet filter."""
 
@@ -203,13 +238,13 @@ class HaLab(Lab):
     def close(self):
         try:
             # Servers first, so that they can still say goodbye to their database.
-            for p in reversed(self.processes):
-                if p.poll() is None and "postgres" not in os.path.basename(p.log):
+            others = [p for p in reversed(self.processes) if not any(d in os.path.basename(p.log) for d in ("postgres", "mariadb"))]
+            for p in others:
+                if p.poll() is None:
                     p.terminate()
-            for p in reversed(self.processes):
-                if "postgres" not in os.path.basename(p.log):
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        p.wait(20)
+            for p in others:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    p.wait(20)
             for what in reversed(self.endings):
                 what()
         finally:

@@ -120,7 +120,9 @@ class Identity(ClusterTest):
             "authorizers": [{"type": "Node", "name": "node"},
                             {"type": "Webhook", "name": "hook",
                              "webhook": {"timeout": "3s", "authorizedTTL": "1m", "unauthorizedTTL": "1m", "subjectAccessReviewVersion": "v1",
-                                         "failurePolicy": "NoOpinion", "connectionInfo": {"type": "KubeConfigFile",
+                                         "failurePolicy": "NoOpinion", "matchConditionSubjectAccessReviewVersion": "v1",
+                                         "matchConditions": [{"expression": "request.user != 'unasked'"}],
+                                         "connectionInfo": {"type": "KubeConfigFile",
                                                                                           "kubeConfigFile": cls.outside.kubeconfig("access", "/access")}}},
                             {"type": "RBAC", "name": "rbac"}]})
         cls.arguments = {"authentication-config": cls.authentication, "authorization-config": authorization, "audit-policy-file": policy,
@@ -138,11 +140,11 @@ class Identity(ClusterTest):
         return path
 
     @classmethod
-    def authentication_with(cls, prefix):
-        return {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
-                "jwt": [{"issuer": {"url": cls.outside.url, "audiences": ["kubectl"], "certificateAuthority": open(cls.outside.certificate).read()},
-                         "claimMappings": {"username": {"claim": "sub", "prefix": prefix}, "groups": {"claim": "groups", "prefix": prefix}},
-                         "claimValidationRules": [{"claim": "hd", "requiredValue": "example.com"}]}]}
+    def authentication_with(cls, prefix, **more):
+        issuer = {"issuer": {"url": cls.outside.url, "audiences": ["kubectl"], "certificateAuthority": open(cls.outside.certificate).read()},
+                  "claimMappings": {"username": {"claim": "sub", "prefix": prefix}, "groups": {"claim": "groups", "prefix": prefix}},
+                  "claimValidationRules": [{"claim": "hd", "requiredValue": "example.com"}]}
+        return {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [{**issuer, **more}]}
 
     @staticmethod
     def given(arguments):
@@ -182,6 +184,18 @@ class Identity(ClusterTest):
         self.assertEqual(self.whoami(self.outside.token("bob", hd="example.com"))["username"], "oidc:bob")
         self.file("authentication", self.authentication_with("new:"))
         eventually("the new mapping counts", lambda: self.whoami(self.outside.token("cid", hd="example.com"))["username"] == "new:cid")
+        # By expressions, and not when they are none.
+        self.file("authentication", self.authentication_with("", claimMappings={"username": {"expression": "claims."}}))
+        eventually("the wrong expression is told of", lambda: "jwt[0].claimMappings.username.expression: Invalid value" in self.server.log())
+        self.file("authentication", self.authentication_with("", claimMappings={
+            "username": {"expression": "'cel:' + claims.sub"}, "groups": {"expression": "claims.?roles.orValue('').split(',')"},
+            "extra": [{"key": "example.com/tenant", "valueExpression": "claims.acme__dot__tenant"}]},
+            claimValidationRules=[{"expression": "claims.hd == 'example.com'"}],
+            userValidationRules=[{"expression": "!user.username.endsWith('root')", "message": "not root"}]))
+        who = eventually("the expressions count", lambda: [w for w in [self.whoami(self.outside.token(
+            "eve", hd="example.com", roles="a,b", **{"acme.tenant": "t"}))] if w["username"] == "cel:eve"])[0]
+        self.assertEqual((who["groups"], who["extra"]["example.com/tenant"]), (["a", "b", "system:authenticated"], ["t"]))
+        self.assertIn("Unauthorized", self.as_bearer(self.outside.token("root", hd="example.com", **{"acme.tenant": "t"}), "get", "pods", check=False).stderr)
         self.file("authentication", self.authentication_with("oidc:"))
         eventually("the old one again", lambda: self.whoami(self.outside.token("dan", hd="example.com"))["username"] == "oidc:dan")
 
@@ -199,6 +213,9 @@ class Identity(ClusterTest):
              "spec": {"user": "oidc:mallory", "resourceAttributes": {"verb": "get", "resource": "pods"}}})))
         self.assertEqual((review["status"]["allowed"], review["status"]["denied"]), (False, True))
         self.assertEqual(self.kubectl("auth", "can-i", "list", "secrets", "--as=hooked").strip(), "yes")
+        # What the match conditions leave out.
+        self.assertEqual(self.kubectl("auth", "can-i", "list", "secrets", "--as=unasked", check=False).stdout.strip(), "no")
+        self.assertFalse([q for q in self.outside.questions if q["user"] == "unasked"])
 
     def test_what_is_told_of_requests(self):
         self.kubectl("create", "configmap", "told", "--from-literal=k=v")

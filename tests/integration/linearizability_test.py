@@ -10,8 +10,9 @@ import threading
 import time
 import unittest
 
-from ha_lab import MAPS, Client, Failed, HaLab, Postgres, eventually, run
+from ha_lab import MAPS, Client, Etcd, Failed, HaLab, Postgres, eventually, run
 from linearizable import ABSENT, FOREVER, Op, _examples, explain, linearizable
+from mariadb import MariaDb
 
 OBJECTS, CLIENTS = 6, 6
 SEED = int(os.environ.get("KEDGE_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -47,6 +48,26 @@ class Redis:
         self.process.kill()
         self.process.wait(60)
         self.start()
+
+
+class CuttingEtcd(Etcd):
+    """Three members, of which one is killed, or cut off from all others, at a time."""
+
+    def __init__(self, lab, host):
+        self.turn = 0
+        super().__init__(lab, host, lab.host(), lab.host())
+
+    def cut(self):
+        host = self.hosts[self.turn % 3]
+        self.turn += 1
+        run("ip", "-n", host.name, "link", "set", "eth0", "down")
+        time.sleep(3)  # longer than an election
+        run("ip", "-n", host.name, "link", "set", "eth0", "up")
+
+    def restart(self):
+        self.kill(self.turn % 3)
+        self.start(self.turn % 3)
+        self.turn += 1
 
 
 class CuttingPostgres(Postgres):
@@ -201,8 +222,14 @@ class Linearizability(unittest.TestCase):
     def test_postgres(self):
         self.under_faults(CuttingPostgres)
 
+    def test_mysql(self):
+        self.under_faults(MariaDb)
+
     def test_redis(self):
         self.under_faults(Redis)
+
+    def test_etcd(self):
+        self.under_faults(CuttingEtcd)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,16 @@ class Machine(Cluster):
             self.assertGreater(len(lines), 3)
         self.assertIn('subject="CN=system:node:n1,O=system:nodes",usages="ClientAuth"', metrics)
 
+    def test_5_two_machines_of_one_image(self):
+        # The same name, and the same password.
+        twin = Agent(self.lab, "twin", self.lab.host(), self.server.url, self.server.token(), args=["--node-name", "n1"],
+                     env={"KEDGE_NODE_PASSWORD_FOLDER": os.path.join(self.lab.folder, "n1-node")})
+        for one, other in ((self.agent, twin), (twin, self.agent)):
+            eventually(f"{one.name} says so\n{one.log()[-800:]}", lambda: f"goes by this node's name \\\"n1\\\" and its password: {other.host.address} " in one.log(), timeout=90, every=0.5)
+        self.assertTrue(eventually("an event tells it", lambda: self.events("DuplicateNode")))
+        twin.process.terminate()
+        twin.process.wait(30)
+
     def test_2_a_node_that_is_deleted_comes_back(self):
         uid = self.node()["metadata"]["uid"]
         self.server.kubectl("delete", "node", "n1")

@@ -4,6 +4,7 @@ namespaces that the node's own CNI plugins connect, as its container runtime doe
 import json
 import os
 import subprocess
+import sys
 import unittest
 
 from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
@@ -167,6 +168,92 @@ class Network(unittest.TestCase):
         again.process.wait(20)
         server.kubectl("delete", "node", "worker")
         eventually("routes to a deleted node go", lambda: not run("ip", "-n", a.name, "route", "show", "proto", "213").strip() or None, timeout=40)
+
+    def test_names_that_users_configure(self):
+        """ConfigMap coredns-custom as K3s has it, and lines of one's own in NodeHosts."""
+        a = self.lab.host()
+        folder = os.path.join(self.lab.folder, "names")
+        os.mkdir(folder)
+        for name, address in (("files.intern.example", "192.0.2.53"), ("nas.example.org", "192.0.2.54")):
+            with open(os.path.join(folder, name), "w") as f:
+                f.write(address)
+        self.lab.start("names", a.command(sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "name_server.py"), folder))
+        server = Server(self.lab, "server", host=a).wait_ready()
+        self.configured(server, server)
+        asks = self.pod(server, "asks")
+
+        def address_of(name, type="a"):
+            try:
+                answer = asks.run("busybox", "nslookup", f"-type={type}", name)
+            except Failed:
+                return None
+            found = [line.split()[-1] for line in answer.splitlines() if line.startswith("Address") and "10.43.0.10" not in line]
+            return found[0] if found else None
+
+        def configure(data, name="coredns-custom"):
+            server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "ConfigMap",
+                           "metadata": {"name": name, "namespace": "kube-system"}, "data": data}))
+        eventually("the cluster's own names", lambda: address_of("kubernetes.default.svc.cluster.local.") == "10.43.0.1")
+        self.assertIsNone(address_of("files.intern.example."))
+        configure({"ours.override": "hosts {\n 192.0.2.7 nas.lan\n fallthrough\n}\nrewrite name suffix .corp .example.org answer auto\nforward example.org 127.0.0.1\n"
+                                    "rewrite name exact api.corp.example kubernetes.default.svc.cluster.local",
+                   "stub.server": "intern.example:53 {\n errors\n cache 30\n forward . 127.0.0.1\n}",
+                   "more.override": "template IN A example.net {\n answer \"{{ .Name }} 60 IN A 192.0.2.55\"\n}\netcd"})
+        eventually("a host of one's own", lambda: address_of("nas.lan.") == "192.0.2.7")
+        self.assertEqual(address_of("files.intern.example."), "192.0.2.53")
+        self.assertEqual(address_of("nas.corp."), "192.0.2.54")
+        self.assertEqual(address_of("any.example.net."), "192.0.2.55")
+        self.assertEqual(address_of("api.corp.example."), "10.43.0.1")
+        self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")
+        eventually("what isn't known is told", lambda: any(e["message"] == "more.override: plugin etcd isn't known here" and e["involvedObject"]["name"] == "coredns-custom"
+                                                           for e in server.get("events", "-n", "kube-system")["items"]))
+        configure({"NodeHosts": "192.0.2.9 printer\n"}, "coredns")
+        eventually("a line of one's own in NodeHosts", lambda: address_of("printer.") == "192.0.2.9")
+        server.kubectl("delete", "configmap", "-n", "kube-system", "coredns-custom")
+        eventually("what is gone isn't answered", lambda: address_of("nas.lan.") is None and address_of("files.intern.example.") is None)
+        self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")
+
+    def test_policies_of_the_whole_cluster(self):
+        """Tiers around NetworkPolicies, once somebody brings the definition of their kind."""
+        a = self.lab.host()
+        server = Server(self.lab, "server", host=a).wait_ready()
+        self.configured(server, server)
+        one, asks = self.pod(server, "one"), self.pod(server, "asks")
+        one.serve("one")
+        eventually("pods reach each other", lambda: asks.fetch(f"http://{one.address}:8080") == "one")
+        for name, p in (("one", one), ("asks", asks)):
+            server.kubectl("apply", "-f", "-", input=json.dumps({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+                "spec": {"nodeName": server.name, "containers": [{"name": "c", "image": "nothing", "imagePullPolicy": "Never"}]}}))
+            server.kubectl("patch", "pod", name, "--subresource=status", "-p", json.dumps({"status": {"podIP": p.address, "podIPs": [{"ip": p.address}]}}))
+        server.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "clusternetworkpolicies.policy.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, a test's"}},
+            "spec": {"group": "policy.networking.k8s.io", "scope": "Cluster",
+                     "names": {"plural": "clusternetworkpolicies", "singular": "clusternetworkpolicy", "kind": "ClusterNetworkPolicy"},
+                     "versions": [{"name": "v1beta1", "served": True, "storage": True,
+                                   "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}))
+
+        def policy(name, tier, priority, action):
+            return json.dumps({"apiVersion": "policy.networking.k8s.io/v1beta1", "kind": "ClusterNetworkPolicy", "metadata": {"name": name},
+                               "spec": {"tier": tier, "priority": priority, "subject": {"namespaces": {}},
+                                        "ingress": [{"action": action, "from": [{"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "asks"}}}}]}]}})
+        def passes():
+            return fetched(asks, f"http://{one.address}:8080") == "one"
+        eventually("the kind is there", lambda: server.kubectl("get", "clusternetworkpolicies") is not None)
+        server.kubectl("apply", "-f", "-", input=policy("base", "Baseline", 1, "Deny"))
+        eventually("a baseline denies", lambda: not passes(), timeout=30)
+        server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "all"},
+                       "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}}))
+        eventually("what a NetworkPolicy has accepted, a baseline isn't asked about", passes)
+        server.kubectl("apply", "-f", "-", input=policy("no", "Admin", 10, "Deny"))
+        eventually("an administrator denies it all the same", lambda: not passes())
+        server.kubectl("apply", "-f", "-", input=policy("yes", "Admin", 5, "Pass"))
+        eventually("a rule before that passes it on", passes)
+        server.kubectl("delete", "clusternetworkpolicies", "yes", "base")
+        eventually("it is denied again", lambda: not passes())
+        server.kubectl("delete", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+        eventually("nothing of a kind that is gone is left", passes)
 
 
 if __name__ == "__main__":

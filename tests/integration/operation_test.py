@@ -311,7 +311,7 @@ class Commands(Operation):
             (["server", "--no-such-flag"], "--no-such-flag"), (["server", "--tls-sna=x"], "--tls-san"),
             (["agent", "--write-kubeconfig", "x"], "--write-kubeconfig"), (["serve"], "did you mean server?"),
             (["token", "make"], "make"), (["server", "--https-listen-port", "70000"], "70000"),
-            (["server", "--cluster-init"], "--cluster-init"), (["server", "--config", config], config + ":3"),
+            (["server", "--docker"], "--docker"), (["server", "--config", config], config + ":3"),
             (["server", "stray"], "stray"), (["agent"], "server"),
         ]:
             with self.subTest(words):

@@ -207,6 +207,12 @@ class Policies(ClusterTest):
         self.assertIn("4", noted["few-replicas/wanted"])
         self.assertIn("at most 3 replicas", noted["validation.policy.admission.k8s.io/validation_failure"][0])
 
+        counted = self.kubectl("get", "--raw", "/metrics")
+        for line in ('apiserver_validating_admission_policy_check_total{enforcement_action="deny",error_type="no_error",policy="few-replicas",policy_binding="few-replicas-here"} ',
+                     'apiserver_validating_admission_policy_check_duration_seconds_count{enforcement_action="warn",error_type="no_error",policy="latest",policy_binding="latest-everywhere"} ',
+                     'apiserver_mutating_admission_policy_check_total{error_type="no_error",policy="owned",policy_binding="owned-everywhere"} '):
+            self.assertIn(line, counted)
+
         # A policy that names what isn't there.
         self.kubectl("patch", "validatingadmissionpolicy", "latest", "--type=merge", "-p",
                      '{"spec":{"validations":[{"expression":"object.spec.nothing == 1"}]}}')

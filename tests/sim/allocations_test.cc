@@ -92,7 +92,7 @@ TEST_CASE("two leaders at once give no block of addresses to two nodes") {
     scenario s(seed, 2, [&s](host& h, api::objects& objects) -> task<void> {
       auto run_node_ipam = [&objects]() -> task<void> {
         // 32 blocks
-        control::settings only{.cluster_cidr = "10.42.0.0/19", .controllers = {"nodeipam"}};
+        control::settings only{.cluster_cidrs = {"10.42.0.0/19"}, .controllers = {"nodeipam"}};
         co_await control::run_controllers(only, objects.objects_store(),
                                           [&objects](api::user_info user, std::string manager) {
                                             static tests::no_admission rules;

@@ -92,7 +92,7 @@ task<void> server_main(host& h, cluster& c) {
     (void)co_await objects->create(
         {"", "v1", "namespaces"}, "",
         json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
-  control::settings controllers{.cluster_cidr = "10.42.0.0/16", .root_ca_pem = "ca"};
+  control::settings controllers{.cluster_cidrs = {"10.42.0.0/16"}, .root_ca_pem = "ca"};
   reactor::scope parts;
   parts.spawn(control::run_controllers(controllers, **opened, [&](api::user_info user, std::string manager) {
     return api::make_objects(**opened, rules, ranges, nullptr, std::move(user), std::move(manager));

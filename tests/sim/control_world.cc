@@ -85,7 +85,7 @@ task<void> control_world::serve(host& h, server_state& mine) {
     reactor::scope leading;
     if (mine.leads)
       leading.spawn(control::run_controllers(options_.settings, objects, [&](api::user_info user, std::string manager) {
-        return api::make_objects(objects, **chain, ranges, &tables, std::move(user), std::move(manager));
+        return api::make_objects(objects, **chain, ranges, &tables, std::move(user), std::move(manager), options_.ask);
       }));
     co_await changed.wait();
     changed.reset();

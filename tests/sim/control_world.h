@@ -26,7 +26,8 @@ namespace kedge::sim {
 struct control_options {
   int servers = 1;
   std::vector<std::string> controllers = {};  // names; empty: all
-  control::settings settings = {.cluster_cidr = "10.42.0.0/16", .root_ca_pem = "ca"};
+  control::settings settings = {.cluster_cidrs = {"10.42.0.0/16"}, .root_ca_pem = "ca"};
+  api::asker ask = nullptr;  // what controllers ask of other API servers
 };
 
 class control_world {

@@ -125,7 +125,7 @@ task<void> server_main(host& h, cluster& c, member& me) {
   if (!co_await listed.join()) co_return;
   supervisor::cluster_lock lock({.objects = *objects,
                                  .row = "/kedge/secrets-encrypt",
-                                 .address = h.address(),
+                                 .address = [&h] { return h.address(); },
                                  .identity = process,
                                  .lives = [&listed](std::string_view other) {
                                    return std::ranges::any_of(listed.living(),
@@ -359,7 +359,7 @@ TEST_CASE("a rotation of the token that can't be carried out is not begun") {
     REQUIRE(!rotated.has_value());
     CHECK(rotated.error().message ==
           "the datastore's record of the cluster: passwd line 1: a record needs password, user and uid");
-    CHECK(!supervisor::rotation_of((*objects)->current(), "secret"));
+    CHECK(!supervisor::rotation_of((*objects)->current(), "secret", {}));
     co_await (*objects)->close();
     done = true;
   });

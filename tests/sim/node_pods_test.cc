@@ -157,6 +157,9 @@ class simulated_runtime final : public pod_runtime {
       return {};
     });
   }
+  task<result<void>> set_cpus(std::string, std::string) override {
+    return call<void>([]() -> result<void> { return {}; });
+  }
   task<result<void>> stop_container(std::string id, std::int64_t) override {
     return call<void>([this, id]() -> result<void> {
       if (auto c = machine_.containers.find(id); c != machine_.containers.end()) machine_.finish(c->second, 143);
@@ -287,6 +290,9 @@ class simulated_cluster final : public pod_cluster {
     co_return fail(errc::unsupported, "none");
   }
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
+  task<result<json::value>> patch_claim_status(const json::value&, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
     auto uid = std::string(pod["metadata"]["uid"].as_string());
     co_await pause();

@@ -279,8 +279,26 @@ std::string event_line(const json::value& e, const hash_words& hashes) {
       hashes);
 }
 
-control_options options_of(const json::value& script) {
+// What adapters answer, by path: items, or the code of a refusal.
+using measured_items = std::map<std::string, json::value, std::less<>>;
+
+api::raw_answer answer_of(const measured_items& all, std::string_view path) {
+  if (path == "/apis/custom.metrics.k8s.io") return {200, R"({"preferredVersion":{"version":"v1beta2"}})"};
+  std::string as_go_asks(path);  // spaces as forms have them
+  for (std::size_t at; (at = as_go_asks.find("%20")) != as_go_asks.npos;) as_go_asks.replace(at, 3, "+");
+  auto found = all.find(as_go_asks);
+  if (found != all.end() && found->second.is_array()) return {200, json::write(json::object{{"items", found->second}})};
+  const int code = found == all.end() ? 404 : static_cast<int>(found->second.as_integer());
+  return {code, json::write(json::object{{"kind", "Status"}, {"message", fmt::format("no metrics: {}", code)}})};
+}
+
+control_options options_of(const json::value& script, const measured_items& measured) {
   control_options out;
+  auto& steps = *script["steps"].array();
+  if (std::ranges::any_of(steps, [](auto& step) { return step.find("measures") != nullptr; }))
+    out.ask = [&measured](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
+      co_return answer_of(measured, path);
+    };
   std::vector<std::string> arguments, warnings;
   for (auto& a : or_else(script["arguments"], json::array()).make_array()) arguments.emplace_back(a.as_string());
   auto read = cli::read_controller_manager_arguments(arguments, warnings);
@@ -297,7 +315,7 @@ control_options options_of(const json::value& script) {
 
 class play {
  public:
-  explicit play(const json::value& script) : c_(1, options_of(script)) {
+  explicit play(const json::value& script) : c_(1, options_of(script, measured_)) {
     // What bootstrap makes, as far as scripts need it.
     c_.create(thing("Namespace").resource, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: kube-public}}"));
     c_.grant("clusterrole-aggregation-controller",
@@ -354,6 +372,8 @@ class play {
       std::string kind(body["kind"].as_string());
       body.erase("kind"), body.erase("apiVersion");
       merge(kind, body["metadata"], body, status ? "status" : "");
+    } else if (auto* measures = s.find("measures")) {
+      for (auto& [path, items] : *measures->object()) measured_.insert_or_assign(std::string(path), items);
     } else if (auto* name = s.find("approve")) {
       decide(*name, "Approved");
     } else if (auto* refused = s.find("deny")) {
@@ -636,6 +656,7 @@ class play {
     return out;
   }
 
+  measured_items measured_;  // before what asks for it
   control_world c_;
   std::set<std::string> alive_, known_;
   hash_words hashes_;
@@ -780,6 +801,9 @@ TEST_CASE("controllers bind volumes as kube-controller-manager does") {
 }
 TEST_CASE("controllers scale by themselves as kube-controller-manager does") {
   compare(KEDGE_ANSWERS "/controllers/autoscaling.yaml");
+}
+TEST_CASE("controllers scale by what adapters measure as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/measuring.yaml");
 }
 TEST_CASE("controllers let people in as kube-controller-manager does") {
   compare(KEDGE_ANSWERS "/controllers/access.yaml");

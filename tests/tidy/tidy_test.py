@@ -19,11 +19,11 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "back
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
-    "api": [["request", "printers", "callout", "configuration", "expressions"], ["registry+custom", "remote"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
+    "api": [["request", "printers", "callout", "configuration", "expressions"], ["registry+custom", "remote"], ["kinds", "metrics", "usage", "authentication", "answer", "encryption"], ["authorization", "precompiled"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"], ["aggregation"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
-    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["logs", "offline", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["cgroups", "cpus", "logs", "offline", "resources"], ["runtime", "plugins"], ["devices", "images"], ["status"], ["pods"], ["volumes"], ["streams"], ["usage"], ["port"]],
 }
 GROUND = {"api": ["objects"], "node": ["config", "kube_proxy_settings", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.

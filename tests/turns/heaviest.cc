@@ -7,6 +7,7 @@
 //     ─▶ the worst of these as large as a body may be (KIB, or 3 MiB)  ─▶ the worst of those with more and fewer
 //     elements, while that helps
 //   what is asked of many objects: LISTs in every form, with selectors as long as they may be
+//   what an administrator added: custom resources as large as a body, rules and policies at their budgets
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -18,6 +19,7 @@
 #include <set>
 
 #include "api/limits.h"
+#include "extensions.h"
 #include "json/write.h"
 #include "shapes.h"
 
@@ -28,7 +30,7 @@ constexpr std::size_t quick_bytes = 48 * 1024, worst_kept = 40, climbed = 6, man
 
 struct candidate {
   std::string text;
-  const list_place* place = nullptr;  // null: a question about many objects
+  const list_place* place = nullptr;  // null: a question about many objects, or about extensions
   way how{};
   element_form form{};
   std::size_t elements = 0;
@@ -112,6 +114,18 @@ std::vector<candidate> of_many_objects(world& w) {
   return all;
 }
 
+std::vector<candidate> of_extensions(world& w, std::size_t bytes) {
+  std::vector<candidate> all;
+  for (auto& e : extension_cases(w)) {
+    candidate c{.text = e.text};
+    c.took.longest = duration::max();
+    for (int i = 0; i < 3; ++i)
+      if (auto one = e.ask(w, bytes * 4 / 5); one.longest < c.took.longest) c.took = std::move(one);
+    all.push_back(std::move(c));
+  }
+  return all;
+}
+
 }  // namespace
 }  // namespace kedge::turns
 
@@ -123,6 +137,7 @@ int main(int argc, char** argv) {
   world w;
   auto all = of_bodies(w, bytes);
   for (auto& c : of_many_objects(w)) all.push_back(c);
+  for (auto& c : of_extensions(w, bytes)) all.push_back(c);
   std::ranges::sort(all, longer);
   for (std::size_t i = 0; i < std::min<std::size_t>(all.size(), 12); ++i)
     std::fprintf(stderr, "%8.2f ms of %8.2f ms, %d: %s, %zu elements\n", ms(all[i].took.longest), ms(all[i].took.all),

@@ -20,6 +20,9 @@ world::world() {
   auto chain = api::admission_chain::create({}, *may_, *rules, objects_.get());
   REQUIRE(chain.has_value());
   rules_ = *std::move(chain);
+  tables_ = std::make_unique<api::custom::tables>(*objects_);
+  tables_->follow();
+  rules_->obey_policies([this] { return tables_->current(); });
   handler_ = std::make_unique<api::api_handler>(api::api_parts{.objects = *objects_,
                                                                .who = who_,
                                                                .may = *may_,
@@ -27,8 +30,9 @@ world::world() {
                                                                .checks = checks_,
                                                                .measures = measures_,
                                                                .ranges = ranges_,
-                                                               .server_address = "10.0.0.1:6443"});
-  client_ = api::make_objects(*objects_, *rules_, ranges_);
+                                                               .server_address = "10.0.0.1:6443",
+                                                               .custom = tables_.get()});
+  client_ = api::make_objects(*objects_, *rules_, ranges_, tables_.get());
   for (auto body : {R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"mine"}})"})
     CHECK(ask({"POST", "/api/v1/namespaces", body, {}, {}}).code == 201);
   CHECK(ask({"POST",
@@ -42,6 +46,8 @@ world::world() {
 world::~world() {
   handler_.reset();
   client_.reset();
+  rules_.reset();
+  tables_.reset();
   loop_.run_until(objects_->close());
   objects_.reset();
 }

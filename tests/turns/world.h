@@ -9,6 +9,7 @@
 #include "api/admission/chain.h"
 #include "api/authorization/rbac.h"
 #include "api/bootstrap.h"
+#include "api/custom/tables.h"
 #include "api/local_objects.h"
 #include "harness.h"
 
@@ -49,6 +50,7 @@ class world {
   std::unique_ptr<store::store> objects_;
   api::everyone who_;
   std::unique_ptr<api::authorizer> may_;
+  std::unique_ptr<api::custom::tables> tables_;
   std::unique_ptr<api::admission_chain> rules_;
   api::health checks_;
   api::metrics measures_;

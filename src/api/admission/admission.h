@@ -38,6 +38,8 @@ struct admission_request {
   store::revision revision = 0;               // of the stored object
   std::function<void()> let_go = {};          // before another server is waited for: what others wait for meanwhile
   std::function<json::value()> tell_options = {};  // CreateOptions, DeleteOptions …; null: there are none
+
+  bool changed = false;  // by policies or webhooks
 };
 
 class admission {

@@ -6,6 +6,7 @@
 #include "api/admission/webhook/webhooks.h"
 #include "api/registry/lookup.h"
 #include "base/strings.h"
+#include "reactor/cores.h"
 #include "reactor/loop.h"
 
 namespace kedge::api {
@@ -14,15 +15,14 @@ namespace {
 constexpr std::string_view quota_name = "ResourceQuota", mutating_name = "MutatingAdmissionPolicy",
                            validating_name = "ValidatingAdmissionPolicy",
                            mutating_hooks_name = "MutatingAdmissionWebhook",
-                           validating_hooks_name = "ValidatingAdmissionWebhook";
+                           validating_hooks_name = "ValidatingAdmissionWebhook", events_name = "EventRateLimit",
+                           images_name = "ImagePolicyWebhook";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
     "AlwaysDeny",
     "ClusterTrustBundleAttest",
-    "EventRateLimit",
     "ExtendedResourceToleration",
-    "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
     "NamespaceAutoProvision",
     "NamespaceExists",
@@ -35,7 +35,7 @@ constexpr std::string_view without_effect[] = {
 // Those that are no plugin of the chain: one that admits all, policies, the quotas, and what waits for others.
 bool known_elsewhere(std::string_view name) {
   return name == "AlwaysAdmit" || name == quota_name || name == mutating_name || name == validating_name ||
-         name == mutating_hooks_name || name == validating_hooks_name ||
+         name == mutating_hooks_name || name == validating_hooks_name || name == events_name || name == images_name ||
          std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
 }
 
@@ -107,6 +107,10 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
               ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
     if (on) out->plugins_.push_back(p);
   }
+  if (listed(settings.enable, events_name)) out->events_ = settings.events;
+  out->home_ = settings.home;
+  if (listed(settings.enable, images_name) && settings.configuration.image_policy.server)
+    out->images_ = std::make_unique<image_policy>(settings.configuration.image_policy, settings.network);
   out->quotas_ = !listed(settings.disable, quota_name);
   out->mutating_policies_ = !listed(settings.disable, mutating_name);
   out->validating_policies_ = !listed(settings.disable, validating_name);
@@ -124,9 +128,9 @@ std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> 
   return out;
 }
 
-void admission_chain::obey_policies(policy::policies::resources served) {
+void admission_chain::obey_policies(policy::policies::resources served, custom::converter* versions, metrics* measures) {
   if (!objects_ || (!mutating_policies_ && !validating_policies_)) return;
-  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served));
+  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served), versions, measures);
   policies_->follow();
 }
 
@@ -134,6 +138,8 @@ std::vector<std::string> admission_chain::names() const {
   std::vector<std::string> out;
   for (auto p : plugins_)
     if (!always_on(p)) out.emplace_back(p->name);
+  if (events_) out.emplace_back(events_name);
+  if (images_) out.emplace_back(images_name);
   if (policies_ && mutating_policies_) out.emplace_back(mutating_name);
   if (hooks_ && mutating_hooks_) out.emplace_back(mutating_hooks_name);
   if (policies_ && validating_policies_) out.emplace_back(validating_name);
@@ -178,8 +184,22 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
     if (obeyed.again || !(obeyed.wanted || asked.changed)) break;
     obeyed.again = asked.second = true;
   }
+  r.changed = obeyed.wanted || asked.changed;
 
   co_return api_result<void>{};
+}
+
+task<api_result<void>> admission_chain::limit_events(const admission_request& r) {
+  auto keys = keys_of_event(r);
+  if (!keys) co_return api_result<void>();
+  auto over = co_await reactor::call_on(
+      *home_, [limits = events_, keys = *std::move(keys)]() -> task<std::vector<std::string>> {
+        co_return limits->take(keys, reactor::loop::current().now());
+      });
+  if (over.empty()) co_return api_result<void>();
+  auto refusal =
+      too_many_requests("Too many requests: " + (over.size() == 1 ? over.front() : "[" + join(over, ", ") + "]"), 0);
+  co_return fail(std::move(refusal));
 }
 
 task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
@@ -188,10 +208,12 @@ task<api_result<void>> admission_chain::validate(admission_request& r, const sto
   for (auto p : plugins_)
     if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;
+  if (events_ && (r.what == operation::create || r.what == operation::update)) KEDGE_CO_CHECK(co_await limit_events(r));
+  if (images_ && image_policy::concerns(r)) KEDGE_CO_CHECK(co_await images_->judge(r));
   if (policies_ && validating_policies_)
     if (auto done = co_await policies_->validate(r, cluster); !done) co_return done;
   if (hooks_ && validating_hooks_ && hooks_->concern(r, false)) KEDGE_CO_CHECK(co_await hooks_->validate(r, cluster));
-  if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
+  if (quotas_) co_return co_await charge_quotas(r, cluster, objects_, configuration_.limited_resources);
   co_return api_result<void>{};
 }
 

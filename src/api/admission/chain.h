@@ -10,6 +10,7 @@
 #include "api/admission/configuration.h"
 #include "api/admission/plugin.h"
 #include "api/admission/policy/policies.h"
+#include "reactor/loop.h"
 
 namespace kedge::api {
 
@@ -22,6 +23,9 @@ struct admission_settings {
   std::vector<std::string> enable{"NodeRestriction"};  // K3s turns it on
   std::vector<std::string> disable;
   admission_configuration configuration = {};  // of admission-control-config-file
+  std::shared_ptr<event_limiter> events = {};  // the server's, on its home loop; null: Events aren't limited
+  reactor::loop* home = nullptr;
+  reactor::network* network = nullptr;  // to the image policy's server; null: this machine's
 };
 
 // All that there are, in order.
@@ -48,17 +52,22 @@ class admission_chain final : public admission {
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
-  // Lets admission policies act from now on. `served`: what the API has now.
-  void obey_policies(policy::policies::resources served);
+  // Lets admission policies act from now on. `served`: what the API has now. `versions`, who converts custom resources, and
+  // `measures`, where what they do is counted, outlive it; null: nobody, nowhere.
+  void obey_policies(policy::policies::resources served, custom::converter* versions = nullptr, metrics* measures = nullptr);
 
   std::vector<std::string> names() const;  // what is on, in order
 
  private:
   admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
       : authz_(authz), rules_(rules), objects_(objects) {}
+  task<api_result<void>> limit_events(const admission_request& r);
   api_result<void> mutate_by_plugins(admission_request& r, plugin_context& c) const;
   std::vector<const plugin*> plugins_;
   admission_configuration configuration_;
+  std::shared_ptr<event_limiter> events_;
+  reactor::loop* home_ = nullptr;
+  std::unique_ptr<image_policy> images_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on
   bool mutating_hooks_ = true, validating_hooks_ = true;

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "api/admission/chain.h"
 #include "api/configuration/fields.h"
+#include "api/remote/kubeconfig.h"
 #include "base/strings.h"
 #include "meta/names.h"
 
@@ -39,12 +41,27 @@ problems check_user(std::string_view name) {
   return name.empty() ? problems{"username must not be empty"} : problems{};
 }
 
-result<pod_security_settings> read_pod_security(const json::value& document) {
+// One that is told something: how that is read.
+struct configurable {
+  std::string_view name;
+  result<void> (*read)(const json::value& document, const std::string& folder, admission_configuration& out);
+};
+
+result<void> verdict_of(findings& found) {
+  found.wrong.insert(found.wrong.end(), found.unknown.begin(), found.unknown.end());
+  return found.verdict();
+}
+
+result<void> read_pod_security(const json::value& own, const std::string&, admission_configuration& all) {
+  KEDGE_TRY(auto document,
+            check_document(own, "PodSecurityConfiguration",
+                           {"pod-security.admission.config.k8s.io/v1", "pod-security.admission.config.k8s.io/v1beta1",
+                            "pod-security.admission.config.k8s.io/v1alpha1"}));
   findings found;
   fields f(document, "", found);
   f.text("apiVersion");
   f.text("kind");
-  pod_security_settings out;
+  auto& out = all.pod_security;
   auto defaults = f.child("defaults");
   read_standard(defaults, "enforce", out.enforce);
   read_standard(defaults, "audit", out.audit);
@@ -56,20 +73,121 @@ result<pod_security_settings> read_pod_security(const json::value& document) {
   out.runtime_classes = read_names(exemptions, "runtimeClasses", check_dns1123_subdomain);
   exemptions.done();
   f.done();
-  found.wrong.insert(found.wrong.end(), found.unknown.begin(), found.unknown.end());
-  KEDGE_CHECK(found.verdict());
-  return out;
+  return verdict_of(found);
 }
 
-result<json::value> document_of(fields& plugin, const std::string& folder, std::string_view kind,
-                                const std::vector<std::string>& versions) {
+result<void> read_event_limits(const json::value& own, const std::string&, admission_configuration& all) {
+  KEDGE_TRY(auto document, check_document(own, "Configuration", {"eventratelimit.admission.k8s.io/v1alpha1"}));
+  findings found;
+  fields f(document, "", found);
+  f.text("apiVersion");
+  f.text("kind");
+  using kind = event_limit::kind;
+  auto limits = f.children("limits");
+  if (limits.empty())
+    f.wrong("limits", fmt::format("Invalid value: {}: must not be empty", f.has("limits") ? "[]" : "null"));
+  for (auto& one : limits) {
+    event_limit read;
+    const auto type = one.text("type");
+    bool known = false;
+    for (auto k : {kind::server, kind::name_space, kind::user, kind::source_and_object})
+      if (type == name_of(k)) {
+        read.of = k;
+        known = true;
+      }
+    if (!known)
+      one.wrong("type", fmt::format("Unsupported value: {}: supported values: \"Namespace\", \"Server\", "
+                                    "\"SourceAndObject\", \"User\"",
+                                    quote(type)));
+    read.burst = one.number("burst").value_or(0);
+    read.per_second = one.number("qps").value_or(0);
+    const auto buckets = one.number("cacheSize").value_or(0);
+    if (read.burst <= 0) one.wrong("burst", fmt::format("Invalid value: {}: must be positive", read.burst));
+    if (read.per_second <= 0) one.wrong("qps", fmt::format("Invalid value: {}: must be positive", read.per_second));
+    if (read.of != kind::server && buckets < 0)
+      one.wrong("cacheSize", fmt::format("Invalid value: {}: must not be negative", buckets));
+    if (buckets > 0) read.buckets = static_cast<std::size_t>(buckets);
+    one.done();
+    all.event_limits.push_back(read);
+  }
+  f.done();
+  return verdict_of(found);
+}
+
+// As kube-apiserver reads these numbers: -1 is never, 0 as usual.
+result<duration> scaled(fields& f, std::string_view name, duration scale, duration least, duration most,
+                        duration otherwise) {
+  const auto given = f.number(name).value_or(0);
+  if (given == -1) return duration::zero();
+  if (given == 0) return otherwise;
+  if (given < 0 || given > most / scale || scale * given < least)
+    return fail(errc::invalid,
+                fmt::format("valid value is between {} and {}, got {}", format_duration(least), format_duration(most),
+                            given > most / scale ? fmt::format("{} × {}", given, format_duration(scale))
+                                                 : format_duration(scale * given)));
+  return scale * given;
+}
+
+result<void> read_image_policy(const json::value& own, const std::string& folder, admission_configuration& all) {
+  using namespace std::chrono;
+  findings found;
+  fields whole(own, "", found);
+  auto f = whole.child("imagePolicy");
+  whole.done();
+  auto& out = all.image_policy;
+  auto path = f.text("kubeConfigFile");
+  out.allows_on_failure = f.flag("defaultAllow").value_or(false);
+  KEDGE_TRY(out.retry_pause,
+            scaled(f, "retryBackoff", milliseconds(1), milliseconds(1), minutes(5), milliseconds(500)));
+  KEDGE_TRY(out.allow_ttl, scaled(f, "allowTTL", seconds(1), seconds(1), minutes(30), minutes(5)));
+  KEDGE_TRY(out.deny_ttl, scaled(f, "denyTTL", seconds(1), seconds(1), minutes(30), seconds(30)));
+  f.done();
+  KEDGE_CHECK(verdict_of(found));
+  if (!path.starts_with('/') && !folder.empty()) path = folder + '/' + path;
+  KEDGE_TRY(out.server, read_kubeconfig("admission-control-config-file", path));
+  return {};
+}
+
+result<void> read_limited_resources(const json::value& own, const std::string&, admission_configuration& all) {
+  auto document = check_document(own, "ResourceQuotaConfiguration", {"apiserver.config.k8s.io/v1"});
+  if (!document)
+    document = check_document(own, "Configuration",
+                              {"resourcequota.admission.k8s.io/v1beta1", "resourcequota.admission.k8s.io/v1alpha1"});
+  if (!document) return fail(std::move(document).error());
+  findings found;
+  fields f(*document, "", found);
+  f.text("apiVersion");
+  f.text("kind");
+  for (auto& one : f.children("limitedResources")) {
+    limited_resource read{one.text("apiGroup"), one.text("resource"), one.texts("matchContains"),
+                          one.any("matchScopes")};
+    if (read.resource.empty()) one.wrong("resource", "Required value");
+    for (auto& scope : one.children("matchScopes")) {
+      scope.text("scopeName");
+      scope.text("operator");
+      scope.texts("values");
+      scope.done();
+    }
+    one.done();
+    all.limited_resources.push_back(std::move(read));
+  }
+  f.done();
+  return verdict_of(found);
+}
+
+constexpr configurable parts[] = {{"PodSecurity", read_pod_security},
+                                  {"EventRateLimit", read_event_limits},
+                                  {"ImagePolicyWebhook", read_image_policy},
+                                  {"ResourceQuota", read_limited_resources}};
+
+result<json::value> document_of(fields& plugin, const std::string& folder) {
   const auto path = plugin.text("path");
   auto& inlined = plugin.any("configuration");
   if (!path.empty() && !inlined.is_null()) return fail(errc::invalid, "path and configuration can't both be set");
-  if (path.empty()) return check_document(inlined, kind, versions);
+  if (path.empty()) return inlined;
   KEDGE_TRY(auto text, read_configuration_file("admission-control-config-file",
                                                path.starts_with('/') || folder.empty() ? path : folder + '/' + path));
-  return read_document(text, kind, versions);
+  return read_any_document(text);
 }
 
 }  // namespace
@@ -82,8 +200,7 @@ bool is_security_level(std::string_view text) noexcept {
   return text == "privileged" || text == "baseline" || text == "restricted";
 }
 
-result<admission_configuration> parse_admission(std::string_view text, const std::string& folder,
-                                                std::vector<std::string>& warnings) {
+result<admission_configuration> parse_admission(std::string_view text, const std::string& folder) {
   KEDGE_TRY(auto document, read_document(text, "AdmissionConfiguration",
                                          {"apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1alpha1"}));
   findings found;
@@ -97,33 +214,39 @@ result<admission_configuration> parse_admission(std::string_view text, const std
     plugin.any("path");
     plugin.any("configuration");
     plugin.done();
-    if (auto known = check_plugin_names({name}); name.empty() || !known)
+    auto known = check_plugin_names({name});
+    auto part = std::ranges::find(parts, name, &configurable::name);
+    if (name.empty() || !known) {
       plugin.wrong("name", name.empty() ? "Required value" : "Invalid value: " + known.error().message);
-    else if (!seen.insert(name).second)
+    } else if (!seen.insert(name).second) {
       plugin.wrong("name", fmt::format("Duplicate value: {}", quote(name)));
-    else if (name == "PodSecurity") {
-      auto part =
-          document_of(plugin, folder, "PodSecurityConfiguration",
-                      {"pod-security.admission.config.k8s.io/v1", "pod-security.admission.config.k8s.io/v1beta1",
-                       "pod-security.admission.config.k8s.io/v1alpha1"});
-      auto read = part ? read_pod_security(*part) : result<pod_security_settings>(fail(std::move(part).error()));
-      if (read)
-        out.pod_security = *std::move(read);
-      else
-        plugin.wrong("configuration", read.error().message);
-    } else if (name == "EventRateLimit") {
-      warnings.push_back(
-          fmt::format("{}: {} has no effect: Kedge doesn't have this plugin yet", plugin.path_of("name"), name));
-    } else {
+    } else if (part == std::end(parts)) {
       // What it would be told keeps somebody out: not to be passed over.
       plugin.wrong("name",
-                   fmt::format("Unsupported value: {}: Kedge takes no configuration of this plugin yet", quote(name)));
+                   fmt::format("Unsupported value: {}: Kedge takes no configuration of this plugin", quote(name)));
+    } else {
+      auto own = document_of(plugin, folder);
+      auto read = own ? part->read(*own, folder, out) : result<void>(fail(std::move(own).error()));
+      if (!read) plugin.wrong("configuration", read.error().message);
     }
   }
   f.done();
   found.wrong.insert(found.wrong.end(), found.unknown.begin(), found.unknown.end());
   KEDGE_CHECK(found.verdict());
   return out;
+}
+
+result<void> check_configured(const admission_configuration& all, const std::vector<std::string>& on) {
+  auto is_on = [&](std::string_view name) { return std::ranges::find(on, name) != on.end(); };
+  if (is_on("EventRateLimit") && all.event_limits.empty())
+    return fail(errc::invalid,
+                "failed to initialize admission: couldn't init admission plugin \"EventRateLimit\": limits: Invalid "
+                "value: null: must not be empty");
+  if (is_on("ImagePolicyWebhook") && !all.image_policy.server)
+    return fail(errc::invalid,
+                "failed to initialize admission: couldn't init admission plugin \"ImagePolicyWebhook\": no config "
+                "specified");
+  return {};
 }
 
 }  // namespace kedge::api

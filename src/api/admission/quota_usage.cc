@@ -139,6 +139,11 @@ bool quota_covers(const json::value& quota, std::string_view group, std::string_
   });
 }
 
+bool quota_scope_fits(std::string_view scope, std::string_view op, const json::value& values, std::string_view group,
+                      std::string_view resource, const json::value& object) {
+  return is_pods(group, resource) && in_scope(scope, op, values, object);
+}
+
 std::string quota_missing(const json::value& quota, const json::value& pod) {
   std::string out;
   for (auto name : {"cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"}) {

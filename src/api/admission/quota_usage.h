@@ -18,6 +18,10 @@ pod::amounts quota_usage(std::string_view group, std::string_view resource, cons
 bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,
                   const json::value& object);
 
+// Whether one scope of a quota is the object's; scopes are of pods alone.
+bool quota_scope_fits(std::string_view scope, std::string_view op, const json::value& values, std::string_view group,
+                      std::string_view resource, const json::value& object);
+
 // The compute resources of spec.hard that every container must name, with the containers that don't:
 // "requests.cpu for: a,b; requests.memory for: a"; empty when all is there.
 std::string quota_missing(const json::value& quota, const json::value& pod);

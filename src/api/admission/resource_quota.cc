@@ -94,14 +94,17 @@ store::mutation mutation_of(charge c) {
 
 }  // namespace
 
-task<api_result<void>> charge_quotas(admission_request& r, const store::snapshot& cluster, store::store* objects) {
+task<api_result<void>> charge_quotas(admission_request& r, const store::snapshot& cluster, store::store* objects,
+                                     const std::vector<limited_resource>& limited) {
   if (!counts(r)) co_return api_result<void>{};
   auto prefix = directory_prefix("resourcequotas", r.who.ns);
   bool any = false;
   cluster.scan(prefix, {}, [&](const store::object_ref&) { return !(any = true); });  // cheaper than a count
-  if (!any) co_return api_result<void>{};
+  if (!any && limited.empty()) co_return api_result<void>{};
   auto wanted = growth(r);
   if (wanted.empty()) co_return api_result<void>{};
+  if (!limited.empty()) KEDGE_CO_CHECK(check_limited(limited, r, cluster));
+  if (!any) co_return api_result<void>{};
   auto view = cluster;
   std::vector<std::string> charged;  // keys: a retry after a lost race must not charge these again
   for (int attempt = 0; attempt < quota_charge_tries_max; ++attempt) {

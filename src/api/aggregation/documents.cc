@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <set>
+#include <unordered_set>
 
+#include "api/aggregation/limits.h"
+#include "api/aggregation/openapi_v3.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -38,20 +42,37 @@ void find_references(const json::value& v, std::vector<std::string_view>& out) {
 }
 
 // Parameters that the document names once for all paths, each in its place: this server's document names none.
-void put_parameters(json::value& v, const json::value& named) {
-  constexpr std::string_view prefix = "#/parameters/";
-  if (auto* list = v.array()) {
-    for (auto& one : *list) {
-      auto reference = one["$ref"].as_string();
-      if (reference.starts_with(prefix) && named[reference.substr(prefix.size())].is_object())
-        one = named[reference.substr(prefix.size())];
-      else
-        put_parameters(one, named);
-    }
-  } else if (auto* members = v.object()) {
-    for (auto& m : *members) put_parameters(m.value, named);
+class parameters {
+ public:
+  explicit parameters(const json::value& named) : named_(named) {}
+
+  // False: they are more than a whole document may be.
+  bool put_into(json::value& v) {
+    if (auto* list = v.array()) return std::ranges::all_of(*list, [&](auto& one) { return put_in_place_of(one); });
+    if (auto* members = v.object()) return std::ranges::all_of(*members, [&](auto& m) { return put_into(m.value); });
+    return true;
   }
-}
+
+ private:
+  bool put_in_place_of(json::value& one) {
+    constexpr std::string_view prefix = "#/parameters/";
+    auto reference = one["$ref"].as_string();
+    if (!reference.starts_with(prefix)) return put_into(one);
+    auto name = reference.substr(prefix.size());
+    auto& meant = named_[name];
+    if (!meant.is_object()) return put_into(one);
+    auto [known, fresh] = sizes_.try_emplace(std::string(name), 0);
+    if (fresh) known->second = json::write(meant).size();
+    if (known->second > room_) return false;
+    room_ -= known->second;
+    one = meant;
+    return true;
+  }
+
+  const json::value& named_;
+  std::map<std::string, std::size_t> sizes_;
+  std::size_t room_ = openapi_max_bytes;
+};
 
 std::string sha256_hex(std::string_view text) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -59,26 +80,39 @@ std::string sha256_hex(std::string_view text) {
   return hex({reinterpret_cast<const std::byte*>(digest), sizeof digest});
 }
 
+using names = std::unordered_set<std::string_view>;
+
+// Of all members of a JSON text that are objects, as they are written.
+names object_members(std::string_view text) {
+  constexpr std::string_view mark = "\":{";
+  names out;
+  for (auto at = text.find(mark); at != text.npos; at = text.find(mark, at + mark.size()))
+    if (auto begin = text.rfind('"', at - 1); at > 0 && begin != text.npos)
+      out.insert(text.substr(begin + 1, at - begin - 1));
+  return out;
+}
+
+// Of all messages in a protobuf text: their first field. Names longer than this are nobody's.
+names first_fields(std::string_view text) {
+  constexpr std::size_t longest = (1u << 14) - 1;  // of a length in two bytes
+  names out;
+  for (auto at = text.find('\x0a'); at != text.npos && at + 2 < text.size(); at = text.find('\x0a', at + 1)) {
+    std::size_t length = static_cast<unsigned char>(text[at + 1]), begin = at + 2;
+    if (length > 0x7f) length = (length & 0x7f) | (static_cast<std::size_t>(text[begin++]) & 0x7f) << 7;
+    if (length <= longest && length <= text.size() - begin) out.insert(text.substr(begin, length));
+  }
+  return out;
+}
+
 // Appends `,"name":value` of what isn't there yet.
-void append_members(std::string& out, const json::object& members, std::set<std::string_view>& there,
-                    const std::string& own) {
+void append_members(std::string& out, const json::object& members, names& there) {
   for (auto& m : members) {
+    if (!there.insert(m.name).second) continue;
     std::string name;
     json::write_string(m.name, name);
-    if (own.find(name + ":{") != own.npos || !there.insert(m.name).second) continue;
     out += ',' + name + ':';
     json::write(m.value, out);
   }
-}
-
-// A message's first field is the name that it is of.
-std::string named_field(std::string_view name) {
-  std::string out = "\x0a";
-  for (auto n = name.size();; n >>= 7) {
-    out += static_cast<char>((n & 0x7f) | (n > 0x7f ? 0x80 : 0));
-    if (n <= 0x7f) break;
-  }
-  return out.append(name);
 }
 
 }  // namespace
@@ -146,6 +180,17 @@ json::array resources_of_list(const json::value& list) {
   return made;
 }
 
+bool cut_resources(json::array& all) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    bytes += json::write(all[i]).size();
+    if (bytes <= resources_max_bytes) continue;
+    all.resize(i);
+    return false;
+  }
+  return true;
+}
+
 std::map<std::string, std::string> openapi_v3_part(const json::value& index, std::string_view group,
                                                    std::string_view version) {
   std::map<std::string, std::string> out;
@@ -157,11 +202,16 @@ std::map<std::string, std::string> openapi_v3_part(const json::value& index, std
 void take_openapi_v2(service_documents& into, const json::value& swagger, std::string_view path) {
   const auto below = std::string(path) + "/";
   std::vector<std::string_view> wanted;
+  parameters named(swagger["parameters"]);
+  find_references(swagger["parameters"], wanted);
   if (auto* paths = swagger["paths"].object())
     for (auto& m : *paths)
       if (m.name.starts_with(below)) {
         auto item = m.value;
-        put_parameters(item, swagger["parameters"]);
+        if (!named.put_into(item)) {
+          into.v2_paths.clear();
+          return;
+        }
         find_references(m.value, wanted);
         into.v2_paths.set(m.name, std::move(item));
       }
@@ -202,6 +252,11 @@ std::string with_openapi_v3(std::string index, const documents& fetched) {
   for (auto& m : *(*own)["paths"].object()) all.emplace(m.name, m.value);
   for (auto& [name, d] : fetched)
     for (auto& [path, url] : d->openapi_v3) all.try_emplace(path, json::object{{"serverRelativeURL", url}});
+  // Older servers have no such document: one is made of what they have.
+  for (auto& [name, d] : fetched)
+    if (auto path = path_of_swagger(*d); !path.empty())
+      all.try_emplace(path,
+                      json::object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, d->v2_digest)}});
   json::object paths;
   for (auto& [path, v] : all) paths.set(path, v);
   return json::write(json::object{{"paths", std::move(paths)}});
@@ -214,11 +269,12 @@ std::string openapi_v3_owner(const documents& fetched, std::string_view path) {
 }
 
 std::string with_openapi_v2(std::string own, const documents& fetched) {
+  if (std::ranges::all_of(fetched, [](auto& f) { return f.second->v2_paths.empty(); })) return own;
   std::string paths, definitions;
-  std::set<std::string_view> told_paths, told_definitions;
+  auto told = object_members(own);
   for (auto& [name, d] : fetched) {
-    append_members(paths, d->v2_paths, told_paths, own);
-    append_members(definitions, d->v2_definitions, told_definitions, own);
+    append_members(paths, d->v2_paths, told);
+    append_members(definitions, d->v2_definitions, told);
   }
   // The document ends with its definitions; its paths come once, before them.
   constexpr std::string_view opening = "\"paths\":{";
@@ -230,14 +286,15 @@ std::string with_openapi_v2(std::string own, const documents& fetched) {
 }
 
 std::string with_openapi_v2_protobuf(std::string own, const documents& fetched, std::string_view version) {
+  if (std::ranges::all_of(fetched, [](auto& f) { return f.second->v2_paths.empty(); })) return own;
   // Messages that follow each other are merged by their reader: paths and definitions add up.
   schema::openapi_proto_writer out(json::object{{"title", "Kubernetes"}, {"version", version}});
-  std::set<std::string_view> told;
+  auto told = first_fields(own);
   for (auto& [name, d] : fetched) {
     for (auto& m : d->v2_paths)
-      if (own.find(named_field(m.name)) == own.npos && told.insert(m.name).second) out.path(m.name, m.value);
+      if (told.insert(m.name).second) out.path(m.name, m.value);
     for (auto& m : d->v2_definitions)
-      if (own.find(named_field(m.name)) == own.npos && told.insert(m.name).second) out.definition(m.name, m.value);
+      if (told.insert(m.name).second) out.definition(m.name, m.value);
   }
   return own + std::move(out).take();
 }

@@ -28,6 +28,8 @@ using documents = std::map<std::string, std::shared_ptr<const service_documents>
 std::optional<json::array> resources_in(const json::value& discovery, std::string_view group, std::string_view version);
 // The same from an APIResourceList, as older servers answer.
 json::array resources_of_list(const json::value& list);
+// Leaves the first of them, resources_max_bytes at most. Whether that are all.
+bool cut_resources(json::array& all);
 // The part of an index that is about a group's version.
 std::map<std::string, std::string> openapi_v3_part(const json::value& index, std::string_view group,
                                                    std::string_view version);

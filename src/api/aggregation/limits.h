@@ -28,6 +28,9 @@ inline constexpr auto discovery_time = std::chrono::seconds(5);
 inline constexpr auto openapi_time = std::chrono::minutes(1);
 inline constexpr std::size_t discovery_max_bytes = 4u << 20;
 inline constexpr std::size_t openapi_max_bytes = 8u << 20;  // kube-apiserver's own has 4 MB
+// Of what a server says that it serves, as text. It is made part of every core's discovery when it changes; a version
+// has some dozen resources of 300 bytes.
+inline constexpr std::size_t resources_max_bytes = 256u << 10;
 // A request for discovery of a group's version ends by then, whoever is asked (kube-apiserver's number).
 inline constexpr auto forwarded_discovery_time = std::chrono::seconds(5);
 // Servers that a request has come through. Two that take each other for a group's server would hand it on for ever.

@@ -231,7 +231,7 @@ task<result<std::string>> observer::fetch_text(api_service_ref s, std::string pa
 task<result<json::value>> observer::fetch_discovery(api_service_ref s, std::string path, std::string accept) {
   KEDGE_CO_TRY(auto text,
                co_await fetch_text(s, path, std::move(accept), checking_user(), discovery_max_bytes, discovery_time));
-  auto value = json::parse(text);
+  KEDGE_CO_TRY(auto value, co_await reactor::offload([read = std::move(text)] { return json::parse(read); }));
   if (!value) co_return fail(errc::protocol, path + ": " + value.error().message);
   co_return *std::move(value);
 }
@@ -264,6 +264,9 @@ task<void> observer::fetch(api_service_ref s) {
   auto resources = co_await fetch_resources(s);
   if (resources) {
     made->fresh = true;
+    if (!cut_resources(*resources))
+      log::warning("API service {} tells of more resources than {} bytes hold: the others are not told of", s->name,
+                   resources_max_bytes);
     made->resources = *std::move(resources);
   } else {
     log::debug("API service {}: discovery: {}", s->name, resources.error().message);

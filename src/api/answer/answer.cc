@@ -6,6 +6,7 @@
 
 #include "api/answer/gzip.h"
 #include "api/answer/limits.h"
+#include "api/custom/definition.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "reactor/loop.h"
@@ -113,9 +114,9 @@ task<void> send_object(net::http::exchange& e, reply& r, const served& s, int co
   if (r.witness && r.witness->wants_objects())
     co_return co_await send_stored_form(e, r, s, code, json::value(*parsed(o)));
   if (!r.as.as.plain_json() || !is_ready(s, *o)) {
-    if (!s.custom && o->bytes().size() > encoded_apart_bytes && r.as.as.as != shape::partial_list) {
+    if (o->bytes().size() > encoded_apart_bytes && r.as.as.as != shape::partial_list) {
       auto now = reactor::loop::current().wall_now();
-      auto text = co_await reactor::offload([o, of = &s, as = r.as, now] {
+      auto text = co_await reactor::offload([o, of = custom::lasting(s), as = r.as, now] {
         auto v = json::parse(o->bytes());
         return encode_value(shape_object(*of, v ? *std::move(v) : json::value(json::object{}), as, now), as.as);
       });

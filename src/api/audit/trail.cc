@@ -54,6 +54,8 @@ task<bool> audit_trail::begin() {
 void audit_trail::acts_as(const user_info& user) { event_.acting_as = user; }
 
 void audit_trail::decided(const decision& d) {
+  if (d.what != decision::kind::allow && !d.error.empty())
+    return annotate("authorization.k8s.io/reason", "internal error");
   annotate("authorization.k8s.io/decision", d.what == decision::kind::allow ? "allow" : "forbid");
   annotate("authorization.k8s.io/reason", d.reason);
 }

@@ -1,6 +1,7 @@
 #include "api/authentication/cached_tokens.h"
 
 #include "api/authentication/limits.h"
+#include "base/key.h"
 #include "reactor/loop.h"
 
 namespace kedge::api {
@@ -14,7 +15,8 @@ struct cached_tokens::answer {
 
 task<result<std::optional<token_identity>>> cached_tokens::identify(std::string token,
                                                                     std::vector<std::string> wanted) {
-  auto key = token_authenticator::fingerprint_of(token) + join(wanted, "\n");
+  auto key = token_authenticator::fingerprint_of(token);
+  for (auto& audience : wanted) append_part(key, audience);
   auto& l = reactor::loop::current();
   for (;;) {
     auto found = answers_.find(key);

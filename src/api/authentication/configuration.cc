@@ -6,8 +6,12 @@
 #include <set>
 
 #include "api/configuration/fields.h"
+#include "api/expressions/composition.h"
+#include "api/expressions/identity.h"
 #include "base/strings.h"
+#include "cel/selects.h"
 #include "crypto/jws.h"
+#include "meta/validate.h"
 #include "net/http/client.h"
 #include "net/tls.h"
 
@@ -16,9 +20,6 @@ namespace {
 
 const std::vector<std::string> versions{"apiserver.config.k8s.io/v1", "apiserver.config.k8s.io/v1beta1",
                                         "apiserver.config.k8s.io/v1alpha1"};
-
-constexpr std::string_view expressions_missing =
-    "CEL expressions are not evaluated here yet: map claims by `claim`, and check them by `requiredValue`";
 
 // What is wrong with the URL of an issuer; empty: nothing.
 std::string url_problem(std::string_view url) {
@@ -90,65 +91,156 @@ void read_issuer(fields f, jwt_issuer_settings& out, const std::vector<std::stri
   f.done();
 }
 
-void refuse_expression(fields& f, std::string_view name) {
-  if (!f.text(name).empty()) f.wrong(name, fmt::format("Forbidden: {}", expressions_missing));
+std::string invalid_value(std::string_view value, std::string_view why) {
+  return fmt::format("Invalid value: {}: {}", quote(value), why);
+}
+std::string duplicate_value(std::string_view value) { return fmt::format("Duplicate value: {}", quote(value)); }
+
+// The expression in this field, compiled; what is wrong with it is a finding. `boolean`: it must give that.
+std::shared_ptr<const cel::program> compiled(fields& f, std::string_view name,
+                                             const std::shared_ptr<const cel::environment>& within, bool boolean) {
+  const auto text = f.text(name);
+  auto made = expressions::compile_expression(within, text, {});
+  if (!made.program)
+    f.wrong(name, invalid_value(text, made.wrong));
+  else if (boolean && !(made.program->result_type() == cel::type::boolean()))
+    f.wrong(name, invalid_value(text, "must evaluate to bool"));
+  else
+    return made.program;
+  return nullptr;
 }
 
-claim_mapping read_mapping(fields f, std::string_view name, bool needed) {
-  claim_mapping out{f.text("claim"), f.text("prefix")};
-  const bool has_expression = f.has("expression");
-  refuse_expression(f, "expression");
-  if (has_expression && !out.claim.empty()) f.wrong("claim", "Invalid value: claim and expression can't both be set");
-  if (!has_expression && out.claim.empty() && needed)
-    f.wrong("claim", fmt::format("Required value: claim or expression is required for {}", name));
-  if (!out.claim.empty() && !f.has("prefix"))
+constexpr std::string_view both_set = "claim and expression can't both be set",
+                           none_set = "Required value: claim or expression is required";
+
+void read_claim_rules(fields& f, jwt_issuer_settings& out) {
+  std::set<std::string> seen;
+  for (auto& rule : f.children("claimValidationRules")) {
+    const auto claim = rule.text("claim"), value = rule.text("requiredValue"), message = rule.text("message"),
+               expression = rule.text("expression");
+    rule.done();
+    if (claim.empty() && expression.empty()) {
+      rule.wrong("", none_set);
+    } else if (!claim.empty() && !expression.empty()) {
+      rule.wrong("", invalid_value(claim, both_set));
+    } else if (!claim.empty()) {
+      if (!message.empty()) rule.wrong("message", invalid_value(message, "may not be specified when claim is set"));
+      if (!out.required_claims.emplace(claim, value).second) rule.wrong("claim", duplicate_value(claim));
+    } else {
+      if (!value.empty())
+        rule.wrong("requiredValue", invalid_value(value, "may not be specified when expression is set"));
+      if (!seen.insert(expression).second)
+        rule.wrong("expression", duplicate_value(expression));
+      else if (auto holds = compiled(rule, "expression", expressions::claims_environment(), true))
+        out.claim_rules.push_back({std::move(holds), message});
+    }
+  }
+}
+
+void read_user_rules(fields& f, jwt_issuer_settings& out) {
+  std::set<std::string> seen;
+  for (auto& rule : f.children("userValidationRules")) {
+    const auto expression = rule.text("expression"), message = rule.text("message");
+    rule.done();
+    if (expression.empty())
+      rule.wrong("expression", "Required value");
+    else if (!seen.insert(expression).second)
+      rule.wrong("expression", duplicate_value(expression));
+    else if (auto holds = compiled(rule, "expression", expressions::user_environment(), true))
+      out.user_rules.push_back({std::move(holds), message});
+  }
+}
+
+claim_mapping read_mapping(fields f, bool needed) {
+  claim_mapping out{f.text("claim"), f.text("prefix"), nullptr};
+  const auto expression = f.text("expression");
+  f.done();
+  if (!expression.empty() && !out.claim.empty()) {
+    f.wrong("", invalid_value("", both_set));
+  } else if (!expression.empty()) {
+    if (f.has("prefix")) f.wrong("prefix", invalid_value(out.prefix, "may not be specified when expression is set"));
+    out.expression = compiled(f, "expression", expressions::claims_environment(), false);
+  } else if (out.claim.empty()) {
+    if (needed) f.wrong("", none_set);
+  } else if (!f.has("prefix")) {
     f.wrong("prefix",
             "Required value: prefix is required when claim is set. It can be set to an empty string to disable "
             "prefixing");
-  f.done();
+  }
   return out;
 }
 
-void read_rules(fields& f, jwt_issuer_settings& out) {
-  for (auto& rule : f.children("claimValidationRules")) {
-    const auto claim = rule.text("claim"), value = rule.text("requiredValue"), message = rule.text("message");
-    const bool has_expression = rule.has("expression");
-    refuse_expression(rule, "expression");
-    if (claim.empty() && !has_expression) rule.wrong("claim", "Required value: claim or expression is required");
-    if (!claim.empty() && has_expression) rule.wrong("claim", "Invalid value: claim and expression can't both be set");
-    if (!claim.empty() && !message.empty())
-      rule.wrong("message", fmt::format("Invalid value: {}: may not be specified when claim is set", quote(message)));
-    if (!claim.empty() && !out.required_claims.emplace(claim, value).second)
-      rule.wrong("claim", fmt::format("Duplicate value: {}", quote(claim)));
-    rule.done();
+claim_mapping read_uid(fields f) {
+  claim_mapping out{f.text("claim"), {}, nullptr};
+  const auto expression = f.text("expression");
+  f.done();
+  if (!expression.empty() && !out.claim.empty())
+    f.wrong("", invalid_value("", both_set));
+  else if (!expression.empty())
+    out.expression = compiled(f, "expression", expressions::claims_environment(), false);
+  return out;
+}
+
+bool is_kubernetes_domain(std::string_view key) {
+  const auto domain = key.substr(0, key.find('/'));
+  if (domain.size() == key.size()) return false;
+  return domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || domain == "k8s.io" ||
+         domain.ends_with(".k8s.io");
+}
+
+void read_extra(fields& mappings, jwt_issuer_settings& out) {
+  std::set<std::string> seen;
+  for (auto& one : mappings.children("extra")) {
+    const auto key = one.text("key"), expression = one.text("valueExpression");
+    one.done();
+    causes problems;
+    check_domain_path(problems, key, place("key"));
+    for (auto& problem : problems) one.wrong("key", problem.message);
+    if (key != lower(key)) one.wrong("key", invalid_value(key, "must be lowercase"));
+    if (is_kubernetes_domain(key))
+      one.wrong("key",
+                invalid_value(key, "k8s.io, kubernetes.io and their subdomains are reserved for Kubernetes use"));
+    if (!seen.insert(key).second)
+      one.wrong("key", duplicate_value(key));
+    else if (expression.empty())
+      one.wrong("valueExpression", "Required value");
+    else if (auto values = compiled(one, "valueExpression", expressions::claims_environment(), false))
+      out.extra.push_back({key, std::move(values)});
   }
-  for (auto& rule : f.children("userValidationRules")) {
-    if (!rule.has("expression")) rule.wrong("expression", "Required value");
-    refuse_expression(rule, "expression");
-    rule.text("message");
-    rule.done();
-  }
+}
+
+// Whoever names users by an address that nobody has confirmed lets everybody choose his own name.
+void check_email(fields& mappings, const jwt_issuer_settings& read) {
+  auto& env = *expressions::claims_environment();
+  auto reads = [&](const std::shared_ptr<const cel::program>& p, std::string_view claim) {
+    return p && cel::selects(p->text(), env, "claims", claim);
+  };
+  if (!reads(read.username.expression, "email")) return;
+  constexpr std::string_view verified = "email_verified";
+  if (reads(read.username.expression, verified) ||
+      std::ranges::any_of(read.extra, [&](auto& e) { return reads(e.values, verified); }) ||
+      std::ranges::any_of(read.claim_rules, [&](auto& r) { return reads(r.holds, verified); }))
+    return;
+  mappings.wrong("username.expression",
+                 invalid_value(read.username.expression->text(),
+                               "claims.email_verified must be used in claimMappings.username.expression or "
+                               "claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when "
+                               "claims.email is used in claimMappings.username.expression"));
 }
 
 jwt_issuer_settings read_authenticator(fields& f, const std::vector<std::string>& disallowed) {
   jwt_issuer_settings out;
   out.algorithms = crypto::jws_algorithms();
   read_issuer(f.child("issuer"), out, disallowed);
-  read_rules(f, out);
+  read_claim_rules(f, out);
   auto mappings = f.child("claimMappings");
-  out.username = read_mapping(mappings.child("username"), "username", true);
-  out.groups = read_mapping(mappings.child("groups"), "groups", false);
-  auto uid = mappings.child("uid");
-  out.uid_claim = uid.text("claim");
-  refuse_expression(uid, "expression");
-  uid.done();
-  for (auto& extra : mappings.children("extra")) {
-    extra.text("key");
-    if (!extra.has("valueExpression")) extra.wrong("valueExpression", "Required value");
-    refuse_expression(extra, "valueExpression");
-    extra.done();
-  }
+  out.username = read_mapping(mappings.child("username"), true);
+  out.groups = read_mapping(mappings.child("groups"), false);
+  out.uid = read_uid(mappings.child("uid"));
+  read_extra(mappings, out);
+  check_email(mappings, out);
   mappings.done();
+  read_user_rules(f, out);
   f.done();
   return out;
 }
@@ -227,7 +319,7 @@ result<jwt_issuer_settings> issuer_of_flags(const oidc_flags& flags, const std::
                         : !flags.username_prefix.empty()  ? flags.username_prefix
                         : flags.username_claim != "email" ? flags.issuer_url + "#"
                                                           : std::string();
-  out.groups = {flags.groups_claim, flags.groups_prefix};
+  out.groups = {flags.groups_claim, flags.groups_prefix, nullptr};
   for (auto& pair : flags.required_claims) {
     const auto equals = pair.find('=');
     if (equals == std::string::npos) return wrong("required-claim", fmt::format("{} is no name=value", quote(pair)));

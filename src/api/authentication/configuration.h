@@ -12,12 +12,25 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cel/program.h"
 
 namespace kedge::api {
 
-// A claim with what is put in front of its value.
+// A claim with what is put in front of its value, or an expression over the claims.
 struct claim_mapping {
-  std::string claim, prefix;  // no claim: not mapped
+  std::string claim, prefix;                       // no claim:
+  std::shared_ptr<const cel::program> expression;  // null, too: not mapped
+};
+
+// What must hold of the claims, or of the user that they make.
+struct claim_rule {
+  std::shared_ptr<const cel::program> holds;
+  std::string message;
+};
+
+struct extra_mapping {
+  std::string key;
+  std::shared_ptr<const cel::program> values;
 };
 
 struct jwt_issuer_settings {
@@ -26,9 +39,10 @@ struct jwt_issuer_settings {
   std::string certificate_authority;  // PEM; empty: the system's
   std::vector<std::string> audiences;
   std::vector<std::string> algorithms;  // that signatures may have
-  claim_mapping username, groups;
-  std::string uid_claim;
+  claim_mapping username, groups, uid;
+  std::vector<extra_mapping> extra;
   std::map<std::string, std::string> required_claims;
+  std::vector<claim_rule> claim_rules, user_rules;
 };
 
 struct anonymous_settings {

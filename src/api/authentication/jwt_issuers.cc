@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/authentication/claims.h"
 #include "api/authentication/limits.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -19,34 +20,10 @@ auto refuse(std::string why) { return fail(errc::unauthenticated, "oidc: " + std
 
 using key_set = std::vector<crypto::published_key>;
 
-std::string quoted(const std::vector<std::string>& list) {
-  std::vector<std::string> out;
-  for (auto& text : list) out.push_back(quote(text));
-  return "[" + join(out, " ") + "]";
-}
-
-std::optional<wall_time> time_of(const json::value& claim) {
-  if (!claim.is_number()) return std::nullopt;
-  const auto seconds = claim.as_number();
-  if (!(seconds > -1e11 && seconds < 1e11)) return std::nullopt;  // the years that a clock can show
-  return wall_time(std::chrono::seconds(static_cast<std::int64_t>(seconds)));
-}
-
-std::string as_text(const json::value& v) { return v.is_string() ? std::string(v.as_string()) : json::write(v); }
-
 // Google's tokens name it in two ways.
 std::string_view issuer_named(const json::value& claims) {
   auto iss = claims["iss"].as_string();
   return iss == "accounts.google.com" ? std::string_view("https://accounts.google.com") : iss;
-}
-
-result<std::string> text_claim(const json::value& claims, const std::string& name) {
-  auto v = claims.find(name);
-  if (!v) return fail(errc::unauthenticated, "claim not present");
-  if (!v->is_string())
-    return fail(errc::unauthenticated,
-                fmt::format("json: cannot unmarshal {} into Go value of type string", kind_name(*v)));
-  return std::string(v->as_string());
 }
 
 bool same(const jwt_issuer_settings& a, const jwt_issuer_settings& b) {
@@ -68,66 +45,6 @@ struct jwt_issuers::issuer {
   time_point asked_at{};
   bool ever_asked = false;
 };
-
-result<void> check_claims(const json::value& claims, const jwt_issuer_settings& by, wall_time now) {
-  auto& aud = claims["aud"];
-  std::vector<std::string> audiences;
-  if (aud.is_string()) audiences.emplace_back(aud.as_string());
-  for (std::size_t i = 0; aud.is_array() && i < aud.size(); ++i) audiences.emplace_back(aud[i].as_string());
-  if (std::ranges::none_of(audiences,
-                           [&](auto& a) { return std::ranges::find(by.audiences, a) != by.audiences.end(); }))
-    return refuse(by.audiences.size() == 1 ? fmt::format("verify token: oidc: expected audience {} got {}",
-                                                         quote(by.audiences.front()), quoted(audiences))
-                                           : fmt::format("verify token: oidc: expected audience in {} got {}",
-                                                         quoted(by.audiences), quoted(audiences)));
-  const auto ends = time_of(claims["exp"]).value_or(wall_time{});
-  if (ends < now) return refuse("verify token: oidc: token is expired (Token Expiry: " + format_rfc3339(ends) + ")");
-  if (auto begins = time_of(claims["nbf"]); begins && now + oidc_not_before_leeway < *begins)
-    return refuse(fmt::format("verify token: oidc: current time {} before the nbf (not before) time: {}",
-                              format_rfc3339(now), format_rfc3339(*begins)));
-  return {};
-}
-
-result<user_info> user_of_claims(const json::value& claims, const jwt_issuer_settings& by) {
-  user_info user;
-  auto name = text_claim(claims, by.username.claim);
-  if (!name) return refuse(fmt::format("parse username claims {}: {}", quote(by.username.claim), name.error().message));
-  if (by.username.claim == "email")
-    if (auto verified = claims.find("email_verified")) {
-      if (!verified->is_bool())
-        return refuse(fmt::format("parse 'email_verified' claim: json: cannot unmarshal {} into Go value of type bool",
-                                  kind_name(*verified)));
-      if (!verified->as_bool()) return refuse("email not verified");
-    }
-  user.name = by.username.prefix + *name;
-  if (auto groups = by.groups.claim.empty() ? nullptr : claims.find(by.groups.claim)) {
-    auto add = [&](const json::value& one) {
-      if (one.is_string() && user.groups.size() < user_groups_max)
-        user.groups.push_back(by.groups.prefix + std::string(one.as_string()));
-      return one.is_string();
-    };
-    bool good = groups->is_null() || add(*groups);
-    if (auto list = groups->array()) good = std::ranges::all_of(*list, add);
-    if (!good)
-      return refuse(fmt::format("parse groups claim {}: json: cannot unmarshal {} into Go value of type string",
-                                quote(by.groups.claim), kind_name(*groups)));
-  }
-  if (!by.uid_claim.empty()) {
-    auto uid = text_claim(claims, by.uid_claim);
-    if (!uid) return refuse(fmt::format("parse uid claim {}: {}", quote(by.uid_claim), uid.error().message));
-    user.uid = *std::move(uid);
-  }
-  if (auto id = claims["jti"].as_string(); !id.empty())
-    user.extra["authentication.kubernetes.io/credential-id"] = {"JTI=" + std::string(id)};
-  for (auto& [claim, value] : by.required_claims) {
-    if (!claims.find(claim)) return refuse(fmt::format("required claim {} not present in ID token", claim));
-    auto given = text_claim(claims, claim);
-    if (!given) return refuse(fmt::format("parse claim {}: {}", claim, given.error().message));
-    if (*given != value)
-      return refuse(fmt::format("required claim {} value does not match. Got = {}, want = {}", claim, *given, value));
-  }
-  return user;
-}
 
 jwt_issuers::jwt_issuers(std::vector<std::string> api_audiences, reactor::loop& home, reactor::network* network)
     : api_audiences_(std::move(api_audiences)),
@@ -247,7 +164,7 @@ task<result<std::optional<token_identity>>> jwt_issuers::identify(std::string to
   KEDGE_CO_CHECK(check_claims(parsed->claims, of->settings, now));
   if (std::ranges::find(of->settings.algorithms, parsed->algorithm) == of->settings.algorithms.end())
     co_return refuse(fmt::format("verify token: oidc: id token signed with unsupported algorithm, expected {} got {}",
-                                 quoted(of->settings.algorithms), quote(parsed->algorithm)));
+                                 quoted_list(of->settings.algorithms), quote(parsed->algorithm)));
   auto is_signed = [&](const key_set& set) {
     return std::ranges::any_of(set, [&](auto& key) { return crypto::is_signed_by(*parsed, key); });
   };

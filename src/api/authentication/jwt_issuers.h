@@ -55,9 +55,4 @@ class jwt_issuers final : public token_source {
   reactor::scope running_;
 };
 
-// The user that the claims make, by these mappings; an error in kube-apiserver's words. The signature has been checked.
-result<user_info> user_of_claims(const json::value& claims, const jwt_issuer_settings& by);
-// Times and audience. Errors in kube-apiserver's words.
-result<void> check_claims(const json::value& claims, const jwt_issuer_settings& by, wall_time now);
-
 }  // namespace kedge::api

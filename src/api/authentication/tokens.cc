@@ -56,6 +56,13 @@ bool is_bootstrap_group(std::string_view group) {
 
 }  // namespace
 
+result<void> token_authenticator::use(std::vector<crypto::public_key> keys) {
+  KEDGE_TRY(verifier_, crypto::token_verifier::create(keys));
+  settings_.keys = std::move(keys);
+  checked_.clear();
+  return {};
+}
+
 result<token_authenticator> token_authenticator::create(token_settings settings) {
   KEDGE_TRY(auto verifier, crypto::token_verifier::create(settings.keys));
   return token_authenticator(std::move(settings), std::move(verifier));

@@ -49,6 +49,9 @@ class token_authenticator {
                             wall_time now);
   static std::string fingerprint_of(std::string_view token);
 
+  // Other keys verify from now on.
+  result<void> use(std::vector<crypto::public_key> keys);
+
   const token_settings& settings() const noexcept { return settings_; }
 
  private:

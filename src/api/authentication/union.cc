@@ -67,6 +67,7 @@ user_info user_of(const crypto::certificate& leaf) {
 // over.
 struct union_authenticator::connection_identity {
   const union_authenticator* owner = nullptr;
+  unsigned trust = 0;
   bool presented = false;
   bool is_client = false;             // signed by the client CA
   bool is_front_proxy = false;        // signed by the request header CA, with an allowed name
@@ -87,16 +88,24 @@ union_authenticator::union_authenticator(authn_settings settings, token_authenti
     : settings_(std::move(settings)), tokens_(tokens), objects_(objects) {}
 union_authenticator::~union_authenticator() = default;
 
+void union_authenticator::use(std::shared_ptr<const crypto::trust> client_ca,
+                              std::shared_ptr<const crypto::trust> request_header_ca) {
+  settings_.client_ca = std::move(client_ca);
+  settings_.request_header_ca = std::move(request_header_ca);
+  ++trust_;
+}
+
 union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection,
                                                                            wall_time now) {
   auto known = std::static_pointer_cast<connection_identity>(connection.attachment);
-  if (known && known->owner == this) {
+  if (known && known->owner == this && known->trust == trust_) {
     // One of the two clocks may have been set since, while the connection stood.
     auto age = known->untimely ? now - *known->untimely : wall_time::duration();
     if (age < certificate_recheck && -age < certificate_recheck) return *known;
   }
   auto found = std::make_shared<connection_identity>();
   found->owner = this;
+  found->trust = trust_;
   found->presented = !connection.peer_certificates.empty();
   std::vector<crypto::certificate> chain;
   for (auto& der : connection.peer_certificates) {

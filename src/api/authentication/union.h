@@ -48,6 +48,8 @@ class union_authenticator final : public authenticator {
   ~union_authenticator() override;
 
   task<api_result<user_ref>> authenticate(net::http::exchange& e) override;
+  // Other authorities: connections that stand are looked at again, too.
+  void use(std::shared_ptr<const crypto::trust> client_ca, std::shared_ptr<const crypto::trust> request_header_ca);
 
   // The same without HTTP: `certificates` as the peer sent them (DER, leaf first).
   api_result<user_ref> identify(const net::http::headers& headers, net::http::connection_info& connection,
@@ -65,6 +67,7 @@ class union_authenticator final : public authenticator {
                  wall_time now, user_ref& user);
 
   authn_settings settings_;
+  unsigned trust_ = 0;  // how many authorities there have been
   token_authenticator* tokens_;
   store::store& objects_;
 };

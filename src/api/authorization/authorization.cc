@@ -46,6 +46,7 @@ task<api_result<permission>> authorization::ask(attributes what, decision& verdi
     auto newest = co_await objects_.latest();
     if (newest) verdict = co_await decide(may_, what, *newest);
   }
+  if (verdict.what != decision::kind::allow && !verdict.error.empty()) co_return fail(internal_error(verdict.error));
   if (verdict.what != decision::kind::allow) co_return fail(forbidden_status(what, verdict.reason));
   co_return permission(std::move(what));
 }

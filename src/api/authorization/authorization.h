@@ -62,7 +62,7 @@ class authorization {
  public:
   authorization(authorizer& may, store::store& objects) : may_(may), objects_(objects) {}
 
-  // 403 when they may not; `verdict` says why (and when they may, by what).
+  // 403 when they may not, 500 when nobody could tell; `verdict` says why (and when they may, by what).
   task<api_result<permission>> ask(attributes what, decision& verdict);
   // The same target with another verb, which is asked about: what a request does besides (a PUT that creates).
   task<api_result<authorized>> also(const authorized& to, std::string verb);

@@ -12,6 +12,7 @@ namespace kedge::api {
 struct decision {
   enum class kind : unsigned char { allow, deny, no_opinion } what = kind::no_opinion;
   std::string reason;
+  std::string error;  // of whoever could not tell; a refusal is then the server's fault
 };
 
 class authorizer {

@@ -24,16 +24,22 @@ std::optional<authorizer_type> type_of(std::string_view name) {
   return static_cast<authorizer_type>(found - type_names.begin());
 }
 
-duration needed_time(fields& f, std::string_view name, duration longest) {
-  auto time = f.time(name);
+duration read_timeout(fields& f) {
+  auto time = f.time("timeout");
   if (!time || *time == duration::zero()) {
-    if (!f.has(name) || time) f.wrong(name, "Required value");
+    if (!f.has("timeout") || time) f.wrong("timeout", "Required value");
     return duration::zero();
   }
-  if (*time < duration::zero() || *time > longest)
-    f.wrong(name, fmt::format("Invalid value: {}: must be > 0s{}", quote(format_duration(*time)),
-                              longest == duration::max() ? "" : " and <= 30s"));
+  if (*time < duration::zero() || *time > timeout_longest)
+    f.wrong("timeout", fmt::format("Invalid value: {}: must be > 0s and <= 30s", quote(format_duration(*time))));
   return *time;
+}
+
+duration read_ttl(fields& f, std::string_view name, duration otherwise) {
+  const auto time = f.time(name).value_or(duration::zero());
+  if (time < duration::zero())
+    f.wrong(name, fmt::format("Invalid value: {}: must be > 0s", quote(format_duration(time))));
+  return time == duration::zero() ? otherwise : time;
 }
 
 void read_connection(fields f, authorization_webhook_settings& out) {
@@ -53,17 +59,18 @@ void read_connection(fields f, authorization_webhook_settings& out) {
 }
 
 void read_webhook(fields f, authorization_webhook_settings& out) {
-  out.timeout = needed_time(f, "timeout", timeout_longest);
-  out.authorized_ttl = needed_time(f, "authorizedTTL", duration::max());
-  out.unauthorized_ttl = needed_time(f, "unauthorizedTTL", duration::max());
+  out.timeout = read_timeout(f);
+  out.authorized_ttl = read_ttl(f, "authorizedTTL", out.authorized_ttl);
+  out.unauthorized_ttl = read_ttl(f, "unauthorizedTTL", out.unauthorized_ttl);
   out.keeps_authorized = f.flag("cacheAuthorizedRequests").value_or(true);
   out.keeps_unauthorized = f.flag("cacheUnauthorizedRequests").value_or(true);
   out.version = f.word("subjectAccessReviewVersion", {"v1", "v1beta1"}, true);
+  if (f.word("matchConditionSubjectAccessReviewVersion", {"v1"}, false).empty() &&
+      !f.has("matchConditionSubjectAccessReviewVersion") && !f.any("matchConditions").empty())
+    f.wrong("matchConditionSubjectAccessReviewVersion", "Required value: required if match conditions are specified");
   out.denies_on_error = f.word("failurePolicy", {"NoOpinion", "Deny"}, true) == "Deny";
-  f.word("matchConditionSubjectAccessReviewVersion", {"v1"}, f.has("matchConditions"));
-  if (!f.any("matchConditions").empty())
-    f.wrong("matchConditions", "Forbidden: CEL expressions are not evaluated here yet");
   read_connection(f.child("connectionInfo"), out);
+  out.asked_if = match_conditions::read(f);
   f.done();
 }
 
@@ -94,7 +101,7 @@ result<authorization_configuration> parse_authorization(std::string_view text) {
     if (type == "Webhook" && !one.has("webhook"))
       one.wrong("webhook", "Required value: required when type=Webhook");
     else if (type == "Webhook")
-      read_webhook(one.child("webhook"), read.webhook);
+      read_webhook(one.child_told_here("webhook"), read.webhook);
     else if (one.has("webhook"))
       one.wrong("webhook", "Invalid value: \"non-null\": may only be specified when type=Webhook");
     one.any("webhook");

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/authorization/match_conditions.h"
 #include "api/remote/kubeconfig.h"
 #include "base/time.h"
 
@@ -23,6 +24,7 @@ struct authorization_webhook_settings {
   duration authorized_ttl = std::chrono::minutes(5), unauthorized_ttl = std::chrono::seconds(30);
   bool keeps_authorized = true, keeps_unauthorized = true;
   bool denies_on_error = false;  // failurePolicy Deny
+  match_conditions asked_if;     // about other questions it isn't asked
 };
 
 struct authorizer_settings {

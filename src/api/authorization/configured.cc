@@ -1,5 +1,7 @@
 #include "api/authorization/configured.h"
 
+#include "base/strings.h"
+
 namespace kedge::api {
 
 configured_authorizer::configured_authorizer(std::shared_ptr<const authorization_state> state,
@@ -23,6 +25,7 @@ decision configured_authorizer::authorize(const attributes& a, const store::snap
   open_ = {};
   if (a.user->in_group("system:masters")) return {decision::kind::allow, {}};
   std::string reasons;
+  std::vector<std::string> errors;
   for (auto& member : members_) {
     decision d;
     switch (member.type) {
@@ -31,6 +34,10 @@ decision configured_authorizer::authorize(const attributes& a, const store::snap
       case authorizer_type::node: d = node_.authorize(a, cluster); break;
       case authorizer_type::rbac: d = rbac_.authorize(a, cluster); break;
       case authorizer_type::webhook: {
+        if (auto unasked = member.webhook->unasked(a)) {
+          d = *std::move(unasked);
+          break;
+        }
         auto review = member.webhook->review_of(a);
         auto known = member.webhook->known(review);
         if (!known) {
@@ -42,13 +49,15 @@ decision configured_authorizer::authorize(const attributes& a, const store::snap
       }
     }
     if (d.what != decision::kind::no_opinion) return d;
+    if (!d.error.empty()) errors.push_back(std::move(d.error));
     if (d.reason.empty()) continue;
     if (!reasons.empty()) reasons += '\n';
     reasons += member.name;
     reasons += ": ";
     reasons += d.reason;
   }
-  return {decision::kind::no_opinion, std::move(reasons)};
+  return {decision::kind::no_opinion, std::move(reasons),
+          errors.size() < 2 ? join(errors, "") : "[" + join(errors, ", ") + "]"};
 }
 
 task<void> configured_authorizer::answer_open_question() {

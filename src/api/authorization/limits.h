@@ -36,4 +36,7 @@ inline constexpr std::size_t webhook_reason_max_bytes = 4'096;
 // configuration is enough, unless others use them up meanwhile.
 inline constexpr int open_questions_max = 64;
 
+// kube-apiserver's: matchConditions of one webhook.
+inline constexpr std::size_t match_conditions_max = 64;
+
 }  // namespace kedge::api

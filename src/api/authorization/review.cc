@@ -74,6 +74,7 @@ bool is_known(std::string_view op) { return op == "In" || op == "NotIn" || op ==
 // An operator that isn't known, as a newer client's, is passed over, and its selector is none.
 void note_ignored(json::value& answer, const json::value& spec) {
   std::vector<std::string> ignored;
+  if (auto error = answer["status"]["evaluationError"].as_string(); !error.empty()) ignored.emplace_back(error);
   for (auto member : {"fieldSelector", "labelSelector"}) {
     auto& requirements = spec["resourceAttributes"][member]["requirements"];
     for (std::size_t i = 0; i < requirements.size(); ++i)
@@ -259,6 +260,7 @@ json::value reviews::access_status(const attributes& asked, const store::snapsho
   status.set("allowed", d.what == decision::kind::allow);
   if (d.what == decision::kind::deny) status.set("denied", true);
   if (!d.reason.empty()) status.set("reason", d.reason);
+  if (!d.error.empty()) status.set("evaluationError", d.error);
   return status;
 }
 

@@ -63,6 +63,17 @@ std::string webhook_authorizer::review_of(const attributes& a) const {
                                   {"status", json::object{{"allowed", false}}}});
 }
 
+decision webhook_authorizer::failed(std::string why) const {
+  return {settings_.denies_on_error ? decision::kind::deny : decision::kind::no_opinion, {}, std::move(why)};
+}
+
+std::optional<decision> webhook_authorizer::unasked(const attributes& a) const {
+  auto matches = settings_.asked_if.hold(a);
+  if (!matches) return failed(std::move(matches).error());
+  if (!*matches) return decision{};
+  return std::nullopt;
+}
+
 std::optional<decision> webhook_authorizer::known(const std::string& review) {
   auto found = answers_.find(review);
   if (found == answers_.end()) return std::nullopt;
@@ -93,7 +104,7 @@ task<void> webhook_authorizer::ask(std::string review) {
   using kind = decision::kind;
   if (!said) {
     log::error("the authorization webhook can't be asked: {}", said.error().message);
-    keep(std::move(review), {{settings_.denies_on_error ? kind::deny : kind::no_opinion, {}}, now, true});
+    keep(std::move(review), {failed(said.error().message), now, true});
     co_return;
   }
   auto& status = (*said)["status"];
@@ -101,7 +112,8 @@ task<void> webhook_authorizer::ask(std::string review) {
   decision says{denied    ? kind::deny
                 : allowed ? kind::allow
                           : kind::no_opinion,
-                std::string(status["reason"].as_string().substr(0, webhook_reason_max_bytes))};
+                std::string(status["reason"].as_string().substr(0, webhook_reason_max_bytes)),
+                denied && allowed ? "webhook subject access review returned both allow and deny response" : ""};
   const bool kept = review.size() < webhook_question_max_bytes &&
                     (allowed ? settings_.keeps_authorized : settings_.keeps_unauthorized);
   keep(std::move(review),

@@ -22,6 +22,8 @@ class webhook_authorizer {
   explicit webhook_authorizer(authorization_webhook_settings settings, reactor::network* network = nullptr);
   ~webhook_authorizer();
 
+  // What is decided without asking anybody: that the question is none for it, or that this can't be told.
+  std::optional<decision> unasked(const attributes& a) const;
   // nullopt: it has to be asked.
   std::optional<decision> known(const std::string& review);
   // Asks; known() has the answer then, at least for whoever asks next.
@@ -37,6 +39,7 @@ class webhook_authorizer {
     bool once = false;
   };
   void keep(std::string review, answer a);
+  decision failed(std::string why) const;
   const authorization_webhook_settings settings_;
   remote to_;
   std::unordered_map<std::string, answer, string_hash, std::equal_to<>> answers_;

@@ -5,6 +5,7 @@
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "reactor/offload.h"
 
 namespace kedge::api::callout {
 namespace {
@@ -72,6 +73,14 @@ result<json::value> object_of(const answer& a, std::string_view group, std::stri
                 fmt::format("no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
                             quote(told), quote(version)));
   return *std::move(v);
+}
+
+task<result<json::value>> object_in(answer a, std::string group, std::string kind) {
+  if (a.body.size() <= read_here_max_bytes) co_return object_of(a, group, kind);
+  auto read = co_await reactor::offload(
+      [a = std::move(a), group = std::move(group), kind = std::move(kind)] { return object_of(a, group, kind); });
+  if (!read) co_return fail(std::move(read).error());
+  co_return *std::move(read);
 }
 
 }  // namespace kedge::api::callout

@@ -14,6 +14,7 @@
 
 #include "api/callout/limits.h"
 #include "api/callout/target.h"
+#include "json/value.h"
 #include "reactor/task.h"
 
 namespace kedge::api::callout {
@@ -41,5 +42,7 @@ class caller {
 // The object of an answer, which shall be of that kind, in v1 or v1beta1 of the group. Errors are worded as client-go
 // words what is no answer.
 result<json::value> object_of(const answer& a, std::string_view group, std::string_view kind);
+// The same; what is large is read by another thread.
+task<result<json::value>> object_in(answer a, std::string group, std::string kind);
 
 }  // namespace kedge::api::callout

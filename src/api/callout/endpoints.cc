@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "api/callout/limits.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "meta/selector.h"
@@ -23,7 +24,7 @@ std::vector<json::value> slices_in(const store::snapshot& cluster, const service
   cluster.scan(prefix_of("discovery.k8s.io", "endpointslices", of.ns), {}, [&](const store::object_ref& o) {
     if (which.matches_text(o->labels_text()))
       if (auto v = json::parse(o->bytes())) out.push_back(*std::move(v));
-    return true;
+    return out.size() < slices_max;
   });
   return out;
 }

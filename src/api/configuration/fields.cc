@@ -17,6 +17,11 @@ constexpr std::size_t shown_bytes = 64;
 
 const json::value absent;
 
+std::string below(const std::string& path, std::string_view name) {
+  if (path.empty()) return std::string(name);
+  return name.empty() ? path : fmt::format("{}.{}", path, name);
+}
+
 }  // namespace
 
 void findings::add(std::string path, std::string_view what) { wrong.push_back(fmt::format("{}: {}", path, what)); }
@@ -32,16 +37,16 @@ result<void> findings::verdict() const {
   return fail(errc::invalid, told.size() == 1 ? told.front() : "[" + join(told, ", ") + "]");
 }
 
-fields::fields(const json::value& v, std::string path, findings& found)
-    : value_(&v), path_(std::move(path)), found_(&found) {
+fields::fields(const json::value& v, std::string path, findings& found) : fields(v, path, path, found) {}
+
+fields::fields(const json::value& v, std::string path, std::string told_as, findings& found)
+    : value_(&v), path_(std::move(path)), told_as_(std::move(told_as)), found_(&found) {
   if (v.is_object() || v.is_null()) return;
   found.add(path_, fmt::format("must be an object, not {}", json::write_beginning(v, shown_bytes)));
   value_ = &absent;
 }
 
-std::string fields::path_of(std::string_view name) const {
-  return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
-}
+std::string fields::path_of(std::string_view name) const { return below(told_as_, name); }
 
 void fields::wrong(std::string_view name, std::string_view what) { found_->add(path_of(name), what); }
 
@@ -121,7 +126,12 @@ std::vector<std::string> fields::texts(std::string_view name) {
 
 fields fields::child(std::string_view name) {
   auto v = find(name);
-  return {v ? *v : absent, path_of(name), *found_};
+  return {v ? *v : absent, below(path_, name), below(told_as_, name), *found_};
+}
+
+fields fields::child_told_here(std::string_view name) {
+  auto v = find(name);
+  return {v ? *v : absent, below(path_, name), told_as_, *found_};
 }
 
 std::vector<fields> fields::children(std::string_view name) {
@@ -134,7 +144,8 @@ std::vector<fields> fields::children(std::string_view name) {
   }
   out.reserve(v->size());
   for (std::size_t i = 0; i < v->size(); ++i)
-    out.emplace_back((*v)[i], fmt::format("{}[{}]", path_of(name), i), *found_);
+    out.emplace_back((*v)[i], fmt::format("{}[{}]", below(path_, name), i), fmt::format("{}[{}]", path_of(name), i),
+                     *found_);
   return out;
 }
 
@@ -147,16 +158,22 @@ void fields::done() {
   auto all = value_->object();
   if (!all) return;
   for (auto& m : *all)
-    if (!known_.contains(m.name)) found_->unknown.push_back(fmt::format("unknown field {}", quote(path_of(m.name))));
+    if (!known_.contains(m.name))
+      found_->unknown.push_back(fmt::format("unknown field {}", quote(below(path_, m.name))));
 }
 
-result<json::value> read_document(std::string_view text, std::string_view kind,
-                                  const std::vector<std::string>& versions) {
+result<json::value> read_any_document(std::string_view text) {
   if (text.size() > configuration_file_max_bytes)
     return fail(errc::too_large, fmt::format("is larger than {} bytes", configuration_file_max_bytes));
   json::duplicate_list twice;
   KEDGE_TRY(auto document, json::parse_yaml(text, {.duplicates = &twice}));
   if (!twice.empty()) return fail(errc::invalid, twice.front());
+  return document;
+}
+
+result<json::value> read_document(std::string_view text, std::string_view kind,
+                                  const std::vector<std::string>& versions) {
+  KEDGE_TRY(auto document, read_any_document(text));
   return check_document(document, kind, versions);
 }
 

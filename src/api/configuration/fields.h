@@ -32,6 +32,8 @@ class fields {
  public:
   // `v` outlives this and what comes of it; anything but an object or null is a finding.
   fields(const json::value& v, std::string path, findings& found);
+  // Findings are told as of `told_as`, unknown fields as of `path`: some kinds' checks leave a level of the path out.
+  fields(const json::value& v, std::string path, std::string told_as, findings& found);
   fields(const fields&) = delete;
   fields& operator=(const fields&) = delete;
   fields(fields&&) = default;
@@ -47,8 +49,10 @@ class fields {
   fields child(std::string_view name);  // an absent one has no fields
   std::vector<fields> children(std::string_view name);
   const json::value& any(std::string_view name);
+  // A child whose findings are told as of this object.
+  fields child_told_here(std::string_view name);
 
-  // The path of a field, and a finding about it.
+  // The path of a field (an empty name: of the object itself), and a finding about it.
   std::string path_of(std::string_view name) const;
   void wrong(std::string_view name, std::string_view what);
   // The rest of its fields is unknown. Of the children, too, when they ask for it themselves.
@@ -57,7 +61,7 @@ class fields {
  private:
   const json::value* find(std::string_view name);
   const json::value* value_;
-  std::string path_;
+  std::string path_, told_as_;
   findings* found_;
   std::set<std::string, std::less<>> known_;
 };
@@ -65,6 +69,9 @@ class fields {
 // The document's value, if it is YAML or JSON of this kind in one of these versions ("audit.k8s.io/v1").
 result<json::value> read_document(std::string_view text, std::string_view kind,
                                   const std::vector<std::string>& versions);
+
+// The document's value, of whatever kind; some have none.
+result<json::value> read_any_document(std::string_view text);
 
 // A document that stands within another: the same checks.
 result<json::value> check_document(const json::value& document, std::string_view kind,

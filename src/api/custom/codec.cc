@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "api/printers/printer.h"
@@ -171,14 +172,17 @@ bool is_ending(const definition& d, const store::snapshot& cluster) {
   return !crd || crd->bytes().find("\"deletionTimestamp\":\"") != std::string_view::npos;
 }
 
-task<void> validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
-                    const json::value* before) {
+namespace {
+
+// By the schema; then nullopt, or a run of its rules that has not begun.
+std::optional<rule_run> validate_by_schema(causes& out, std::vector<std::string>& warnings, const served& s,
+                                           const json::value& object, const json::value* before) {
   auto& c = *s.custom;
   if (c.has_schema) c.schema.validate(out, object, before);
   if (c.scale)
     if (auto n = at_path(object, c.scale->replicas); n && n->is_integer() && n->as_integer() < 0)
       out.push_back(invalid_value(join(c.scale->replicas, "."), *n, "should be a non-negative integer"));
-  if (!c.rules) co_return;
+  if (!c.rules) return std::nullopt;
   // Rules may rely on types and on what must be there.
   const bool blocked = std::ranges::any_of(out, [](auto& one) {
     constexpr std::string_view blocking[] = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong",
@@ -189,10 +193,23 @@ task<void> validate(causes& out, std::vector<std::string>& warnings, const serve
     out.push_back(invalid_value("<nil>", nullptr,
                                 "some validation rules were not checked because the object was invalid; correct the "
                                 "existing errors to complete validation"));
-    co_return;
+    return std::nullopt;
   }
-  rule_run rules(*c.rules, out, warnings, c.schema.root(), object, before);
-  while (rules.step()) co_await reactor::maybe_yield();
+  return std::optional<rule_run>(std::in_place, *c.rules, out, warnings, c.schema.root(), object, before);
+}
+
+}  // namespace
+
+task<void> validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+                    const json::value* before) {
+  auto rules = validate_by_schema(out, warnings, s, object, before);
+  while (rules && rules->step()) co_await reactor::maybe_yield();
+}
+
+void validate_at_once(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+                      const json::value* before) {
+  auto rules = validate_by_schema(out, warnings, s, object, before);
+  while (rules && rules->step()) continue;
 }
 
 void warn(std::vector<std::string>& out, const json::value& object, const json::value* before) {

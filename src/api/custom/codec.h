@@ -41,6 +41,9 @@ bool is_ending(const definition& d, const store::snapshot& cluster);
 // before. All that is given outlives it.
 task<void> validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
                     const json::value* before);
+// The same in one go, on whatever thread.
+void validate_at_once(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+                      const json::value* before);
 
 // Texts for Warning headers: finalizers that are new and that another one could mean otherwise.
 void warn(std::vector<std::string>& out, const json::value& object, const json::value* before);

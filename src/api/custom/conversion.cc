@@ -144,7 +144,7 @@ task<api_result<std::vector<json::value>>> converter::call(const served& to, con
   const auto uid = reactor::loop::current().random().uuid();
   callout::call c{.to = *by.to, .on_behalf = to.custom->owner->name(), .body = review_text(by, to, uid, objects)};
   auto answer = co_await calls_.post(std::move(c));
-  auto review = answer ? callout::object_of(*answer, "apiextensions.k8s.io", "ConversionReview")
+  auto review = answer ? co_await callout::object_in(*std::move(answer), "apiextensions.k8s.io", "ConversionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) co_return fail(call_failed(first, review.error().message));
   co_await reactor::maybe_yield();

@@ -103,6 +103,18 @@ class definition : public std::enable_shared_from_this<definition> {
   std::vector<const served*> served_;
 };
 
+// A resource, for another thread. Built-in ones are there for ever, and a custom one as long as this.
+class lasting {
+ public:
+  explicit lasting(const served& s) : of_(&s), owner_(s.custom ? s.custom->owner->shared_from_this() : nullptr) {}
+  const served& operator*() const noexcept { return *of_; }
+  const served* operator->() const noexcept { return of_; }
+
+ private:
+  const served* of_;
+  std::shared_ptr<const definition> owner_;
+};
+
 // "v1" before "v1beta2" before "v1alpha1" before everything else by name: the order of versions in discovery.
 bool version_before(std::string_view a, std::string_view b) noexcept;
 

@@ -135,9 +135,16 @@ class evaluation::variables final : public cel::opaque {
     if (!e) return {};
     auto known = known_.find(e);
     if (known != known_.end()) return known->second;
+    if (pauses()) return paused(memory);
     // Of two with one name the later one counts, also for itself.
     known_.emplace(e, cel::value::error(memory, fmt::format("composited variable {} asks for itself", quote(name))));
-    return known_[e] = compute(name, *e, memory);
+    auto computed = compute(name, *e, memory);
+    if (within_.paused_) {
+      known_.erase(e);
+      return paused(memory);
+    }
+    known_[e] = computed;
+    return pauses() ? paused(memory) : computed;
   }
 
  private:
@@ -146,11 +153,20 @@ class evaluation::variables final : public cel::opaque {
       return cel::value::error(memory,
                                fmt::format("composited variable {} fails to compile: {}", quote(name), e.wrong));
     auto ran = within_.run(*e.program);
+    if (within_.paused_) return {};
     within_.spent_on_variables_ += ran.cost;
+    within_.spent_in_step_ += ran.cost;
     if (ran.result) return *ran.result;
     return cel::value::error(
         memory, fmt::format("composited variable {} fails to evaluate: {}", quote(name), ran.result.error().message));
   }
+
+  // Each pause comes after a variable that is known from then on.
+  bool pauses() const {
+    if (within_.spent_in_step_ > variables_step_cost) within_.paused_ = true;
+    return within_.paused_;
+  }
+  static cel::value paused(cel::arena& memory) { return cel::value::error(memory, "others first"); }
 
   const evaluation& within_;
   mutable std::unordered_map<const expression*, cel::value> known_;
@@ -179,10 +195,20 @@ cel::bindings& evaluation::bound(const cel::program& p) const {
 
 cel::outcome evaluation::run(const cel::program& p) const { return cel::run(p, bound(p), memory_, call_budget); }
 
-std::expected<cel::value, evaluation::failure> evaluation::run(const expression& e) {
+evaluation::outcome evaluation::run(const expression& e) {
+  for (;;)
+    if (auto done = step(e)) return *std::move(done);
+}
+
+std::optional<evaluation::outcome> evaluation::step(const expression& e) {
   if (!e.program) return std::unexpected(failure{false, "compilation error: " + e.wrong});
-  spent_on_variables_ = 0;
+  if (begun_ != &e) spent_on_variables_ = 0;
+  begun_ = &e;
+  spent_in_step_ = 0;
+  paused_ = false;
   auto ran = run(*e.program);
+  if (paused_) return std::nullopt;
+  begun_ = nullptr;
   if (spent_on_variables_ > budget_ || ran.cost > budget_ - spent_on_variables_)
     return std::unexpected(
         failure{true, "validation failed due to running out of cost budget, no further validation rules will be run"});

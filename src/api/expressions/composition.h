@@ -82,7 +82,12 @@ class evaluation {
     bool out_of_budget = false;  // nothing may be run after this
     std::string message;
   };
-  std::expected<cel::value, failure> run(const expression& e);
+  using outcome = std::expected<cel::value, failure>;
+  // As much of it as nobody else need wait for. nullopt: it is to be called again with the same expression, and goes on
+  // with the variables that it has computed.
+  std::optional<outcome> step(const expression& e);
+  // All of it at once.
+  outcome run(const expression& e);
   std::uint64_t left() const noexcept { return budget_; }
 
  private:
@@ -94,7 +99,9 @@ class evaluation {
   const admission_values& values_;
   cel::arena& memory_;
   std::uint64_t budget_;
-  mutable std::uint64_t spent_on_variables_ = 0;
+  const expression* begun_ = nullptr;  // that was not finished by the last step
+  mutable std::uint64_t spent_on_variables_ = 0, spent_in_step_ = 0;
+  mutable bool paused_ = false;  // what this step gives means nothing
   const variables* variables_;
   cel::value authorizer_, resource_check_;
   mutable std::vector<std::pair<const cel::environment*, std::unique_ptr<cel::bindings>>> bindings_;

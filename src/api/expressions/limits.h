@@ -9,6 +9,9 @@ namespace kedge::api::expressions {
 
 // One evaluation.
 inline constexpr std::uint64_t call_budget = 1'000'000;
+// What variables may cost until others get their turn: with the one that passes it, and the expression that asks, it is
+// some ten milliseconds.
+inline constexpr std::uint64_t variables_step_cost = call_budget / 4;
 // All evaluations for one object: of a custom resource's rules, of a policy's binding.
 inline constexpr std::uint64_t object_budget = 10'000'000;
 // All match conditions of a webhook or a policy, for one request.

@@ -1,6 +1,7 @@
 #include "api/expressions/schema.h"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <map>
 #include <utility>
@@ -313,6 +314,34 @@ std::optional<std::string> escape_name(std::string_view name) {
     } else {
       return std::nullopt;
     }
+  }
+  return out;
+}
+
+std::optional<std::string> unescape_name(std::string_view escaped) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> escapes{
+      {{"__underscores__", "__"}, {"__dot__", "."}, {"__dash__", "-"}, {"__slash__", "/"}}};
+  if (escaped.starts_with("__") && escaped.ends_with("__") && escaped.size() > 4 &&
+      is_reserved(escaped.substr(2, escaped.size() - 4)))
+    return std::string(escaped.substr(2, escaped.size() - 4));
+  std::string out;
+  while (!escaped.empty()) {
+    const auto at = escaped.find("__");
+    out += escaped.substr(0, at);
+    if (at == std::string_view::npos) break;
+    escaped.remove_prefix(at);
+    // What stands between two pairs of underscores is an escape, and must be a known one.
+    const auto ends = escaped.find('_', 2);
+    if (ends == std::string_view::npos || ends == 2 || !escaped.substr(ends).starts_with("__")) {
+      out += escaped.front();
+      escaped.remove_prefix(1);
+      continue;
+    }
+    const auto word = escaped.substr(0, ends + 2);
+    auto known = std::ranges::find(escapes, word, &std::pair<std::string_view, std::string_view>::first);
+    if (known == escapes.end()) return std::nullopt;
+    out += known->second;
+    escaped.remove_prefix(word.size());
   }
   return out;
 }

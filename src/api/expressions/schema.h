@@ -50,5 +50,7 @@ std::shared_ptr<const cel::environment> rule_environment(const declaration& self
 
 // A property's name as expressions write it ("a-b" → "a__dash__b"); nothing when they can't.
 std::optional<std::string> escape_name(std::string_view name);
+// The other way round; nothing for what escape_name never gives.
+std::optional<std::string> unescape_name(std::string_view escaped);
 
 }  // namespace kedge::api::expressions

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/registry/service_ranges.h"
 #include "api/request/user.h"
 #include "base/random.h"
 #include "base/time.h"
@@ -27,6 +28,7 @@ struct kind_context {
   random_source& random;
   bool dry_run = false;
   std::vector<std::string>& warnings;  // of an object that may yet be refused
+  const service_ranges& services;
 };
 
 struct kind_rules {
@@ -51,6 +53,9 @@ struct kind_rules {
   void (*prepare_create)(json::value& o, const kind_context& c) = nullptr;
   // After the generic part: status or spec and system metadata have been kept from `old`.
   void (*prepare_update)(json::value& o, const json::value& old, const kind_context& c) = nullptr;
+  // What the server's settings can't give, which is told alone, before all else. `old`: null on create.
+  void (*check_settings)(causes& out, const json::value& o, const json::value* old,
+                         const service_ranges& services) = nullptr;
   void (*validate)(causes& out, const json::value& o) = nullptr;  // of a create
   // Of a create, before the rest: what hangs on other objects.
   void (*validate_in_cluster)(causes& out, const json::value& o, const kind_context& c) = nullptr;

@@ -107,7 +107,8 @@ void parse_resource_path(std::string_view path, const std::vector<segment>& part
   // What follows a proxy's path is the backend's business, doubled slashes too; anywhere else nothing is there.
   const bool proxies = r.subresource == "proxy" && !by_prefix;
   for (std::size_t i = 0; i < (proxies ? at + 3 : parts.size()); ++i) r.malformed |= parts[i].text.empty();
-  r.malformed |= (count > 3 && !proxies) || r.verb == "proxy" || (by_prefix && count > 2);
+  r.deeper = count > 3 && !proxies;
+  r.malformed |= r.verb == "proxy" || (by_prefix && count > 2);
   if (by_prefix) return;
   if (r.names_one || (r.verb != "get" && r.verb != "delete")) return;
   if (auto fields = field_selector::parse(query.get("fieldSelector"))) r.fields = *std::move(fields);

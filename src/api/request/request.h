@@ -42,6 +42,7 @@ std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out
 struct request_info : attributes {
   bool malformed =
       false;  // no route has this shape: nothing is ever there. `path` is as received then, if it can't be decoded
+  bool deeper = false;            // more follows the subresource: other API servers alone have such paths
   bool bad_method = false;        // a resource path with a method that no verb stands for
   bool names_one = false;         // the path itself names an object (a name may also come from a field selector)
   bool is_the_namespace = false;  // namespaces/N of the core group as the object itself, not as where the resource lies

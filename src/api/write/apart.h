@@ -7,6 +7,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "api/custom/definition.h"
+#include "api/write/limits.h"
 #include "reactor/offload.h"
 
 namespace kedge::api {
@@ -30,6 +32,22 @@ task<std::invoke_result_t<F&, V&...>> done_apart(F f, V&... values) {
   if (!done) own->run();
   std::tie(values...) = std::move(own->values);
   co_return *std::move(own->found);
+}
+
+// The same, where a text of so many bytes is large; else here.
+template <typename F, typename... V>
+task<std::invoke_result_t<F&, V&...>> done_by_size(std::size_t bytes, F f, V&... values) {
+  if (bytes > large_bytes) co_return co_await done_apart(std::move(f), values...);
+  co_return f(values...);
+}
+
+// What several share, and the last of them drops: on another thread when it is large, for it consists of many pieces.
+template <typename T>
+std::shared_ptr<const T> shared_apart(T v, bool large) {
+  if (!large) return std::make_shared<const T>(std::move(v));
+  return {new T(std::move(v)), [](const T* last) {
+            if (!reactor::offload_post([last] { delete last; })) delete last;
+          }};
 }
 
 }  // namespace kedge::api

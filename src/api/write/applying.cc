@@ -36,8 +36,9 @@ schema::apply::writer writer_of(const served& s, part what, const call& c) {
           .subresource = c.to.subresource(),
           .reset = reset_by(s, what),
           .now = format_rfc3339(reactor::loop::current().wall_now()),
-          .canonicalise =
-              s.custom ? std::function<void(json::value&)>([&s](json::value& v) { normalise(s, v); }) : nullptr};
+          .canonicalise = s.custom ? std::function<void(json::value&)>(
+                                         [of = custom::lasting(s)](json::value& v) { normalise(*of, v); })
+                                   : nullptr};
 }
 
 // kube-apiserver calls these internal errors.
@@ -104,9 +105,10 @@ api_result<json::value> read_config(const served& s, const std::string& asked, f
 change apply_change(part changes, json::value config, const call& c) {
   auto& s = c.to.what();
   auto managed = std::make_shared<json::value>();
-  change out = [&s, changes, managed, by = writer_of(s, changes, c), force = c.options.force, name = c.to.name(),
-                config = std::make_shared<const json::value>(std::move(config))](
+  change out = [of = custom::lasting(s), changes, managed, by = writer_of(s, changes, c), force = c.options.force,
+                name = c.to.name(), config = shared_apart(std::move(config), goes_apart(c))](
                    const json::value& current) -> api_result<json::value> {
+    auto& s = *of;
     *managed = nullptr;
     auto done = schema::apply::apply(by, current, *config, force);
     if (!done) return fail(apply_failed(s, *config, "create typed patch object", done.error().message));
@@ -147,9 +149,9 @@ std::string manager_of(const write_options& o, std::string_view user_agent) {
 
 task<api_result<written>> serve_apply(storage& to, apply_request q, call& c) {
   auto& s = c.to.what();
-  const bool apart = goes_apart(s, c);
-  auto read = [of = &s, name = c.to.name(), validation = c.options.validation](std::string& from,
-                                                                               std::vector<std::string>& warnings) {
+  const bool apart = goes_apart(c);
+  auto read = [of = custom::lasting(s), name = c.to.name(), validation = c.options.validation](
+                  std::string& from, std::vector<std::string>& warnings) {
     return read_config(*of, name, validation, from, warnings);
   };
   KEDGE_CO_TRY(auto config, apart ? co_await done_apart(read, q.body, c.warnings) : read(q.body, c.warnings));
@@ -170,7 +172,8 @@ task<api_result<written>> serve_apply(storage& to, apply_request q, call& c) {
 
 task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas,
                                             call& c) {
-  auto scale = json::parse_yaml(q.body);
+  auto read = [](std::string& from) { return json::parse_yaml(from); };
+  auto scale = co_await done_by_size(q.body.size(), read, q.body);
   if (!scale) co_return fail(bad_request(fmt::format("error decoding YAML: {}", scale.error().message)));
   auto version = (*scale)["apiVersion"].as_string(), kind = (*scale)["kind"].as_string();
   if (version != "autoscaling/v1" || kind != "Scale") {
@@ -203,7 +206,7 @@ task<json::value> ownership_of_new(const served& s, json::value& object, call& c
   auto asked = take_ownership(object);
   if (c.applies) co_return std::move(c.ownership);
   auto w = writer_of(s, part::whole, c);
-  if (!goes_apart(s, c)) co_return schema::apply::after_create(w, object, asked);
+  if (!goes_apart(c)) co_return schema::apply::after_create(w, object, asked);
   co_return co_await done_apart(
       [by = std::move(w)](json::value& o, json::value& sent) { return schema::apply::after_create(by, o, sent); },
       object, asked);
@@ -214,7 +217,7 @@ task<json::value> ownership_after(const served& s, json::value& before, json::va
   if (c.applies) co_return std::move(c.ownership);
   if (what == part::own) co_return held;
   auto w = writer_of(s, what, c);
-  if (!goes_apart(s, c)) co_return schema::apply::after_update(w, before, after, held, asked);
+  if (!goes_apart(c)) co_return schema::apply::after_update(w, before, after, held, asked);
   co_return co_await done_apart(
       [by = std::move(w)](json::value& was, json::value& is, json::value& owned, json::value& sent) {
         return schema::apply::after_update(by, was, is, owned, sent);

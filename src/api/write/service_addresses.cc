@@ -1,6 +1,5 @@
 #include "api/write/service_addresses.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,43 +15,61 @@ namespace kedge::api {
 namespace {
 
 constexpr std::string_view address_prefix = "/registry/ipaddresses/";
+constexpr std::string_view range_prefix = "/registry/servicecidrs/";
 constexpr std::string_view service_prefix = "/registry/services/specs/";
 constexpr std::string_view node_ports = "nodeports";
 
-struct range {
-  std::uint32_t first = 0, size = 0;  // without the network's own address
-};
+// Beyond this many that are tried, the range counts as full: each is a look into the snapshot.
+constexpr int random_tries = 256;
+constexpr std::uint64_t tries_in_order_max = 65'536;
+constexpr std::uint64_t tries_in_a_turn = 512;
 
-std::optional<std::uint32_t> ipv4(std::string_view text) {
-  in_addr a{};
-  if (inet_pton(AF_INET, std::string(text).c_str(), &a) != 1) return std::nullopt;
-  return ntohl(a.s_addr);
+bool is_usable(const ip_range& r) { return r.is_v4() ? r.prefix() <= 30 : r.prefix() >= 64 && r.prefix() <= 126; }
+
+// The number of the last address that a Service may have; the first is 1. IPv4's last is the network's broadcast.
+std::uint64_t last_of(const ip_range& r) { return r.is_v4() ? r.size() - 1 : r.size(); }
+
+bool gives(const ip_range& r, const ip_address& a) {
+  return r.contains(a) && a != r.network() && !(r.is_v4() && a == r.at(r.size()));
 }
 
-std::string ipv4_text(std::uint32_t n) {
-  return fmt::format("{}.{}.{}.{}", n >> 24, (n >> 16) & 255, (n >> 8) & 255, n & 255);
+// Ready means that every server has heard of it, and that it isn't about to go.
+bool is_ready(const json::value& range) {
+  if (range["metadata"]["deletionTimestamp"].is_string()) return false;
+  auto& conditions = range["status"]["conditions"];
+  for (std::size_t i = 0; i < conditions.size(); ++i)
+    if (conditions[i]["type"].as_string() == "Ready") return conditions[i]["status"].as_string() == "True";
+  return false;
 }
 
-range parse_cidr(std::string_view cidr) {
-  auto slash = cidr.find('/');
-  auto base = ipv4(cidr.substr(0, slash));
-  auto bits = slash == std::string_view::npos ? std::optional<std::uint64_t>() : parse_uint(cidr.substr(slash + 1));
-  if (!base || !bits || *bits > 30 || *bits == 0) return {};
-  const std::uint32_t size = std::uint32_t{1} << (32 - *bits);
-  // The first address is the network's, the last the broadcast's.
-  return {(*base & ~(size - 1)) + 1, size - 2};
+// The server's own first, then what objects add.
+std::vector<ip_range> ranges_of(const service_ranges& own, std::string_view family, const store::snapshot& cluster) {
+  std::vector<ip_range> out;
+  auto add = [&](const ip_range& r) {
+    if (service_ranges::family(r) == family && is_usable(r) && std::ranges::find(out, r) == out.end()) out.push_back(r);
+  };
+  for (auto& r : own.cidrs) add(r);
+  cluster.scan(range_prefix, {}, [&](const store::object_ref& o) {
+    auto v = json::parse(o->bytes());
+    if (!v || !is_ready(*v)) return true;
+    auto& list = (*v)["spec"]["cidrs"];
+    for (std::size_t i = 0; i < list.size(); ++i)
+      if (auto r = ip_range::parse(list[i].as_string())) add(*r);
+    return true;
+  });
+  return out;
 }
 
-json::value address_object(const std::string& ip, const json::value& service, wall_time now, random_source& random) {
+json::value address_object(const ip_address& ip, const json::value& service, wall_time now, random_source& random) {
   auto& m = service["metadata"];
   return json::object{
       {"kind", "IPAddress"},
       {"apiVersion", "networking.k8s.io/v1"},
       {"metadata",
-       json::object{{"name", ip},
+       json::object{{"name", ip.text()},
                     {"uid", random.uuid()},
                     {"creationTimestamp", format_rfc3339(now)},
-                    {"labels", json::object{{"ipaddress.kubernetes.io/ip-family", "IPv4"},
+                    {"labels", json::object{{"ipaddress.kubernetes.io/ip-family", ip.is_v4() ? "IPv4" : "IPv6"},
                                             {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
       {"spec", json::object{{"parentRef", json::object{{"group", ""},
                                                        {"resource", "services"},
@@ -88,6 +105,18 @@ std::set<int> taken_ports(const store::snapshot& cluster, std::string_view excep
   return out;
 }
 
+std::vector<std::string> addresses_of(const json::value& service) {
+  std::vector<std::string> out;
+  auto add = [&](const json::value& v) {
+    auto ip = std::string(v.as_string());
+    if (!ip.empty() && ip != "None" && std::ranges::find(out, ip) == out.end()) out.push_back(std::move(ip));
+  };
+  add(service["spec"]["clusterIP"]);
+  auto& list = service["spec"]["clusterIPs"];
+  for (std::size_t i = 0; i < list.size(); ++i) add(list[i]);
+  return out;
+}
+
 status refuse(const json::value& service, cause c) {
   return invalid("", "Service", service["metadata"]["name"].as_string(), {std::move(c)});
 }
@@ -109,68 +138,100 @@ task<void> allocation::release(store::store& s, const json::value& old, const js
   for (int p : had)
     if (!has.contains(p))
       co_await drop_reservation(s, node_ports, std::to_string(p), old["metadata"]["uid"].as_string());
-  auto ip = std::string(old["spec"]["clusterIP"].as_string());
-  if (ip.empty() || ip == "None" || (service && (*service)["spec"]["clusterIP"].as_string() == ip)) co_return;
-  (void)co_await s.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
+  auto gone = addresses_of(old);
+  if (service)
+    for (auto& kept : addresses_of(*service)) std::erase(gone, kept);
+  for (auto& ip : gone) (void)co_await s.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
 }
 
 task<api_result<void>> allocation::claim(json::value& service, const json::value* old, bool dry_run,
                                          const store::snapshot& cluster, random_source& random) {
   auto type = service["spec"]["type"].as_string();
   if (type == "ExternalName") co_return api_result<void>();
-  auto ip = service["spec"]["clusterIP"].as_string();
-  const bool has_already = old && !ip.empty() && (*old)["spec"]["clusterIP"].as_string() == ip;
-  if (ip != "None" && !has_already) KEDGE_CO_CHECK(co_await claim_address(service, dry_run, cluster, random));
+  if (service["spec"]["clusterIP"].as_string() != "None")
+    KEDGE_CO_CHECK(co_await claim_addresses(service, old, dry_run, cluster, random));
   if (!service["spec"]["clusterIP"].as_string().empty() && service["spec"]["clusterIPs"].empty())
     service.member("spec").set("clusterIPs", json::array{service["spec"]["clusterIP"]});
   uid_ = service["metadata"]["uid"].as_string();
   co_return co_await claim_ports(service, old, dry_run, cluster, random);
 }
 
-task<api_result<void>> allocation::claim_address(json::value& service, bool dry_run, const store::snapshot& cluster,
-                                                 random_source& random) {
-  const auto all = parse_cidr(ranges_.cluster_cidr);
-  auto& spec = service.member("spec");
-  auto& l = reactor::loop::current();
-  auto wanted = std::string(service["spec"]["clusterIP"].as_string());
-  auto refused = [&](std::string why) {
-    json::value shown = json::array{json::value(wanted)};
-    return fail(refuse(
-        service, invalid_value("spec.clusterIPs", shown, fmt::format("failed to allocate IP {}: {}", wanted, why))));
-  };
-  if (!wanted.empty()) {
-    auto n = ipv4(wanted);
-    if (!n || *n < all.first || *n - all.first >= all.size)
-      co_return refused(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}",
-                                    wanted, ranges_.cluster_cidr));
-    if (cluster.find(std::string(address_prefix) + wanted)) co_return refused("provided IP is already allocated");
-    if (dry_run) co_return api_result<void>();
-    auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + wanted,
-                                       json::write(address_object(wanted, service, l.wall_now(), random)), 0, 0});
-    if (!done && done.error().code == errc::already_exists) co_return refused("provided IP is already allocated");
-    if (!done) co_return fail(from_error(done.error()));
-    addresses_.push_back(wanted);
-    co_return api_result<void>();
-  }
-  if (all.size == 0) co_return fail(internal_error("failed to allocate a serviceIP: no service range is configured"));
-  // The lower band is for addresses that users choose; random above it first.
-  const auto band = std::min(std::min(std::max<std::uint32_t>(16, (all.size + 2) / 16), 256u), all.size / 2);
-  for (int tries = 0; tries < 512; ++tries) {
-    const bool low = tries >= 256;
-    auto n = low ? all.first + static_cast<std::uint32_t>(random.below(all.size))
-                 : all.first + band + static_cast<std::uint32_t>(random.below(all.size - band));
-    auto ip = ipv4_text(n);
-    if (cluster.find(std::string(address_prefix) + ip)) continue;
-    if (!dry_run) {
-      auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + ip,
-                                         json::write(address_object(ip, service, l.wall_now(), random)), 0, 0});
-      if (!done && done.error().code == errc::already_exists) continue;
-      if (!done) co_return fail(from_error(done.error()));
-      addresses_.push_back(ip);
+// One of each of the Service's families, in their order.
+task<api_result<void>> allocation::claim_addresses(json::value& service, const json::value* old, bool dry_run,
+                                                   const store::snapshot& cluster, random_source& random) {
+  const auto had = old ? addresses_of(*old) : std::vector<std::string>();
+  json::array chosen;
+  const auto families = service["spec"]["ipFamilies"].size();
+  for (std::size_t i = 0; i < families; ++i) {
+    auto family = std::string(service["spec"]["ipFamilies"][i].as_string());
+    auto wanted = std::string(service["spec"]["clusterIPs"][i].as_string());
+    if (wanted.empty()) {
+      KEDGE_CO_TRY(wanted, co_await pick_address(service, family, dry_run, cluster, random));
+    } else if (std::ranges::find(had, wanted) == had.end()) {
+      auto refused = [&](std::string why) {
+        return fail(refuse(service, invalid_value("spec.clusterIPs", service["spec"]["clusterIPs"],
+                                                  fmt::format("failed to allocate IP {}: {}", wanted, why))));
+      };
+      auto address = ip_address::parse_sloppy(wanted);
+      auto all = ranges_of(ranges_, family, cluster);
+      if (!address || std::ranges::none_of(all, [&](auto& r) { return gives(r, *address); })) {
+        std::vector<std::string> texts;
+        for (auto& r : all) texts.push_back(r.text());
+        co_return refused(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}",
+                                      wanted, join(texts, ",")));
+      }
+      KEDGE_CO_TRY(auto ours, co_await take_address(*address, service, dry_run, cluster, random));
+      if (!ours) co_return refused("provided IP is already allocated");
     }
-    spec.set("clusterIP", ip);
-    spec.set("clusterIPs", json::array{json::value(ip)});
-    co_return api_result<void>();
+    chosen.emplace_back(std::move(wanted));
+  }
+  if (chosen.empty()) co_return api_result<void>();
+  auto& spec = service.member("spec");
+  spec.set("clusterIP", chosen.front());
+  spec.set("clusterIPs", std::move(chosen));
+  co_return api_result<void>();
+}
+
+// False: it is taken.
+task<api_result<bool>> allocation::take_address(ip_address a, const json::value& service, bool dry_run,
+                                                const store::snapshot& cluster, random_source& random) {
+  auto name = a.text();
+  if (cluster.find(std::string(address_prefix) + name)) co_return false;
+  if (dry_run) co_return true;
+  auto object = address_object(a, service, reactor::loop::current().wall_now(), random);
+  auto done =
+      co_await store_.write({store::write_kind::create, std::string(address_prefix) + name, json::write(object), 0, 0});
+  if (!done && done.error().code == errc::already_exists) co_return false;
+  if (!done) co_return fail(from_error(done.error()));
+  addresses_.push_back(std::move(name));
+  co_return true;
+}
+
+// The lower band is for addresses that users choose: random ones above it, then in order, then the band.
+task<api_result<std::string>> allocation::pick_address(const json::value& service, std::string family, bool dry_run,
+                                                       const store::snapshot& cluster, random_source& random) {
+  auto all = ranges_of(ranges_, family, cluster);
+  if (all.empty()) co_return fail(internal_error("failed to allocate a serviceIP: no service range is configured"));
+  for (auto& r : all) {
+    const auto last = last_of(r);
+    const auto band =
+        std::min<std::uint64_t>(std::min<std::uint64_t>(std::max<std::uint64_t>(16, last / 16), 256), last / 2);
+    auto try_one = [&](std::uint64_t i) { return take_address(r.at(i).value(), service, dry_run, cluster, random); };
+    for (int tries = 0; tries < random_tries; ++tries) {
+      const auto i = band + 1 + random.below(last - band);
+      KEDGE_CO_TRY(auto ours, co_await try_one(i));
+      if (ours) co_return r.at(i)->text();
+    }
+    for (auto [first, size] : {std::pair{band + 1, last - band}, std::pair{std::uint64_t(1), band}}) {
+      if (size == 0) continue;
+      const auto start = random.below(size);
+      for (std::uint64_t n = 0; n < std::min(size, tries_in_order_max); ++n) {
+        const auto i = first + (start + n) % size;
+        KEDGE_CO_TRY(auto ours, co_await try_one(i));
+        if (ours) co_return r.at(i)->text();
+        if (n % tries_in_a_turn == 0) co_await reactor::maybe_yield();
+      }
+    }
   }
   co_return fail(internal_error("failed to allocate a serviceIP: range is full"));
 }

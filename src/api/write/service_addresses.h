@@ -1,9 +1,9 @@
 // service_addresses.h: cluster IPs and node ports.
 //
-// A cluster IP belongs to whoever created the IPAddress object of its name, a node port to whoever has its reservation
-// (reservations.h): the store decides between servers. What a server took and, because it died, never gave to a
-// service, the leader gives back (control/service_allocations.cc). Ports of services without a reservation (a K3s
-// database's) are taken too.
+// A cluster IP belongs to whoever created the IPAddress object of its name; it is of the server's ranges, or of one
+// that a ServiceCIDR which is ready adds. A node port belongs to whoever has its reservation (reservations.h): the
+// store decides between servers. What a server took and, because it died, never gave to a service, the leader gives
+// back (control/service_allocations.cc). Ports of services without a reservation (a K3s database's) are taken too.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,13 @@
 #include <string>
 #include <vector>
 
+#include "api/registry/service_ranges.h"
 #include "base/random.h"
 #include "json/value.h"
 #include "meta/status.h"
 #include "store/store.h"
 
 namespace kedge::api {
-
-struct service_ranges {
-  std::string cluster_cidr = "10.43.0.0/16";  // K3s' --service-cidr; IPv4
-  int first_port = 30000, last_port = 32767;
-};
 
 // What one write allocated: given back unless kept.
 class allocation {
@@ -39,8 +35,12 @@ class allocation {
   static task<void> release(store::store& s, const json::value& old, const json::value* service);
 
  private:
-  task<api_result<void>> claim_address(json::value& service, bool dry_run, const store::snapshot& cluster,
-                                       random_source& random);
+  task<api_result<void>> claim_addresses(json::value& service, const json::value* old, bool dry_run,
+                                         const store::snapshot& cluster, random_source& random);
+  task<api_result<std::string>> pick_address(const json::value& service, std::string family, bool dry_run,
+                                             const store::snapshot& cluster, random_source& random);
+  task<api_result<bool>> take_address(ip_address a, const json::value& service, bool dry_run,
+                                      const store::snapshot& cluster, random_source& random);
   task<api_result<void>> claim_ports(json::value& service, const json::value* old, bool dry_run,
                                      const store::snapshot& cluster, random_source& random);
   task<api_result<bool>> take_port(int port, const json::value& service, bool dry_run, const store::snapshot& cluster);

@@ -33,9 +33,9 @@
 namespace kedge::api {
 namespace {
 
-kind_context context_of(const store::snapshot& cluster, call& c) {
+kind_context context_of(const store::snapshot& cluster, call& c, const service_ranges& services) {
   auto& l = reactor::loop::current();
-  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings};
+  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings, services};
 }
 
 // Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit,
@@ -217,7 +217,7 @@ constexpr std::size_t metadata_added_max = 6;  // name, namespace, uid, generati
 
 // What is stored of an object, which goes when it isn't needed any more: to take a large one apart costs time, too.
 auto text_writer(const served& s, bool goes) {
-  return [of = &s, goes](json::value& o) {
+  return [of = custom::lasting(s), goes](json::value& o) {
     auto text = stored_text(*of, o);
     if (goes) o = nullptr;
     return text;
@@ -269,7 +269,16 @@ task<void> storage::take_again(call& c, bool had) {
 
 task<api_result<json::value>> storage::bring(const served& to, json::value object, call& c) {
   const bool had_turn = c.turn.has_value();
-  if (custom::may_need_call(to) && object["apiVersion"].as_string() != to.api_version) c.turn.reset();
+  if (custom::may_need_call(to) && object["apiVersion"].as_string() != to.api_version) {
+    c.turn.reset();
+  } else if (goes_apart(c)) {
+    auto bring_here = [of = custom::lasting(to)](json::value& o) {
+      custom::bring_to(*of, o);
+      return true;
+    };
+    co_await done_apart(bring_here, object);
+    co_return std::move(object);
+  }
   auto out = co_await custom::bring(versions_, to, std::move(object));
   co_await take_again(c, had_turn);
   co_return out;
@@ -297,6 +306,7 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
   take_findings(r, c);
+  if (b.changed) *b.changed = r.changed;
   co_await take_again(c, had_turn);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
@@ -319,6 +329,18 @@ namespace {
 
 status wrong_namespace() {
   return bad_request("the namespace of the provided object does not match the namespace sent on the request");
+}
+
+// By the definition's schema and its rules: at once where nobody waits for it.
+task<void> validate_custom(causes& found, const served& s, json::value& object, json::value* before, call& c) {
+  if (!goes_apart(c)) co_return co_await custom::validate(found, c.warnings, s, object, before);
+  auto all = [of = custom::lasting(s)](json::value& now, json::value& was, causes& into,
+                                       std::vector<std::string>& warnings) {
+    custom::validate_at_once(into, warnings, *of, now, was.is_null() ? nullptr : &was);
+    return true;
+  };
+  json::value none;
+  co_await done_apart(all, object, before ? *before : none, found, c.warnings);
 }
 
 // Of a new object what no client says, before admission sees it.
@@ -380,7 +402,7 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     if (auto now = store_.current(); now.at() > cluster->at()) cluster = std::move(now);
     if (tries > 0) cluster = co_await store_.latest();
     if (!cluster) co_return fail(from_error(cluster.error()));
-    KEDGE_CO_CHECK(prepare_create(s, copy, context_of(*cluster, c)));
+    KEDGE_CO_CHECK(prepare_create(s, copy, context_of(*cluster, c, ranges_)));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
     // In the order in which they are stored: what stands as it shall isn't built again.
@@ -388,11 +410,11 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     set_ownership(copy, generated ? owners : std::move(owners));
     co_await reactor::maybe_yield();
-    auto fill = [as = &worked_on(s), applies = c.applies](json::value& o) {
+    auto fill = [as = custom::lasting(worked_on(s)), applies = c.applies](json::value& o) {
       apply_defaults(*as, o, applies);
       return true;
     };
-    if (goes_apart(s, c))
+    if (goes_apart(c))
       co_await done_apart(fill, copy);
     else
       fill(copy);
@@ -411,18 +433,20 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   auto key = s.key(namespace_in(object), name_in(object));
   auto name = std::string(name_in(object));
   causes found;
-  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c));
+  if (s.rules->check_settings) s.rules->check_settings(found, object, nullptr, ranges_);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c, ranges_));
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
-  auto validate = [rules = s.rules](json::value& o, causes& into) {
-    if (rules->validate) rules->validate(into, o);
+  auto validate = [of = custom::lasting(s)](json::value& o, causes& into) {
+    if (of->rules->validate) of->rules->validate(into, o);
     return true;
   };
-  if (goes_apart(s, c))
+  if (goes_apart(c))
     co_await done_apart(validate, object, found);
   else
     validate(object, found);
-  if (s.custom) co_await custom::validate(found, c.warnings, s, object, nullptr);
+  if (s.custom) co_await validate_custom(found, s, object, nullptr, c);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
@@ -451,7 +475,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   }
   // Who is dropped here would keep what was claimed.
   auto write = text_writer(s, !service && !c.options.dry_run);
-  auto text = !service && goes_apart(s, c) ? co_await done_apart(write, object) : write(object);
+  auto text = !service && goes_apart(c) ? co_await done_apart(write, object) : write(object);
   if (!service) co_await reactor::maybe_yield();
   if (c.options.dry_run) {
     if (!goes_to_other_version(s)) out.value = std::move(object);
@@ -532,8 +556,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       co_return co_await create_missing_object(how, c);
     co_return fail(not_found(s.group, s.resource, name));
   }
-  const bool apart = goes_apart(s, c);
-  auto read = [of = &s, current] -> api_result<json::value> {
+  const bool apart = goes_apart(c);
+  auto read = [of = custom::lasting(s), current] -> api_result<json::value> {
     KEDGE_TRY(auto v, value_of(*current));
     if (of->custom) return v;
     if (of->rules->convert) of->rules->convert(v);
@@ -584,17 +608,20 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto object = allowed_part(s, *std::move(next), old, what);
   co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
-  auto k = context_of(*cluster, c);
+  auto k = context_of(*cluster, c, ranges_);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();
-  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod()};
+  bool changed = false;
+  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod(), .changed = &changed};
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true, told));
+  // A policy or a webhook changes no more of it than the request may.
+  if (changed) object = allowed_part(s, std::move(object), old, what);
   co_await reactor::maybe_yield();
   drop_repeated_owners(object, c.warnings, true);
-  auto fill = [of = &s, what, applies = c.applies](json::value& now, json::value& before) {
+  auto fill = [of = custom::lasting(s), what, applies = c.applies](json::value& now, json::value& before) {
     apply_defaults(worked_on(*of), now, applies);
     normalise(worked_on(*of), now);
     // A binding is no change of what the user wants: the server's own changes don't count.
@@ -610,21 +637,23 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   co_await reactor::maybe_yield();
 
   causes found;
+  if (s.rules->check_settings && what == part::whole) s.rules->check_settings(found, object, &old, ranges_);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
-  auto validate = [rules = s.rules, what, subresource = c.to.subresource()](json::value& now, json::value& before,
-                                                                            causes& into) {
+  auto validate = [of = custom::lasting(s), what, subresource = c.to.subresource()](json::value& now,
+                                                                                    json::value& before, causes& into) {
     if (what == part::whole)
-      validate_update(into, *rules, now, before);
-    else if (what != part::own && rules->validate_part)
-      rules->validate_part(into, now, before, subresource);
+      validate_update(into, *of->rules, now, before);
+    else if (what != part::own && of->rules->validate_part)
+      of->rules->validate_part(into, now, before, subresource);
     return true;
   };
   if (apart)
     co_await done_apart(validate, object, old, found);
   else
     validate(object, old, found);
-  if (s.custom) co_await custom::validate(found, c.warnings, s, object, &old);
+  if (s.custom) co_await validate_custom(found, s, object, &old, c);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
@@ -664,10 +693,14 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     if (c.options.dry_run) out.value = object;
     KEDGE_CO_TRY(object, co_await bring(*s.stored, std::move(object), c));
   }
-  auto write = text_writer(s, !service && !c.options.dry_run);
-  auto text = !service && apart ? co_await done_apart(write, object) : write(object);
+  const bool goes = !service && !c.options.dry_run;
+  auto write = [write_one = text_writer(s, goes), goes](json::value& now, json::value& before) {
+    if (goes) before = nullptr;
+    return write_one(now);
+  };
+  auto text = !service && apart ? co_await done_apart(write, object, old) : write(object, old);
   if (!service) co_await reactor::maybe_yield();
-  if (same_as_stored(*current, text)) {
+  if (same_as_stored(*current, text) && !(outdated_ && !c.options.dry_run && outdated_(*current))) {
     KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
     co_return out;
   }
@@ -714,19 +747,21 @@ task<api_result<json::value>> make_change(const change& how, json::value& curren
   co_return std::move(next);
 }
 
-change storage::put_change(json::value body) {
-  change out = [body = std::make_shared<const json::value>(std::move(body))](
-                   const json::value&) -> api_result<json::value> { return *body; };
+change storage::put_change(json::value body, bool large) {
+  change out = [body = shared_apart(std::move(body), large)](const json::value&) -> api_result<json::value> {
+    return *body;
+  };
   out.tell = [](call&) {};
   return out;
 }
 
 change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
-                             part what, field_validation validation) {
-  auto document = std::make_shared<const json::value>(std::move(patch));
+                             part what, field_validation validation, bool large) {
+  auto document = shared_apart(std::move(patch), large);
   auto warnings = std::make_shared<std::vector<std::string>>();
-  change out = [&s, how, document, duplicates = std::move(duplicates), what, validation,
+  change out = [of = custom::lasting(s), how, document, duplicates = std::move(duplicates), what, validation,
                 warnings](const json::value& current) -> api_result<json::value> {
+    auto& s = *of;
     auto& patch = *document;
     json::value next;
     switch (how) {

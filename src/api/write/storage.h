@@ -100,9 +100,8 @@ struct change {
     requires std::is_invocable_r_v<api_result<json::value>, F&, const json::value&>
   change(F f) : make(std::move(f)) {}
 };
-// Whether a part of the work on what is large goes to another thread (apart.h). Built-in types are there for ever; a
-// custom resource's schema isn't.
-inline bool goes_apart(const served& s, const call& c) { return c.turn && !s.custom; }
+// Whether a part of the work on what is large goes to another thread (apart.h).
+inline bool goes_apart(const call& c) { return c.turn.has_value(); }
 // What comes of `current`, which stays, in the frame of who awaits this.
 task<api_result<json::value>> make_change(const change& how, json::value& current, bool apart, call& c);
 
@@ -111,6 +110,11 @@ class storage {
   // All must outlive this. `versions`: of custom resources; null: none is converted by webhook.
   storage(store::store& s, admission& a, const service_ranges& ranges, custom::converter* versions = nullptr)
       : store_(s), admission_(a), ranges_(ranges), versions_(versions) {}
+
+  // Which objects an update without a change writes anew all the same: what is stored in a way that isn't written any
+  // more.
+  using outdated = std::function<bool(const store::object&)>;
+  void write_anew(outdated o) { outdated_ = std::move(o); }
 
   // All of what `c.to` says. The object's name is the target's, where that has one.
   task<api_result<written>> create(json::value object, call& c);
@@ -127,11 +131,11 @@ class storage {
   // who has the turn already.
   task<result<void>> take_turn(call& c, std::size_t bytes);
 
-  // A patch document as a change: `kind` of patch, its text already parsed.
+  // A patch document as a change: `kind` of patch, its text already parsed. `large`: it was a large text.
   static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
-                             part what, field_validation validation);
+                             part what, field_validation validation, bool large = false);
   // A PUT's body as a change.
-  static change put_change(json::value body);
+  static change put_change(json::value body, bool large = false);
 
   store::store& objects() noexcept { return store_; }
   custom::converter* versions() noexcept { return versions_; }
@@ -141,6 +145,7 @@ class storage {
   struct beside {
     const json::value *owned = nullptr, *owned_before = nullptr;  // metadata.managedFields
     store::revision revision = 0;                                 // of what is stored
+    bool* changed = nullptr;                                      // whether others than plugins changed it
   };
   // What other requests wait for is let go while this one waits for another server, and taken again.
   task<void> take_again(call& c, bool had);
@@ -160,6 +165,7 @@ class storage {
   admission& admission_;
   const service_ranges& ranges_;
   custom::converter* versions_;
+  outdated outdated_;
   reactor::semaphore large_{1};
 };
 

@@ -4,6 +4,7 @@
 
 #include "api/custom/codec.h"
 #include "api/custom/conversion.h"
+#include "api/write/apart.h"
 #include "api/write/applying.h"
 #include "base/strings.h"
 #include "json/patch.h"
@@ -18,6 +19,15 @@ namespace {
 expected_body body_of(const served_subresource& sub, std::string& version) {
   version = sub.group.empty() ? std::string(sub.version) : fmt::format("{}/{}", sub.group, sub.version);
   return {version, sub.kind, schema::find_kind(version, sub.kind)};
+}
+
+task<api_result<json::value>> read_body_apart(subresource_request& q, call& c) {
+  auto read = [of = custom::lasting(c.to.what()), sub = &q.sub, format = q.format, validation = c.options.validation](
+                  std::string& from, std::vector<std::string>& warnings) {
+    std::string version;
+    return read_object(from, format, body_of(*sub, version), validation, warnings);
+  };
+  co_return co_await done_by_size(q.body.size(), read, q.body, c.warnings);
 }
 
 json::value success_created() {
@@ -342,19 +352,18 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
     const bool applies = is_apply_patch(q.content_type);
     KEDGE_CO_CHECK(check_patch_options(c.options, applies));
     if (applies) {
-      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.body = std::string(q.body)}, replicas_path(s), c));
+      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.body = std::move(q.body)}, replicas_path(s), c));
       co_return as_scale(s, std::move(done));
     }
   }
-  std::string version;
-  auto expected = body_of(q.sub, version);
   change how;
   if (c.to.verb() == "update") {
-    KEDGE_CO_TRY(auto scale, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+    KEDGE_CO_TRY(auto scale, co_await read_body_apart(q, c));
     if (c.told) c.told->asked(scale);
     how = [&s, scale = std::move(scale)](const json::value& current) { return scaled(s, current, scale); };
   } else {
-    KEDGE_CO_TRY(auto document, parse_patch(q.content_type, q.body));
+    auto read = [type = std::string(q.content_type)](std::string& from) { return parse_patch(type, from); };
+    KEDGE_CO_TRY(auto document, co_await done_by_size(q.body.size(), read, q.body));
     if (c.told) c.told->asked_to_patch(document.patch);
     how = [&s, document = std::move(document)](const json::value& current) -> api_result<json::value> {
       auto before = scale_of(s, current);
@@ -401,9 +410,7 @@ task<api_result<written>> bind_pod(storage& s, json::value binding, call& c) {
 
 // The body of a POST on a subresource, as admission leaves it.
 task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
-  std::string version;
-  auto expected = body_of(q.sub, version);
-  KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+  KEDGE_CO_TRY(auto body, co_await read_body_apart(q, c));
   if (c.told) c.told->asked(body);
   if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
     co_return fail(

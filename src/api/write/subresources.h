@@ -25,7 +25,7 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
 struct subresource_request {
   storage& store;
   const served_subresource& sub;
-  std::string_view body;
+  std::string body;
   wire format = wire::json;
   std::string_view content_type;
 };

@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <memory>
 
+#include "backup/folder.h"
 #include "base/bytes.h"
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "crypto/hasher.h"
+#include "net/http/proxied_network.h"
 #include "reactor/offload.h"
 
 namespace kedge::backup::s3 {
@@ -150,7 +152,13 @@ result<bucket> bucket::open(settings s) {
   }
   auto host = by_host_name(s) ? s.bucket + "." + s.endpoint : s.endpoint;
   KEDGE_TRY(auto where, net::http::parse_url((s.insecure ? "http://" : "https://") + host, std::move(tls)));
-  return bucket(std::move(s), std::move(where.first));
+  std::shared_ptr<reactor::network> way;
+  if (!s.proxy.empty()) {
+    KEDGE_TRY(way,
+              net::http::make_proxied_network({.url = s.proxy, .named_by = "--etcd-s3-proxy"}, reactor::os_network()));
+    where.first.at.address = where.first.host;  // a name is the proxy's to look up
+  }
+  return bucket(std::move(s), std::move(where.first), std::move(way));
 }
 
 std::string bucket::key_of(const std::string& name) const {
@@ -185,7 +193,7 @@ net::http::client_request bucket::sign_now(const request& r) const {
 }
 
 task<result<net::http::client_response>> bucket::ask(request r) {
-  net::http::client client;
+  net::http::client client(way_.get());
   KEDGE_CO_TRY(auto answer, co_await client.fetch(sign_now(r), list_bytes_max));
   if (answer.status / 100 != 2) co_return fail(refusal(answer.status, answer.body, r));
   co_return answer;
@@ -207,7 +215,7 @@ task<result<void>> bucket::send_file(request r, std::string path, std::uint64_t 
   if (!opened) co_return fail(std::move(opened).error());
   auto in = *opened;
   if (in->fd < 0) co_return fail(os_error(errno, "open " + path));
-  net::http::client client;
+  net::http::client client(way_.get());
   auto signed_request = sign_now(r);
   signed_request.streams = true;
   signed_request.length = size;
@@ -251,7 +259,7 @@ task<result<void>> bucket::put(std::string path, std::string name,
 
 task<result<void>> bucket::receive_file(request r, std::string path) {
   auto part = path + ".part";
-  net::http::client client;
+  net::http::client client(way_.get());
   KEDGE_CO_TRY(auto x, co_await client.open(sign_now(r)));
   KEDGE_CO_TRY(auto head, co_await x->head());
   if (auto status = head->status; status / 100 != 2) {
@@ -329,7 +337,8 @@ task<result<void>> bucket::remove(std::string name) {
 task<result<std::vector<std::string>>> bucket::prune(std::string prefix, std::size_t keep) {
   std::vector<std::string> gone;
   if (keep == 0) co_return gone;
-  KEDGE_CO_TRY(auto all, co_await list(std::move(prefix)));
+  KEDGE_CO_TRY(auto all, co_await list(prefix));
+  std::erase_if(all, [&](const item& i) { return !is_of(i.name, prefix); });
   for (std::size_t i = keep; i < all.size(); ++i) {
     KEDGE_CO_CHECK(co_await remove(all[i].name));
     gone.push_back(all[i].name);

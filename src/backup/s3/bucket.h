@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,13 +39,14 @@ class bucket {
   // Newest first.
   task<result<std::vector<item>>> list(std::string prefix);
   task<result<void>> remove(std::string name);
-  // All but the newest; the names that went. keep 0: none.
+  // All but the newest that are of the prefix (folder.h); the names that went. keep 0: none.
   task<result<std::vector<std::string>>> prune(std::string prefix, std::size_t keep);
 
   std::string location(const std::string& name) const { return "s3://" + settings_.bucket + key_of(name); }
 
  private:
-  bucket(settings s, net::http::target to) : settings_(std::move(s)), to_(std::move(to)) {}
+  bucket(settings s, net::http::target to, std::shared_ptr<reactor::network> way)
+      : settings_(std::move(s)), to_(std::move(to)), way_(std::move(way)) {}
   request make(std::string method, const std::string& key) const;
   net::http::client_request sign_now(const request& r) const;
   std::string key_of(const std::string& name) const;  // with a slash in front
@@ -55,6 +57,7 @@ class bucket {
 
   settings settings_;
   net::http::target to_;
+  std::shared_ptr<reactor::network> way_;  // through a proxy; null: directly
 };
 
 }  // namespace kedge::backup::s3

@@ -28,6 +28,7 @@ settings from_secret(const json::value& data, settings s) {
   text("etcd-s3-bucket-lookup-type", s.lookup);
   text("etcd-s3-region", s.region);
   text("etcd-s3-folder", s.folder);
+  text("etcd-s3-proxy", s.proxy);
   flag("etcd-s3-skip-ssl-verify", s.skip_verify);
   flag("etcd-s3-insecure", s.insecure);
   if (auto n = parse_uint(data["etcd-s3-retention"].as_string())) s.retention = static_cast<unsigned>(*n);

@@ -14,6 +14,7 @@ struct settings {
   bool enabled = false;
   std::string endpoint = "s3.amazonaws.com";  // host[:port]
   std::string ca_file;                        // whom to believe; empty: the system's store
+  std::string proxy;                          // http://host:port, which is asked for the way to it; empty: none
   bool skip_verify = false, insecure = false;
   credentials who;
   std::string bucket;

@@ -22,6 +22,9 @@ int token_rotate(const invocation&);
 int token_generate(const invocation&);
 int certificate_check(const invocation&);  // certificate.cc
 int certificate_rotate(const invocation&);
+int stop_all(const invocation&);  // uninstall.cc
+int uninstall_all(const invocation&);
+int certificate_rotate_ca(const invocation&);   // certificate_rotate_ca.cc
 int secrets_encrypt_status(const invocation&);  // secrets_encrypt.cc
 int secrets_encrypt_enable(const invocation&);
 int secrets_encrypt_disable(const invocation&);
@@ -54,6 +57,9 @@ std::span<const flag> prepare_image_flags();
 std::span<const flag> inspect_flags();
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
+std::span<const flag> stop_flags();
+std::span<const flag> uninstall_flags();
+std::span<const flag> certificate_rotate_ca_flags();
 
 // What a group of subcommands is for.
 inline std::string_view group_summary(std::string_view group) {

@@ -214,10 +214,13 @@ result<void> rotate(const scanned& given, const machine& here) {
       "now on needs the new one, as do configurations with --token or K3S_TOKEN.\n");
   std::string behind;
   if (const auto answer = json::parse(text); answer)
-    for (std::size_t i = 0; i < (*answer)["restart"].size(); ++i)
-      fmt::format_to(std::back_inserter(behind), "{}{}", i ? ", " : "", (*answer)["restart"][i].as_string());
+    for (std::size_t i = 0; i < (*answer)["without"].size(); ++i)
+      fmt::format_to(std::back_inserter(behind), "{}{}", i ? ", " : "", (*answer)["without"][i].as_string());
   if (!behind.empty())
-    fmt::print("These servers don't have it, and take no joins until they are restarted with it: {}\n", behind);
+    fmt::print(
+        "These servers don't have it yet, and take no joins until they have: {}. Kedge's take it over by themselves; "
+        "K3s's know it when they are started with it.\n",
+        behind);
   return {};
 }
 

@@ -299,15 +299,18 @@ class local_path final : public controller {
     co_return api::api_result<void>();
   }
 
-  // Where the volume lies, as base and folder: as the provisioner names it, or below what the configuration names.
-  // Nothing else is ever removed.
+  // Where the volume lies, as base and folder: below what the configuration names, or as the provisioner names it.
+  // Nothing else is ever removed. The node follows links to the base alone: what lies below may be another volume's, in
+  // which a pod has put what it likes.
   std::optional<std::pair<std::string, std::string>> place_of(const value& volume) const {
     auto path = source_of(volume)["path"].as_string();
+    if (auto base = config_.base_of(path); !base.empty())
+      return std::pair(base, std::string(path.substr(base.size() + 1)));
     auto slash = path.rfind('/');
     if (slash == path.npos || slash == 0) return std::nullopt;
     auto& claim = volume["spec"]["claimRef"];
     auto usual = fmt::format("{}_{}_{}", name_of(volume), claim["namespace"].as_string(), claim["name"].as_string());
-    if (path.substr(slash + 1) != usual && !config_.has(path)) return std::nullopt;
+    if (path.substr(slash + 1) != usual) return std::nullopt;
     return std::pair(std::string(path.substr(0, slash)), std::string(path.substr(slash + 1)));
   }
 

@@ -99,15 +99,19 @@ result<std::vector<std::string>> local_places::on(std::string_view node) const {
   return found->second;
 }
 
-bool local_path_config::has(std::string_view path) const {
-  auto below = [&](std::string_view base) {
-    return !base.empty() && path.starts_with(base) && path.size() > base.size() + 1 && path[base.size()] == '/';
+std::string local_path_config::base_of(std::string_view path) const {
+  std::string_view longest;
+  auto look = [&](std::string_view base) {
+    const bool below = path.starts_with(base) && path.size() > base.size() + 1 && path[base.size()] == '/';
+    if (below && base.size() > longest.size()) longest = base;
   };
-  auto in = [&](const local_places& p) {
-    if (below(p.shared)) return true;
-    return std::ranges::any_of(p.by_node, [&](auto& n) { return std::ranges::any_of(n.second, below); });
+  auto look_in = [&](const local_places& p) {
+    look(p.shared);
+    for (auto& [node, paths] : p.by_node) std::ranges::for_each(paths, look);
   };
-  return in(all_) || std::ranges::any_of(by_class_, [&](auto& c) { return in(c.second); });
+  look_in(all_);
+  for (auto& [name, places] : by_class_) look_in(places);
+  return std::string(longest);
 }
 
 }  // namespace kedge::control

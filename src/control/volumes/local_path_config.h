@@ -30,8 +30,8 @@ class local_path_config {
 
   // Of a storage class.
   result<local_places> places(std::string_view storage_class) const;
-  // Whether the path lies below one of those that it names.
-  bool has(std::string_view path) const;
+  // The configured path that this one is below, the longest; empty: none.
+  std::string base_of(std::string_view path) const;
 
  private:
   local_places all_;

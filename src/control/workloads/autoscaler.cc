@@ -3,13 +3,14 @@
 //   target's scale ─▶ out of bounds: into them │ each metric's proposal, the largest counts ─▶ stabilised, limited ─▶
 //   the target gets it
 //
-// Usage of cpu and memory is asked of metrics.k8s.io before the look; what there is no API for is said in a
-// condition.
+// What its metrics say is asked of the APIs that measure (metrics.h) before the look; what none tells is said in a
+// condition. The target is read and written as its Scale is.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "api/custom/codec.h"
 #include "base/strings.h"
@@ -40,7 +41,7 @@ std::string amount_text(std::string_view resource, std::int64_t milli) {
 struct scale {
   const json::value* object = nullptr;
   const api::served* served = nullptr;
-  std::int64_t wanted = 0;
+  std::int64_t wanted = 0, running = 0;  // spec.replicas, status.replicas
   api::label_selector selector;
   std::string error;
 };
@@ -66,11 +67,13 @@ scale scale_of(const view& cluster, const json::value& hpa) {
   if (out.served->custom) {
     auto as_scale = api::custom::scale_of(*out.served, *out.object);
     out.wanted = as_scale["spec"]["replicas"].as_integer();
+    out.running = as_scale["status"]["replicas"].as_integer();
     if (auto selector = api::label_selector::parse(as_scale["status"]["selector"].as_string()))
       out.selector = *std::move(selector);
     return out;
   }
   out.wanted = (*out.object)["spec"]["replicas"].as_integer(1);
+  out.running = (*out.object)["status"]["replicas"].as_integer();
   auto& selector = (*out.object)["spec"]["selector"];
   out.selector = selector.find("matchLabels") || selector.find("matchExpressions")
                      ? api::label_selector::from_object(selector)
@@ -81,14 +84,20 @@ scale scale_of(const view& cluster, const json::value& hpa) {
 // Whose pods are whose, as the last looks found it: by an autoscaler's "namespace/name".
 using known_selectors = std::map<std::string, api::label_selector, std::less<>>;
 
+// What was measured for an autoscaler.
+struct measurements {
+  pod_metrics usage = not_measured();
+  std::map<std::size_t, metric_values> others;  // what isn't its pods' cpu or memory, by the place in spec.metrics
+};
+
 class autoscaler_look {
  public:
-  autoscaler_look(const view& cluster, const json::value& hpa, const pod_metrics& metrics, scale_history& h,
+  autoscaler_look(const view& cluster, const json::value& hpa, const measurements& measured, scale_history& h,
                   known_selectors& selectors, const settings& s, const moment& now)
       : cluster_(cluster),
         hpa_(hpa),
         next_(hpa),
-        metrics_(metrics),
+        measured_(measured),
         history_(h),
         selectors_(selectors),
         settings_(s),
@@ -163,12 +172,16 @@ class autoscaler_look {
   static std::int64_t counted(const json::value& v) { return v.as_integer(); }
 
   void rescale(const scale& target, std::int64_t wanted, const std::string& reason) {
-    auto next = *target.object;
-    if (target.served->custom)
-      api::custom::set_replicas(*target.served, next, wanted);
-    else
-      next.member("spec").set("replicas", wanted);
-    auto c = update_of({target.served->group, target.served->version, target.served->resource}, std::move(next));
+    auto& meta = (*target.object)["metadata"];
+    auto c = update_of({target.served->group, target.served->version, target.served->resource},
+                       json::object{{"apiVersion", "autoscaling/v1"},
+                                    {"kind", "Scale"},
+                                    {"metadata", json::object{{"name", meta["name"]},
+                                                              {"namespace", meta["namespace"]},
+                                                              {"uid", meta["uid"]},
+                                                              {"resourceVersion", meta["resourceVersion"]}}},
+                                    {"spec", json::object{{"replicas", wanted}}}},
+                       "scale");
     c.on_done = notice{about_, false, "SuccessfulRescale", fmt::format("New size: {}; reason: {}", wanted, reason)};
     c.on_refused =
         notice{about_, true, "FailedRescale", fmt::format("New size: {}; reason: {}; error: ", wanted, reason)};
@@ -205,7 +218,7 @@ class autoscaler_look {
     std::size_t invalid = 0;
     for (std::size_t i = 0; i < metrics.size(); ++i) {
       json::value status = json::object{{"type", ""}};
-      auto a = answer_of(metrics[i], selected, target, status);
+      auto a = answer_of(metrics[i], i, selected, target, status);
       statuses.push_back(std::move(status));
       if (!a.error.empty()) {
         plan_.tell(about_, a.reason, a.error, true);
@@ -234,58 +247,108 @@ class autoscaler_look {
     std::string name, error, reason, context;
   };
 
-  answer answer_of(const json::value& metric, const std::vector<const json::value*>& selected, const scale& target,
-                   json::value& status) {
+  answer answer_of(const json::value& metric, std::size_t place, const std::vector<const json::value*>& selected,
+                   const scale& target, json::value& status) {
     auto type = metric["type"].as_string();
     if (type == "Resource")
       return of_resource(metric["resource"], {}, "Resource", "resource", selected, target, status);
     if (type == "ContainerResource")
       return of_resource(metric["containerResource"], std::string(metric["containerResource"]["container"].as_string()),
                          "ContainerResource", "containerResource", selected, target, status);
-    return type == "Pods"     ? of_pods(metric["pods"])
-           : type == "Object" ? of_object(metric["object"])
-                              : of_external(metric["external"]);
+    auto found = measured_.others.find(place);
+    static const metric_values not_asked = std::unexpected("its target is not known");
+    auto& values = found == measured_.others.end() ? not_asked : found->second;
+    return type == "Pods"     ? of_pods(metric["pods"], values, selected, target, status)
+           : type == "Object" ? of_object(metric["object"], values, selected, target, status)
+                              : of_external(metric["external"], values, selected, target, status);
   }
 
-  // What custom and external metrics are asked of isn't served.
-  static constexpr std::string_view no_custom_metrics =
-      "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered";
-  static constexpr std::string_view no_external_metrics =
-      "unable to fetch metrics from external metrics API: the server could not find the requested resource";
-
-  static answer of_pods(const json::value& source) {
-    return {
-        .error = fmt::format("unable to get metric {}: {}", source["metric"]["name"].as_string(), no_custom_metrics),
-        .reason = "FailedGetPodsMetric",
-        .context = "failed to get pods metric value: "};
+  static std::int64_t milli_of(const json::value& amount) {
+    return schema::quantity::parse(amount.as_string()).value_or(schema::quantity()).milli_value();
   }
 
-  answer of_object(const json::value& source) const {
+  // As spec.metrics names it, with what it is now.
+  static json::value metric_status(std::string_view type, std::string_view member, const json::value& source,
+                                   std::string_view what, std::int64_t milli) {
+    json::object metric{{"name", source["metric"]["name"]}};
+    if (auto& selector = source["metric"]["selector"]; !selector.is_null()) metric.set("selector", selector);
+    json::object described{{"metric", std::move(metric)},
+                           {"current", json::object{{std::string(what), amount_text({}, milli)}}}};
+    if (auto& about = source["describedObject"]; !about.is_null()) described.set("describedObject", about);
+    return json::object{{"type", type}, {std::string(member), std::move(described)}};
+  }
+
+  answer of_pods(const json::value& source, const metric_values& values,
+                 const std::vector<const json::value*>& selected, const scale& target, json::value& status) const {
     auto name = source["metric"]["name"].as_string();
-    answer out{.reason = "FailedGetObjectMetric", .context = "failed to get object metric value: "};
-    const bool average = source["target"]["averageValue"].is_string();
-    if (!average && !source["target"]["value"].is_string())
-      return out.error = "invalid object metric source: neither a value target nor an average value target was set",
-             out;
-    if (average) out.context += fmt::format("failed to get {} object metric: ", name);
-    auto& about = source["describedObject"];
-    out.error = fmt::format("unable to get metric {} on {} {}/{}: {}", name, about["kind"].as_string(), about_.ns,
-                            about["name"].as_string(), no_custom_metrics);
+    answer out{.name = fmt::format("pods metric {}", name),
+               .reason = "FailedGetPodsMetric",
+               .context = "failed to get pods metric value: "};
+    if (!values) return out.error = fmt::format("unable to get metric {}: {}", name, values.error()), out;
+    auto p = propose(selected, usages_of(*values), {.average_milli = milli_of(source["target"]["averageValue"])},
+                     target.wanted, tolerance(), delays(), now_.wall);
+    if (!p.error.empty()) return out.error = p.error, out;
+    out.replicas = p.replicas;
+    status = metric_status("Pods", "pods", source, "averageValue", p.average_milli);
     return out;
   }
 
-  answer of_external(const json::value& source) const {
+  answer of_object(const json::value& source, const metric_values& values,
+                   const std::vector<const json::value*>& selected, const scale& target, json::value& status) const {
     auto name = source["metric"]["name"].as_string();
-    answer out{.reason = "FailedGetExternalMetric",
+    auto& about = source["describedObject"];
+    answer out{.reason = "FailedGetObjectMetric", .context = "failed to get object metric value: "};
+    const auto t = whole_target(source["target"]);
+    if (!t)
+      return out.error = "invalid object metric source: neither a value target nor an average value target was set",
+             out;
+    out.name = t->by_pod ? external_name(source) : fmt::format("{} metric {}", about["kind"].as_string(), name);
+    if (t->by_pod) out.context += fmt::format("failed to get {} object metric: ", name);
+    if (!values)
+      return out.error = fmt::format("unable to get metric {} on {} {}/{}: {}", name, about["kind"].as_string(),
+                                     about_.ns, about["name"].as_string(), values.error()),
+             out;
+    return of_whole(std::move(out), *t, "Object", "object", source, *values, selected, target, status);
+  }
+
+  answer of_external(const json::value& source, const metric_values& values,
+                     const std::vector<const json::value*>& selected, const scale& target, json::value& status) const {
+    auto name = source["metric"]["name"].as_string();
+    answer out{.name = external_name(source),
+               .reason = "FailedGetExternalMetric",
                .context = fmt::format("failed to get {} external metric value: ", name)};
-    const bool average = source["target"]["averageValue"].is_string();
-    if (!average && !source["target"]["value"].is_string())
+    const auto t = whole_target(source["target"]);
+    if (!t)
       return out.error = "invalid external metric source: neither a value target nor an average value target was set",
              out;
-    out.context += average ? fmt::format("failed to get {} external metric: ", name)
-                           : fmt::format("failed to get external metric {}: ", name);
-    out.error = fmt::format("unable to get external metric {}/{}/{}: {} (get {}.external.metrics.k8s.io)", about_.ns,
-                            name, as_go_prints(source["metric"]["selector"]), no_external_metrics, name);
+    out.context += t->by_pod ? fmt::format("failed to get {} external metric: ", name)
+                             : fmt::format("failed to get external metric {}: ", name);
+    if (!values)
+      return out.error = fmt::format("unable to get external metric {}/{}/{}: {}", about_.ns, name,
+                                     as_go_prints(source["metric"]["selector"]), values.error()),
+             out;
+    return of_whole(std::move(out), *t, "External", "external", source, *values, selected, target, status);
+  }
+
+  static std::string external_name(const json::value& source) {
+    return fmt::format("external metric {}({})", source["metric"]["name"].as_string(),
+                       as_go_prints(source["metric"]["selector"]));
+  }
+
+  static std::optional<whole_usage> whole_target(const json::value& target) {
+    for (auto [member, by_pod] : {std::pair{"averageValue", true}, {"value", false}})
+      if (target[member].is_string()) return whole_usage{.target_milli = milli_of(target[member]), .by_pod = by_pod};
+    return std::nullopt;
+  }
+
+  answer of_whole(answer out, whole_usage used, std::string_view type, std::string_view member,
+                  const json::value& source, const json::value& values, const std::vector<const json::value*>& selected,
+                  const scale& target, json::value& status) const {
+    used.milli = sum_of(values);
+    auto p = propose(selected, used, {target.wanted, target.running}, tolerance());
+    if (!p.error.empty()) return out.error = p.error, out;
+    out.replicas = p.replicas;
+    status = metric_status(type, member, source, used.by_pod ? "averageValue" : "value", p.average_milli);
     return out;
   }
 
@@ -309,11 +372,11 @@ class autoscaler_look {
                  "target was set",
              out;
     const auto what = fmt::format("failed to get {} {}: ", resource, by_value ? "usage" : "utilization");
-    if (!metrics_)
-      return out.error = fmt::format("{}unable to get metrics for resource {}: {}", what, resource, metrics_.error()),
-             out;
-    auto p = propose(selected, usages_in(*metrics_, resource, container), t, target.wanted, tolerance(),
-                     {settings_.hpa_cpu_initialization_period, settings_.hpa_initial_readiness_delay}, now_.wall);
+    auto& usage = measured_.usage;
+    if (!usage)
+      return out.error = fmt::format("{}unable to get metrics for resource {}: {}", what, resource, usage.error()), out;
+    auto p =
+        propose(selected, usages_in(*usage, resource, container), t, target.wanted, tolerance(), delays(), now_.wall);
     if (!p.error.empty()) return out.error = what + p.error, out;
     out.replicas = p.replicas;
     out.name = by_value ? fmt::format("{} resource", resource)
@@ -350,6 +413,10 @@ class autoscaler_look {
     return out;
   }
 
+  readiness_delays delays() const {
+    return {settings_.hpa_cpu_initialization_period, settings_.hpa_initial_readiness_delay};
+  }
+
   tolerances tolerance() const {
     tolerances t{settings_.hpa_tolerance, settings_.hpa_tolerance};
     auto read = [](const json::value& v, double& into) {
@@ -383,7 +450,7 @@ class autoscaler_look {
   const view& cluster_;
   const json::value& hpa_;
   json::value next_;
-  const pod_metrics& metrics_;
+  const measurements& measured_;
   scale_history& history_;
   known_selectors& selectors_;
   const settings& settings_;
@@ -414,10 +481,7 @@ class autoscaler final : public controller {
   }
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
-    if (auto selector = measured_selector(s.now(), key)) {
-      auto answer = co_await ask_pod_metrics(s.client(), std::string(split_name(key).ns), *std::move(selector));
-      measured_.insert_or_assign(key, std::move(answer));
-    }
+    measured_.insert_or_assign(key, co_await measure(s, key));
     auto done = co_await s.look_and_write(key);
     measured_.erase(key);
     co_return done;
@@ -436,29 +500,43 @@ class autoscaler final : public controller {
       p.look_after(settings_.hpa_sync_period);
       return p.write(update_of(autoscalers, std::move(next), "status")), p;
     }
-    auto measured = measured_.find(key);
-    return autoscaler_look(cluster, *hpa, measured == measured_.end() ? not_measured() : measured->second,
-                           histories_[key], selectors_, settings_, now)
+    auto found = measured_.find(key);
+    static const measurements nothing;
+    return autoscaler_look(cluster, *hpa, found == measured_.end() ? nothing : found->second, histories_[key],
+                           selectors_, settings_, now)
         .make();
   }
 
  private:
-  // Of the pods whose usage the autoscaler goes by; nullopt: by none.
-  static std::optional<std::string> measured_selector(const view& cluster, const std::string& key) {
-    auto hpa = cluster.get(autoscalers, key);
-    if (!hpa) return std::nullopt;
-    auto& metrics = (*hpa)["spec"]["metrics"];
-    bool asks = false;
-    for (std::size_t i = 0; i < metrics.size(); ++i)
-      asks = asks || metrics[i]["resource"].is_object() || metrics[i]["containerResource"].is_object();
-    auto target = asks ? scale_of(cluster, *hpa) : scale();
-    return target.object ? std::optional(target.selector.text()) : std::nullopt;
+  // One after the other, as kube-controller-manager asks.
+  static task<measurements> measure(shell& s, std::string key) {
+    measurements out;
+    json::value metrics;
+    std::string selector;
+    {
+      auto cluster = s.now();
+      auto hpa = cluster.get(autoscalers, key);
+      auto target = hpa ? scale_of(cluster, *hpa) : scale();
+      if (!target.object || target.selector.nothing() || target.selector.everything()) co_return out;
+      metrics = (*hpa)["spec"]["metrics"];
+      selector = target.selector.text();
+    }
+    const std::string ns(split_name(key).ns);
+    bool usage_asked = false;
+    for (std::size_t i = 0; i < metrics.size(); ++i) {
+      if (metrics[i]["resource"].is_object() || metrics[i]["containerResource"].is_object()) {
+        if (!std::exchange(usage_asked, true)) out.usage = co_await ask_pod_metrics(s.client(), ns, selector);
+      } else {
+        out.others.insert_or_assign(i, co_await ask_metric(s.client(), metrics[i], ns, selector));
+      }
+    }
+    co_return out;
   }
 
   const settings settings_;
   std::map<std::string, scale_history, std::less<>> histories_;
   known_selectors selectors_;
-  std::map<std::string, pod_metrics, std::less<>> measured_;  // while a key is worked on
+  std::map<std::string, measurements, std::less<>> measured_;  // while a key is worked on
 };
 
 }  // namespace

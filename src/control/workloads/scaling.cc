@@ -67,6 +67,13 @@ std::int64_t replicas_of(double n) {
   return n < static_cast<double>(no_limit) ? std::int64_t(std::ceil(std::max(n, 0.0))) : no_limit;
 }
 
+// Nothing shared by none, and none by none, come out of kube-controller-manager as the least number.
+std::int64_t whole(double n) {
+  constexpr auto least = std::numeric_limits<std::int64_t>::min(), most = std::numeric_limits<std::int64_t>::max();
+  if (!std::isfinite(n)) return least;
+  return n >= static_cast<double>(most) ? most : n <= static_cast<double>(least) ? least : static_cast<std::int64_t>(n);
+}
+
 std::int64_t milli(const json::value& amount) {
   auto q = schema::quantity::parse(amount.as_string());
   return q ? q->milli_value() : 0;
@@ -176,6 +183,26 @@ proposal propose(const std::vector<const json::value*>& pods, usages metrics, co
   if ((second->ratio < 1 && replicas > current) || (second->ratio > 1 && replicas < current)) return out;
   out.replicas = replicas;
   return out;
+}
+
+proposal propose(const std::vector<const json::value*>& pods, const whole_usage& used, scale_counts now,
+                 const tolerances& t) {
+  const auto amount = static_cast<double>(used.milli), target = static_cast<double>(used.target_milli);
+  proposal out{.replicas = now.status, .average_milli = used.milli, .utilization = {}, .error = {}};
+  if (used.by_pod) {
+    const auto sharing = static_cast<double>(now.status);
+    if (!t.allow(amount / (target * sharing))) out.replicas = replicas_of(amount / target);
+    out.average_milli = whole(std::ceil(amount / sharing));
+    return out;
+  }
+  const auto ratio = amount / target;
+  if (now.spec == 0) return out.replicas = replicas_of(ratio), out;
+  if (t.allow(ratio)) return out.replicas = now.spec, out;
+  if (pods.empty())
+    return refused("unable to calculate ready pods: no pods returned by selector while calculating replica count");
+  auto ready = std::ranges::count_if(
+      pods, [](auto pod) { return phase_of(*pod) == "Running" && condition_status(*pod, "Ready") == "True"; });
+  return out.replicas = replicas_of(ratio * static_cast<double>(ready)), out;
 }
 
 void scale_history::recommend(std::int64_t replicas, time_point now, duration keep) {

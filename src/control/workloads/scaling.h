@@ -50,6 +50,20 @@ struct readiness_delays {
 proposal propose(const std::vector<const json::value*>& pods, usages metrics, const usage_target& target,
                  std::int64_t current, const tolerances& t, const readiness_delays& delays, wall_time now);
 
+// From a metric that isn't its pods': an object's, or one from elsewhere.
+struct whole_usage {
+  std::int64_t milli = 0;         // now
+  std::int64_t target_milli = 1;  // as much as is wanted, in all or by pod
+  bool by_pod = false;
+};
+struct scale_counts {
+  std::int64_t spec = 0, status = 0;  // the Scale's replicas
+};
+// Of a metric in all, as many more as it is above its target, counted from the pods that are ready; by pod, as many as
+// share it.
+proposal propose(const std::vector<const json::value*>& pods, const whole_usage& used, scale_counts now,
+                 const tolerances& t);
+
 // ---- to what is allowed
 
 struct scale_history {

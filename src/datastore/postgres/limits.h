@@ -29,13 +29,6 @@ inline constexpr std::chrono::milliseconds append_retry{9000};
 inline constexpr std::chrono::milliseconds poll_with_notifications{400};
 inline constexpr std::chrono::milliseconds poll_with_peers{100};
 inline constexpr std::chrono::seconds peers_remembered{60};
-// A missing id is asked for again after these pauses before it is asked who may still commit it; a commit takes a few
-// milliseconds.
-inline constexpr std::chrono::milliseconds gap_pauses[] = {std::chrono::milliseconds(0), std::chrono::milliseconds(2),
-                                                           std::chrono::milliseconds(8), std::chrono::milliseconds(20)};
-// Then, while somebody may, so often; and after so long the log says who.
-inline constexpr std::chrono::milliseconds gap_look_again{20};
-inline constexpr std::chrono::seconds gap_told_after{5};
 // Rows that a transaction of compaction looks at: some milliseconds. As kine: the newest ids that are always kept.
 inline constexpr std::uint64_t compaction_rows = 1000;
 inline constexpr std::uint64_t compaction_kept = 1000;

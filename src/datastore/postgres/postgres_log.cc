@@ -3,18 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/assert.h"
 #include "base/strings.h"
 #include "datastore/guards.h"
+#include "datastore/kine_log.h"
 #include "datastore/limits.h"
 #include "datastore/postgres/limits.h"
 #include "datastore/postgres/schema.h"
 #include "datastore/postgres/sql.h"
-#include "datastore/shared_log.h"
 
 namespace kedge::datastore {
 
@@ -22,50 +21,17 @@ using namespace postgres;
 
 namespace {
 
-constexpr std::string_view compact_key = "compact_rev_key";
 constexpr const char* fork_state = "KG001";
 
-// A row of the table: an entry, unless it is the compaction's mark or something that nobody can have written.
-struct row {
-  std::int64_t id = 0;
-  std::optional<entry> what;
-};
-
-struct columns {
-  std::int64_t id, created, deleted, create_revision, prev_revision, lease;
-  std::string_view name, value;
-};
-
-row make_row(const columns& c) {
-  row out;
-  out.id = c.id;
-  if (c.id <= 0 || c.name.empty() || c.name == compact_key) return out;
-  auto number = [](std::int64_t n) { return static_cast<revision>(std::max<std::int64_t>(0, n)); };
-  entry e;
-  e.at = static_cast<revision>(c.id);
-  e.name = c.name;
-  e.kind = c.deleted != 0 ? change::remove : c.created != 0 ? change::create : change::update;
-  e.previous = number(c.prev_revision);
-  e.created = e.kind == change::create ? e.at : number(c.create_revision);
-  e.lease_seconds = e.kind == change::remove ? 0 : static_cast<std::uint32_t>(number(c.lease));
-  e.value = c.value;
-  out.what = std::move(e);
-  return out;
-}
-
 // The eight columns from `at` on.
-row row_at(const rows& r, int i, int at) {
+kine_row row_at(const rows& r, int i, int at) {
   return make_row({r.number(i, at), r.number(i, at + 2), r.number(i, at + 3), r.number(i, at + 4), r.number(i, at + 5),
                    r.number(i, at + 6), r.bytes(i, at + 1), r.bytes(i, at + 7)});
 }
 
-struct news {
-  revision newest = 0, compacted = 0;
-  std::vector<row> list;
-};
 // `live`: of news_live; what was replaced counts as a row and is no entry.
-news read_news(const rows& r, bool live = false) {
-  news out;
+kine_news read_news(const rows& r, bool live = false) {
+  kine_news out;
   for (int i = 0; i < r.size(); ++i) {
     out.newest = static_cast<revision>(r.number(i, 0));
     out.compacted = static_cast<revision>(r.number(i, 1));
@@ -149,9 +115,9 @@ std::string describe_target(const settings& s) {
   return fmt::format("PostgreSQL {}/{}", join(each, ","), text("dbname", ""));
 }
 
-class postgres_log final : public shared_log {
+class postgres_log final : public kine_log {
  public:
-  explicit postgres_log(postgres_options o) : shared_log(describe_target(o.connection)), options_(std::move(o)) {
+  explicit postgres_log(postgres_options o) : kine_log(describe_target(o.connection)), options_(std::move(o)) {
     auto preset = [&](std::string_view key, std::string_view value) {
       if (!postgres::find(options_.connection, key)) postgres::put(options_.connection, key, std::string(value));
     };
@@ -191,7 +157,7 @@ class postgres_log final : public shared_log {
 
   task<result<page>> load(revision after) override {
     if (!has_table_) co_return page();
-    if (after == 0 || (snapshot_ && after == snapshot_at_)) co_return co_await load_snapshot(after, false);
+    if (after == 0 || (snapshot_ && in_snapshot(after))) co_return co_await load_snapshot(after, false);
     snapshot_ = nullptr;
     if (began_) {
       // What a lost session of ours still held is ended first: afterwards, what isn't there won't come.
@@ -226,21 +192,25 @@ class postgres_log final : public shared_log {
     }
     auto p = append_parameters(*ops);
     auto give_up = reactor::loop::current().now() + append_retry;
-    for (;;) {
-      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
+    error why;
+    for (std::uint64_t sent = 0;;) {
+      KEDGE_CO_TRY(auto sending, co_await turn_to_send());
+      // What was sent after this one may have landed, and this one's answer has to come first.
+      if (sent != 0 && sent != appends_) co_return fail(std::move(why));
       p[0] = bigint(known_.at);
       p[1] = parameter::text(known_.name);
       p[1].null = known_.name.empty();
       p[2] = bigint(known_.previous);
       auto* link = w_.get();
       ++appending_;
-      auto turn = ++appends_;
+      sent = ++appends_;
       auto r = link->send("kedge_append", p, true);
+      sending.sent();
       co_await r->done.wait();
       --appending_;
       if (*r->value) {
         all_well();
-        auto done = co_await settle(ops, **r->value);
+        auto done = co_await settle(outcomes_of(*ops, **r->value));
         if (done && r->not_replicated) {
           done->unsafe = error(errc::timeout, "written, but the wait for the database's standbys was cancelled");
           kedge::log::error("{}: {}", description_, done->unsafe->message);
@@ -257,13 +227,11 @@ class postgres_log final : public shared_log {
         co_return fail(errc::unknown_outcome,
                        "the database gave a write up, and whether before or after its commit is not known");
       if (r->state == "25006" && w_.get() == link) link->abandon({errc::closed, said.message});
-      auto why = meaning_of(r->state);
+      why = meaning_of(r->state);
       bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
       if (!again || reactor::loop::current().now() >= give_up) co_return fail(std::move(why));
       if (r->state == "55P03") services_.spawn(name_blocker());
       co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
-      // The batch that was sent after this one may have landed, and this one's answer has to come first.
-      if (turn != appends_) co_return fail(std::move(why));
     }
   }
 
@@ -280,9 +248,7 @@ class postgres_log final : public shared_log {
                                parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
                               false));
     if (r.size() == 0) co_return fail(errc::internal, "no answer to a question for the past");
-    if (auto compacted = static_cast<revision>(r.number(0, 0)); q.after < compacted)
-      co_return fail(errc::expired,
-                     fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
+    KEDGE_CO_CHECK(still_there(q.after, static_cast<revision>(r.number(0, 0))));
     for (int i = 0; i < r.size() && !r.null(i, 2); ++i) {
       auto found = row_at(r, i, 2);
       if (!found.what) continue;
@@ -364,7 +330,6 @@ class postgres_log final : public shared_log {
   std::string cause_of_loss() const override {
     return "It was restored, or a standby took over that had not received everything.";
   }
-  revision known_at() const override { return known_.at; }
 
   // What an error means for those who asked, without the server's words: those are in the log.
   static error meaning_of(std::string_view state) {
@@ -466,79 +431,45 @@ class postgres_log final : public shared_log {
     co_return result<void>();
   }
 
-  void know(revision at, const entry* e) {
-    if (at <= known_.at) return;
-    known_ = {};
-    known_.at = at;
-    if (e && e->at == at) {
-      known_.name = e->name;
-      known_.previous = e->previous;
-      known_.value = e->value;
-    }
-  }
-
   // ---- pages
 
-  // The rows after `after` that follow each other without a gap; waits until a gap is explained. errc::expired when
-  // they are gone.
-  task<result<page>> read_from(revision after) override {
-    std::size_t pause = 0;
-    std::optional<std::set<std::string>> holders;  // who may still commit below `horizon`
-    revision horizon = 0;
-    auto told = reactor::loop::current().now() + gap_told_after;
-    for (;;) {
-      KEDGE_CO_TRY(
-          auto answer,
-          co_await ask("kedge_news", {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)},
-                       true));
-      auto n = read_news(answer);
-      if (n.newest < after)
-        co_return fail(fork(fmt::format("its newest row is {}, this server has {}", n.newest, after)));
-      if (after != 0 && after < n.compacted)
-        co_return fail(errc::expired,
-                       fmt::format("revision {} is compacted: the history begins at {}", after, n.compacted));
-      page out;
-      out.compacted = n.compacted;
-      out.at = after;
-      bool whole = take_contiguous(n, out);
-      if (out.at > after || n.list.empty()) {
-        out.done = whole && static_cast<revision>(out.at) >= n.newest;
-        know(out.at, out.entries.empty() ? nullptr : &out.entries.back());
-        co_return out;
-      }
-      if (pause < std::size(gap_pauses)) {
-        co_await reactor::sleep_for(gap_pauses[pause++]);
-        continue;
-      }
-      // An id is drawn under a lock on the table that is held until the commit. Whoever doesn't hold one any more, or
-      // didn't when rows above were seen already, puts nothing into the gap.
-      KEDGE_CO_TRY(auto now, co_await ask(sql::inserting, {}, false));
-      std::set<std::string> alive;
-      for (int i = 0; i < now.size(); ++i) alive.emplace(now.bytes(i, 0));
-      if (!holders) {
-        horizon = static_cast<revision>(n.list.back().id);
-        holders = std::move(alive);
-      } else {
-        std::erase_if(*holders, [&](auto& h) { return !alive.contains(h); });
-      }
-      if (holders->empty()) {
-        // What they committed is seen by the next question.
-        if (horizon > explained_)
-          kedge::log::debug("{}: nothing will come between rows {} and {}", description_, after, n.list.front().id);
-        explained_ = std::max(explained_, horizon);
-        continue;
-      }
-      if (reactor::loop::current().now() >= told) {
-        told = time_point::max();
-        name_holder(now, *holders, after + 1);
-      }
-      co_await reactor::sleep_for(gap_look_again);
-    }
+  task<result<kine_news>> ask_news(revision after) override {
+    KEDGE_CO_TRY(
+        auto answer,
+        co_await ask("kedge_news", {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)},
+                     true));
+    co_return read_news(answer);
   }
 
-  void name_holder(const rows& inserting, const std::set<std::string>& holders, revision missing) {
+  // An id is drawn under a lock on the table that is held until the commit. Whoever doesn't hold one any more, or
+  // didn't when rows above were seen already, puts nothing into the gap.
+  task<result<void>> look_into(gap& g, const kine_news& n) override {
+    KEDGE_CO_TRY(auto now, co_await ask(sql::inserting, {}, false));
+    gap::names alive;
+    for (int i = 0; i < now.size(); ++i) alive.emplace(now.bytes(i, 0));
+    if (!g.holders) {
+      g.horizon = static_cast<revision>(n.list.back().id);
+      g.holders = std::move(alive);
+    } else {
+      std::erase_if(*g.holders, [&](auto& h) { return !alive.contains(h); });
+    }
+    if (g.holders->empty()) {
+      // What they committed is seen by the next question.
+      kedge::log::debug("{}: nothing will come between rows {} and {}", description_, g.after, n.list.front().id);
+      explain(g.horizon);
+      co_return result<void>();
+    }
+    if (reactor::loop::current().now() >= g.told) {
+      g.told = time_point::max();
+      name_holder(now, *g.holders, g.after + 1);
+    }
+    co_await reactor::sleep_for(gap_look_again);
+    co_return result<void>();
+  }
+
+  void name_holder(const rows& inserting, const gap::names& holders, revision missing) {
     for (int i = 0; i < inserting.size(); ++i) {
-      if (!holders.contains(std::string(inserting.bytes(i, 0)))) continue;
+      if (!holders.contains(inserting.bytes(i, 0))) continue;
       kedge::log::warning(
           "{}: row {} may still come from session {} of {} at {} ({}), whose transaction does not end; waiting for it",
           description_, missing, inserting.number(i, 1), quote(inserting.bytes(i, 2)), inserting.bytes(i, 3),
@@ -547,22 +478,7 @@ class postgres_log final : public shared_log {
     }
   }
 
-  // Moves what follows `out.at` directly into `out`; false when rows are left behind a gap.
-  bool take_contiguous(news& n, page& out) const {
-    for (auto& r : n.list) {
-      auto id = static_cast<revision>(r.id);
-      if (r.id <= 0) continue;
-      // Below the compact revision rows are missing by right; and a table may begin anywhere.
-      bool follows = id == out.at + 1 || id <= n.compacted || id <= explained_ || (out.at == 0 && n.compacted == 0) ||
-                     (out.at < n.compacted && id == n.compacted + 1);
-      if (!follows) return false;
-      out.at = id;
-      if (r.what) out.entries.push_back(std::move(*r.what));
-    }
-    return true;
-  }
-
-  task<result<page>> load_snapshot(revision after, bool live) {
+  task<result<kine_news>> ask_snapshot(revision after, bool live) override {
     if (after == 0) {
       snapshot_ = nullptr;
       KEDGE_CO_TRY(auto made, co_await connect());
@@ -570,37 +486,24 @@ class postgres_log final : public shared_log {
       KEDGE_CO_CHECK(co_await made->run(sql::patient));
       snapshot_ = std::move(made);
     }
-    auto* link = snapshot_.get();
-    auto answer = co_await link->run(live ? sql::news_live : sql::news, {bigint(after), parameter::integer(page_rows),
-                                                                         parameter::integer(tail_bytes_max)});
-    if (!answer) {
-      snapshot_ = nullptr;
-      co_return fail(std::move(answer).error());
-    }
-    auto n = read_news(*answer, live);
-    page out;
-    out.compacted = n.compacted;
-    out.at = after;
-    bool whole = take_contiguous(n, out);
-    know(out.at, out.entries.empty() ? nullptr : &out.entries.back());
-    out.done = !whole || out.at >= n.newest || n.list.empty();
-    snapshot_at_ = out.at;
-    if (out.done) snapshot_ = nullptr;
-    co_return out;
+    KEDGE_CO_TRY(auto answer, co_await snapshot_->run(
+                                  live ? sql::news_live : sql::news,
+                                  {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)}));
+    co_return read_news(answer, live);
   }
+  void end_snapshot() override { snapshot_ = nullptr; }
 
   // ---- what an append has done
 
-  task<result<appended>> settle(batch ops, const rows& r) {
+  static written outcomes_of(const std::vector<operation>& ops, const rows& r) {
     append_answer a(r);
-    appended out;
-    std::vector<revision> mine;
-    const operation* last = nullptr;
-    for (auto& op : *ops) {
+    written out;
+    out.told = a.told;
+    for (auto& op : ops) {
       if (auto l = a.landed.find(op.name); l != a.landed.end()) {
         out.outcomes.push_back({outcome::status::committed, l->second.at});
-        mine.push_back(l->second.at);
-        if (l->second.at == a.newest) last = &op;
+        if (l->second.at == a.newest)
+          out.newest = {a.newest, op.name, l->second.previous, op.kind == change::remove ? std::string() : op.value};
       } else if (a.barred.contains(op.name)) {
         out.outcomes.push_back({outcome::status::guard_failed, 0});
       } else {
@@ -608,46 +511,20 @@ class postgres_log final : public shared_log {
         out.outcomes.push_back({outcome::status::conflict, s == a.standing.end() ? 0 : s->second});
       }
     }
-    // The caller has everything up to `told`: this session's answers before, or what it named as seen.
-    page before;
-    before.at = a.told;
-    before.compacted = a.others.compacted;
-    bool plain = a.told >= a.others.compacted && take_contiguous(a.others, before);
-    for (auto at : mine) plain = plain && at == ++before.at;
-    if (mine.empty() || plain) {
-      out.others = std::move(before.entries);
-      if (mine.empty())
-        know(before.at, out.others.empty() ? nullptr : &out.others.back());
-      else if (a.newest > known_.at)
-        known_ = {a.newest, last->name, a.landed[last->name].previous,
-                  last->kind == change::remove ? std::string() : last->value};
-      co_return out;
-    }
-    // Rows of others lie between ours, some are not visible yet, or there are more than an answer holds: everything
-    // comes from the table.
-    for (auto after = a.told; after < a.newest;) {
-      auto p = co_await read_from(after);
-      if (!p) {
-        kedge::log::warning("{}: {} writes landed, but what came before them can't be read: {}", description_,
-                            mine.size(), p.error().message);
-        co_return fail(errc::unknown_outcome, p.error().message);
-      }
-      after = p->at;
-      std::move(p->entries.begin(), p->entries.end(), std::back_inserter(out.others));
-    }
-    co_return out;
+    out.others = std::move(a.others);
+    return out;
   }
 
   // The one row that an append answers with (sql.h); views into it.
   struct append_answer {
-    struct written {
+    struct landing {
       revision at, previous;
     };
     revision told = 0, newest = 0;
-    std::unordered_map<std::string_view, written> landed;
+    std::unordered_map<std::string_view, landing> landed;
     std::unordered_map<std::string_view, revision> standing;
     std::unordered_set<std::string_view> barred;
-    news others;
+    kine_news others;
 
     explicit append_answer(const rows& r) {
       if (r.size() != 1) return;
@@ -671,20 +548,11 @@ class postgres_log final : public shared_log {
     }
   };
 
-  struct known {
-    revision at = 0;
-    std::string name;  // empty: not an entry
-    revision previous = 0;
-    std::string value;
-  };
-
   postgres_options options_;
   bool has_table_ = false, began_ = false;
   link_ref t_, w_, snapshot_;
-  revision snapshot_at_ = 0, swept_ = 0;
+  revision swept_ = 0;
   std::vector<std::pair<int, std::string>> unfinished_;  // lost sessions that may still run what they were sent
-  known known_;                                          // the newest row that was given out
-  revision explained_ = 0;                               // what is missing up to here will never come
   std::uint64_t appends_ = 0;                            // sent
   time_point peers_until_{};
   reactor::scope services_;  // last: ends first

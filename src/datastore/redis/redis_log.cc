@@ -185,10 +185,13 @@ class redis_log final : public shared_log {
 
   task<result<appended>> append(batch ops) override {
     auto give_up = reactor::loop::current().now() + append_retry;
-    for (;;) {
-      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
+    error why;
+    for (std::uint64_t sent = 0;;) {
+      KEDGE_CO_TRY(auto sending, co_await turn_to_send());
+      // What was sent after this one may have landed, and this one's answer has to come first.
+      if (sent != 0 && sent != appends_) co_return fail(std::move(why));
       auto* link = w_.get();
-      auto turn = ++appends_;
+      sent = ++appends_;
       // All calls of the batch in one write, in order.
       std::vector<part> parts;
       for (std::size_t first = 0; first < ops->size();) parts.push_back(send_part(*link, *ops, first));
@@ -196,6 +199,7 @@ class redis_log final : public shared_log {
       if (options_.connection.replicas > 0)
         wait = link->send(command::of("WAIT", std::uint64_t(options_.connection.replicas),
                                       std::uint64_t(options_.connection.replica_timeout.count())));
+      sending.sent();
       ++appending_;
       for (auto& p : parts) co_await p.request->done.wait();
       if (wait) co_await wait->done.wait();
@@ -213,12 +217,10 @@ class redis_log final : public shared_log {
         if (!none) co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
         bool again = r.state == "NOSCRIPT" || r.state == "KEDGEFENCED" || r.state == "READONLY";
         if (again && w_.get() == link) link->abandon({errc::closed, said.message});
-        auto why = meaning_of(r.state);
+        why = meaning_of(r.state);
         if (r.state != "BUSY" && (!again || r.state == "READONLY")) co_return fail(std::move(why));
         if (reactor::loop::current().now() >= give_up) co_return fail(std::move(why));
         co_await reactor::sleep_for(link_retry_min);
-        // The batch that was sent after this one may have landed, and this one's answer has to come first.
-        if (turn != appends_) co_return fail(std::move(why));
         continue;
       }
       // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is

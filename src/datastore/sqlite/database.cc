@@ -537,9 +537,9 @@ result<void> sqlite_database::insert(const operation& op, outcome& out) {
   int code = sqlite3_step(insert_);
   sqlite3_reset(insert_);
   if (code == SQLITE_CONSTRAINT_UNIQUE) {
-    return fail(errc::corrupt,
+    return fail(errc::unknown_outcome,
                 fmt::format("write {} after revision {} to {}: the file has another successor already; something "
-                            "else has written to it: restart the server to read it again",
+                            "else has written to it",
                             quote(op.name), previous, options_.path));
   }
   if (code != SQLITE_DONE) return fail(failure(code, "write to"));
@@ -577,6 +577,12 @@ result<std::vector<appended>> sqlite_database::append(std::span<const batch> gro
     // Before roll_back(), which has errors of its own.
     auto why = std::move(written).error();
     roll_back();
+    if (why.code == errc::unknown_outcome) {
+      // What stands there is read as what a lost answer is: by who asks what became of it.
+      kedge::log::error("{}; it is read again", why.message);
+      if (auto again = reopen(); !again) why = std::move(why).with(again.error().message + "; ");
+      return fail(std::move(why));
+    }
     if (why.code != errc::io) return fail(std::move(why));
     // After a failed write or fsync neither the connection nor the page cache can be trusted: read what the disk has.
     auto before = newest_;

@@ -147,8 +147,8 @@ std::string cache::find(const query& q, time_point now) {
   return message;
 }
 
-void cache::keep(const query& q, std::string message, const reply& r, time_point now) {
-  auto time = std::min<duration>(std::chrono::seconds(r.least_ttl), cache_time_max);
+void cache::keep(const query& q, std::string message, const reply& r, time_point now, duration most) {
+  auto time = std::min<duration>(std::chrono::seconds(r.least_ttl), most);
   if (r.truncated || time <= duration(0) || (r.code != rcode::no_error && r.code != rcode::no_name)) return;
   auto key = key_of(q);
   if (auto old = by_key_.find(key); old != by_key_.end()) drop(old->second);
@@ -167,17 +167,18 @@ task<result<std::string>> forwarder::ask(query q, bool over_tcp) {
     ~release() { s.release(); }
   } at_end{room_};
   auto all = upstreams_;
-  auto first = first_;
+  auto first = options_.in_order ? 0 : first_;
   result<std::string> answer = fail(errc::unavailable, "there is no resolver to ask");
   for (std::size_t i = 0; i < all.size(); ++i) {
     auto which = (first + i) % all.size();
     auto deadline = reactor::loop::current().now() + upstream_timeout;
-    answer = co_await reactor::with_deadline(over_tcp ? ask_tcp(all[which], q) : ask_udp(all[which], q), deadline);
+    answer = co_await reactor::with_deadline(
+        over_tcp || options_.always_tcp ? ask_tcp(all[which], q) : ask_udp(all[which], q), deadline);
     if (!answer) continue;
     auto r = parse_reply(as_bytes(*answer), q.question);
     if (!r || r->code == rcode::server_failure || r->code == rcode::refused) continue;  // the next may know
     first_ = which;
-    cache_.keep(q, *answer, *r, reactor::loop::current().now());
+    cache_.keep(q, *answer, *r, reactor::loop::current().now(), options_.cache_time);
     break;
   }
   co_return answer;

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "base/time.h"
+#include "node/dns/limits.h"
 #include "node/dns/message.h"
 #include "reactor/stream.h"
 #include "reactor/sync.h"
@@ -20,7 +22,7 @@ class cache {
  public:
   // The message with the question's id and its times to live shortened by its age; empty: none that is fresh.
   std::string find(const query& q, time_point now);
-  void keep(const query& q, std::string message, const reply& r, time_point now);
+  void keep(const query& q, std::string message, const reply& r, time_point now, duration most);
   std::size_t size() const noexcept { return entries_.size(); }
 
  private:
@@ -36,9 +38,16 @@ class cache {
   std::size_t bytes_ = 0;
 };
 
+struct forward_options {
+  duration cache_time = cache_time_max;  // at most; zero: nothing is kept
+  bool always_tcp = false;
+  bool in_order = false;  // from the first resolver each time, not from the one that answered last
+};
+
 class forwarder {
  public:
-  explicit forwarder(std::vector<reactor::endpoint> upstreams) : upstreams_(std::move(upstreams)) {}
+  explicit forwarder(std::vector<reactor::endpoint> upstreams, forward_options options = {})
+      : upstreams_(std::move(upstreams)), options_(options) {}
   // The answer's bytes, with the question's own id. `over_tcp`: the client asked by TCP and takes all. Fails when no
   // resolver answers.
   task<result<std::string>> ask(query q, bool over_tcp);
@@ -46,6 +55,7 @@ class forwarder {
 
  private:
   std::vector<reactor::endpoint> upstreams_;
+  forward_options options_;
   std::size_t first_ = 0;  // the one that answered last
   cache cache_;
   reactor::semaphore room_{forwards_in_flight};

@@ -35,6 +35,15 @@ inline constexpr duration cache_time_max = 30s;
 inline constexpr std::size_t cache_entries_max = 4'096;
 inline constexpr std::size_t cache_bytes_max = 2 * 1024 * 1024;
 
+// What users configure: a ConfigMap holds 1 MiB at most, and nobody writes as much.
+inline constexpr std::size_t corefile_bytes_max = 1024 * 1024;
+inline constexpr std::int64_t pattern_bytes_max = 256 * 1024;  // compiled; a name's pattern has some kilobytes
+inline constexpr std::size_t template_groups_max = 100;
+inline constexpr std::size_t custom_zones_max = 256;
+inline constexpr std::size_t custom_hosts_max = 10'000;
+inline constexpr std::size_t custom_upstreams_max = 15;  // CoreDNS'
+inline constexpr std::uint64_t custom_cache_seconds_max = 3600;
+
 inline constexpr std::size_t tcp_connections_max = 128;
 inline constexpr duration tcp_idle = 10s;
 // Datagrams taken before others of the loop go.

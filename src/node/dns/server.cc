@@ -1,6 +1,7 @@
 #include "node/dns/server.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -8,6 +9,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "node/dns/limits.h"
 
 namespace kedge::node::dns {
@@ -55,6 +57,11 @@ result<int> bound_udp(const ip_address& at, std::uint16_t port) {
   return fail(os_error(why, "bind to " + at.text() + " port " + std::to_string(port)));
 }
 
+std::string plain_name(std::string_view owner) {
+  if (owner.ends_with('.')) owner.remove_suffix(1);
+  return lower(owner);
+}
+
 std::uint32_t serial_now() {
   return static_cast<std::uint32_t>(
       std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
@@ -75,14 +82,56 @@ server::at_once server::answer(bytes message, bool over_tcp) {
   if (!p.answer_it) return {};
   ++answered_;
   if (!p.query) return {.bytes = write_error(p.id, p.error)};
-  auto most = over_tcp ? message_bytes_max : p.query->udp_bytes;
-  auto found = names_.find(*p.query, serial_now(), reactor::loop::current().random());
-  if (found && found->alias.empty()) return {.bytes = write_answer(*p.query, found->answer, most)};
-  return {.outside = std::move(p.query), .with_alias = std::move(found)};
+  auto log = custom_->zone_of(p.query->asked).log;
+  auto name = log ? p.query->asked : std::string();
+  auto type = p.query->type;
+  auto out = decide(*std::move(p.query), over_tcp);
+  if (log)
+    log::info("dns: {} type {}: {}", name, static_cast<int>(type),
+              out.bytes.size() > 3 ? fmt::format("rcode {}", out.bytes[3] & 0xf) : "asked outside");
+  return out;
+}
+
+server::at_once server::decide(query q, bool over_tcp) {
+  auto most = over_tcp ? message_bytes_max : q.udp_bytes;
+  auto& zone = custom_->zone_of(q.asked);
+  auto asked = q;
+  asked.asked = zone.rewritten(q.asked);
+  const bool is_renamed = asked.asked != q.asked;
+  if (is_renamed) {
+    if (!name::to_wire(asked.asked))
+      return {.bytes = write_answer(q, {.code = rcode::server_failure, .authoritative = false}, most)};
+    asked.question = write_query(0, asked.asked, q.type).substr(12);
+  }
+  if (auto made = zone.find_template(asked)) return {.bytes = write_answer(q, *made, most)};
+  if (auto host = zone.find_host(asked)) return {.bytes = write_answer(q, *host, most)};
+  at_once out;
+  // A zone of its own gets nothing but what its block has.
+  if (zone.name.empty()) {
+    auto found = names_.find(asked, serial_now(), reactor::loop::current().random());
+    if (found && found->alias.empty()) return {.bytes = write_answer(q, found->answer, most)};
+    out.with_alias = std::move(found);
+  }
+  auto* forward = zone.forward_of(asked.asked);
+  if (!forward && !zone.name.empty())
+    return {.bytes = write_answer(q, {.code = rcode::server_failure, .authoritative = false}, most)};
+  if (forward) out.by = forward->to;
+  out.tell_errors = zone.errors;
+  out.outside = std::move(asked);
+  if (is_renamed) out.renamed = std::move(q);
+  return out;
+}
+
+task<result<std::string>> server::ask_outside(const at_once& open, query q, bool over_tcp) {
+  auto name = q.asked;
+  auto said = co_await (open.by ? *open.by : forwarder_).ask(std::move(q), over_tcp);
+  if (!said && open.tell_errors) log::warning("dns: {}: {}", name, said.error().message);
+  co_return said;
 }
 
 task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
-  auto q = *std::move(open.outside);
+  auto asked_outside = *open.outside;
+  auto q = open.renamed ? *open.renamed : asked_outside;
   auto most = over_tcp ? message_bytes_max : q.udp_bytes;
   auto failure = [&] {
     return write_answer(
@@ -90,9 +139,18 @@ task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
         most);
   };
   if (!open.with_alias) {
-    auto said = co_await forwarder_.ask(q, over_tcp);
+    auto said = co_await ask_outside(open, asked_outside, over_tcp);
     if (!said) co_return failure();
-    co_return *std::move(said);
+    if (!open.renamed) co_return *std::move(said);
+    // Addresses and aliases, as those of the name that was asked for.
+    auto r = parse_reply(as_bytes(*said), asked_outside.question);
+    if (!r) co_return failure();
+    for (auto& one : r->answers)
+      if (plain_name(one.owner) == asked_outside.asked) one.owner.clear();
+    co_return write_answer(
+        q,
+        {.code = r->code, .authoritative = false, .answers = std::move(r->answers), .authority = {}, .additional = {}},
+        most);
   }
   // An ExternalName: its target's addresses beside the alias.
   auto& a = open.with_alias->answer;
@@ -100,8 +158,8 @@ task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
   auto target = open.with_alias->alias;
   asked.question = write_query(0, target, q.type).substr(12);
   asked.asked = target;
-  auto said = co_await forwarder_.ask(asked, true);
-  if (!said) said = co_await forwarder_.ask(asked, false);
+  auto said = co_await ask_outside(open, asked, true);
+  if (!said) said = co_await ask_outside(open, asked, false);
   auto r = said ? parse_reply(as_bytes(*said), asked.question) : std::nullopt;
   if (!r) co_return failure();
   for (auto& one : r->answers) a.answers.push_back(std::move(one));

@@ -1,14 +1,17 @@
 // server.h: the cluster's DNS on this node: its address is this node's own, answered over UDP and TCP, to pods and the
 // node alone.
 //
-//   datagram | TCP message ─▶ parse_query ─▶ names (cluster, nodes) ─┬─▶ write_answer
-//                                              not ours ─▶ forwarder ─┘
+//   datagram | TCP message ─▶ parse_query ─▶ what users configured ─▶ names (cluster, nodes) ─┬─▶ write_answer
+//                             (custom.h: renamed, hosts, other zones)  not ours ─▶ forwarder ─┘
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "node/dns/custom.h"
 #include "node/dns/forward.h"
 #include "node/dns/names.h"
 #include "reactor/descriptor.h"
@@ -29,6 +32,8 @@ class server {
   // set once it answers.
   task<void> run();
   reactor::event& ready() noexcept { return ready_; }
+  // What users configure, from the next question on.
+  void use(custom_config c) { custom_ = std::make_shared<const custom_config>(std::move(c)); }
   std::uint64_t answered() const noexcept { return answered_; }
 
  private:
@@ -40,13 +45,19 @@ class server {
     std::string bytes;
     std::optional<query> outside;
     std::optional<names::found> with_alias;
+    std::optional<query> renamed;   // what was asked for, when `outside` is another name
+    std::shared_ptr<forwarder> by;  // null: the machine's resolvers
+    bool tell_errors = false;
   };
+  task<result<std::string>> ask_outside(const at_once& open, query q, bool over_tcp);
+  at_once decide(query q, bool over_tcp);
   at_once answer(bytes message, bool over_tcp);
   task<std::string> answer_from_outside(at_once open, bool over_tcp);
 
   server_settings settings_;
   names& names_;
   forwarder& forwarder_;
+  std::shared_ptr<const custom_config> custom_ = std::make_shared<const custom_config>();
   std::uint64_t answered_ = 0;
   reactor::event ready_;
   reactor::scope tasks_, connections_;

@@ -122,6 +122,14 @@ task<result<void>> informer::watch(const std::string& path, kind_sink& into, std
   }
 }
 
+task<result<json::value>> informer::read(std::string path) {
+  auto deadline = reactor::loop::current().now() + request_deadline;
+  auto answer = co_await reactor::with_deadline(http_->fetch(request(target_, path), page_bytes_max), deadline);
+  if (!answer) co_return fail(std::move(answer).error().with(path + ": "));
+  KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), path));
+  co_return json::parse(text);
+}
+
 task<void> informer::follow(std::string path, kind_sink& into) {
   std::string version, problem;
   watch_pace pace;

@@ -23,6 +23,8 @@ class informer {
 
   // `path`: "/api/v1/services", perhaps with "?fieldSelector=…". Never ends. `into` outlives the task.
   task<void> follow(std::string path, kind_sink& into);
+  // One document. errc::not_found when there is none.
+  task<result<json::value>> read(std::string path);
 
  private:
   informer() = default;

@@ -77,6 +77,14 @@ task<result<json::value>> api_client::remove(std::string path, const json::value
   return ask("DELETE", std::move(path), json::write(options), json_type);
 }
 
+task<result<net::http::client_response>> api_client::cacerts(std::string known_mark) {
+  net::http::client_request r{.to = target_, .path = "/cacerts"};
+  r.headers.add("If-None-Match", std::move(known_mark));
+  r.headers.add("User-Agent", "kedge-node");
+  co_return co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
+                                            reactor::loop::current().now() + request_deadline);
+}
+
 task<result<std::unique_ptr<net::http::client_exchange>>> api_client::open(std::string path) {
   net::http::client_request r{.to = target_, .path = std::move(path)};
   r.headers.add("Accept", std::string(json_type));

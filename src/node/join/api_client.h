@@ -31,6 +31,8 @@ class api_client {
   task<result<json::value>> strategic_patch(std::string path, const json::value& patch);
   task<result<json::value>> merge_patch(std::string path, const json::value& patch);
   task<result<json::value>> remove(std::string path, const json::value& options);
+  // What /cacerts answers with, unless it bears `known_mark` (crypto::authorities_mark): 304 then.
+  task<result<net::http::client_response>> cacerts(std::string known_mark);
   // A GET whose answer is read piece by piece: a watch. Without a deadline.
   task<result<std::unique_ptr<net::http::client_exchange>>> open(std::string path);
 

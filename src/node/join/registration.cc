@@ -313,7 +313,8 @@ error explain(error e, const agent_config& config, std::string_view node_name) {
   return e;
 }
 
-task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network) {
+task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network,
+                                         std::string known_ca) {
   auto folder = co_await reactor::offload([path = config.agent_folder()] { return crypto::make_folder(path, 0755); });
   KEDGE_CO_TRY(auto made, std::move(folder));
   KEDGE_CO_CHECK(std::move(made));
@@ -339,7 +340,8 @@ task<result<registration>> register_node(agent_config config, std::string passwo
     return false;
   };
   retry_pause trust_pause(token_retry_interval, false);
-  for (bool first = true;; first = false) {
+  const bool is_known = !known_ca.empty() && (co_await server.trust_server_by(known_ca)).has_value();
+  for (bool first = true; !is_known; first = false) {
     auto trusted = known ? co_await reactor::with_deadline(server.trust_server(), silent_since + offline_patience)
                          : co_await server.trust_server();
     if (trusted) break;

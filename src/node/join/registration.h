@@ -73,7 +73,9 @@ struct registration {
 // Registers `config.node_name` (resolved, as are node_ips), retrying for as long as it may help. Fails only where it
 // may not: a malformed token or URL, a token of another cluster, a folder that can't be written. With
 // config.start_without_server, what this node's last registration left on the disk counts once no server has answered
-// for offline_patience.
-task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network);
+// for offline_patience. `known_ca`: whom a node that runs believes already (PEM), whatever CA its token is of; empty:
+// the token says.
+task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network,
+                                         std::string known_ca = {});
 
 }  // namespace kedge::node

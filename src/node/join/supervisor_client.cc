@@ -70,11 +70,23 @@ task<result<void>> supervisor_client::trust_server() {
         url_);
   }
   KEDGE_CO_TRY(auto hash, crypto::ca_hash(ca, now));
+  KEDGE_CO_TRY(ca, crypto::vouched_ca(token_, ca, now));
   KEDGE_CO_TRY(verified_,
                tls_client_context::make(
                    {.ca_pem = ca, .chain_pem = identity_.chain, .key_pem = identity_.key, .alpn = {"http/1.1"}}));
   token_.ca_hash = std::move(hash);
   ca_ = std::move(ca);
+  co_return result<void>();
+}
+
+task<result<void>> supervisor_client::trust_server_by(const std::string& ca) {
+  auto known = tls_client_context::make(
+      {.ca_pem = ca, .chain_pem = identity_.chain, .key_pem = identity_.key, .alpn = {"http/1.1"}});
+  if (!known) co_return fail(std::move(known).error());
+  auto verified = *std::move(known);
+  KEDGE_CO_CHECK(co_await ask({.path = "/ping"}, verified));
+  ca_ = ca;
+  verified_ = std::move(verified);
   co_return result<void>();
 }
 

@@ -32,6 +32,8 @@ class supervisor_client {
   // wrong_cluster() says that the token was made for another cluster.
   task<result<void>> trust_server();
   bool wrong_cluster() const { return wrong_cluster_; }
+  // The same for a node that is one of the cluster's already: whoever proves to be a server by `ca` is believed.
+  task<result<void>> trust_server_by(const std::string& ca);
   // The CA in PEM; empty when the system's trust store vouches for the server.
   const std::string& ca() const { return ca_; }
   // The token with the CA's hash, as files and logs of K3s have it.

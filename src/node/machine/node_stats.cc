@@ -101,8 +101,10 @@ result<node_stats> read_node_stats(const std::string& root, const std::string& s
   if (auto w = words(load); w.size() > 3)
     if (auto slash = w[3].find('/'); slash != std::string_view::npos)
       s.processes = static_cast<std::int64_t>(parse_uint(w[3].substr(slash + 1)).value_or(0));
-  s.processes_max = static_cast<std::int64_t>(
-      parse_uint(trim(crypto::read_file(root + "/proc/sys/kernel/pid_max").value_or(std::string()))).value_or(0));
+  // Either bounds what the whole machine may have.
+  for (auto* file : {"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"})
+    if (auto n = parse_int(trim(crypto::read_file(root + file).value_or(std::string()))); n && *n > 0)
+      s.processes_max = s.processes_max == 0 ? *n : std::min(s.processes_max, *n);
 
   // What follows the command's name, which may have blanks and brackets itself.
   auto own = crypto::read_file(root + "/proc/self/stat").value_or(std::string());

@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <limits>
@@ -124,13 +125,28 @@ std::string address_text(const sockaddr* address) {
 }
 
 // The first global address of `family` on `interface` (any that is up when empty).
+// Without a network of its own: what moves between machines (--vip, keepalived, kube-vip) stands so beside a machine's
+// address.
+bool is_alone(const ifaddrs& i) {
+  auto all_set = [](const auto& bits) {
+    auto* p = reinterpret_cast<const unsigned char*>(&bits);
+    return std::all_of(p, p + sizeof bits, [](unsigned char octet) { return octet == 0xff; });
+  };
+  if (!i.ifa_netmask) return false;
+  return i.ifa_addr->sa_family == AF_INET ? all_set(reinterpret_cast<const sockaddr_in*>(i.ifa_netmask)->sin_addr)
+                                          : all_set(reinterpret_cast<const sockaddr_in6*>(i.ifa_netmask)->sin6_addr);
+}
+
 std::string first_address(const ifaddrs* all, int family, std::string_view interface) {
+  std::string alone;
   for (auto* i = all; i; i = i->ifa_next) {
     if (!i->ifa_addr || i->ifa_addr->sa_family != family || !(i->ifa_flags & IFF_UP)) continue;
     if (!interface.empty() && interface != i->ifa_name) continue;
-    if (is_global(i->ifa_addr)) return address_text(i->ifa_addr);
+    if (!is_global(i->ifa_addr)) continue;
+    if (!is_alone(*i)) return address_text(i->ifa_addr);
+    if (alone.empty()) alone = address_text(i->ifa_addr);
   }
-  return {};
+  return alone;
 }
 
 }  // namespace

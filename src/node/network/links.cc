@@ -1,6 +1,7 @@
 #include "node/network/links.h"
 
 #include <arpa/inet.h>
+#include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "base/strings.h"
 
@@ -22,6 +24,7 @@ using netlink::attributes;
 using netlink::reply;
 using netlink::writer;
 
+constexpr std::uint32_t stays_for_good = 0xffffffff;  // of an address that stays (the kernel's addrconf.h)
 constexpr std::uint16_t request = NLM_F_REQUEST | NLM_F_ACK;
 constexpr std::uint16_t create = request | NLM_F_CREATE | NLM_F_EXCL;
 constexpr std::uint16_t replace = request | NLM_F_CREATE | NLM_F_REPLACE;
@@ -307,6 +310,41 @@ result<void> links::add_address(int link, const interface_address& a) {
   auto done = socket_.change(w);
   if (!done && done.error().os_error == EEXIST) return {};
   return done;
+}
+
+result<std::vector<links::address_of_link>> links::all_addresses() {
+  writer w;
+  w.begin(RTM_GETADDR, dump);
+  w.header(ifaddrmsg{});
+  std::vector<address_of_link> out;
+  KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
+    auto h = r.header<ifaddrmsg>();
+    auto a = r.all<ifaddrmsg>();
+    auto address = address_of(a.find(a.has(IFA_LOCAL) ? IFA_LOCAL : IFA_ADDRESS));
+    if (!address) return;
+    address_of_link found{static_cast<int>(h.ifa_index), {*address, h.ifa_prefixlen}, std::nullopt};
+    ifa_cacheinfo times{};
+    if (auto said = a.find(IFA_CACHEINFO); said.size() >= sizeof times) {
+      std::memcpy(&times, said.data(), sizeof times);
+      if (times.ifa_valid != stays_for_good) found.remaining = std::chrono::seconds(times.ifa_valid);
+    }
+    out.push_back(found);
+  }));
+  return out;
+}
+
+result<void> links::hold_address(int link, const ip_address& a, std::chrono::seconds lifetime) {
+  writer w;
+  w.begin(RTM_NEWADDR, replace);
+  w.header(address_header(link, {a, a.bits()}));
+  w.put(IFA_LOCAL, raw(a));
+  w.put(IFA_ADDRESS, raw(a));
+  w.put_u32(IFA_FLAGS, a.is_v6() ? IFA_F_NODAD | IFA_F_NOPREFIXROUTE : IFA_F_NOPREFIXROUTE);
+  // Deprecated from the first moment: it is answered, and chosen as a source by none that doesn't ask for it.
+  ifa_cacheinfo times{
+      .ifa_prefered = 0, .ifa_valid = static_cast<std::uint32_t>(lifetime.count()), .cstamp = 0, .tstamp = 0};
+  w.put(IFA_CACHEINFO, {reinterpret_cast<const char*>(&times), sizeof times});
+  return socket_.change(w);
 }
 
 result<void> links::remove_address(int link, const interface_address& a) {

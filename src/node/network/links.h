@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -96,6 +98,16 @@ class links {
   // Without duplicate address detection, so that a pod can use it at once. It being there is fine.
   result<void> add_address(int link, const interface_address& a);
   result<void> remove_address(int link, const interface_address& a);
+  // Those of all links.
+  struct address_of_link {
+    int link = 0;
+    interface_address at;
+    std::optional<std::chrono::seconds> remaining;  // until the kernel takes it away; nullopt: never
+  };
+  result<std::vector<address_of_link>> all_addresses();
+  // The address alone, without its network, for so long: the kernel takes it away then unless it is held again
+  // meanwhile. It is no connection's own source, and needs no duplicate address detection.
+  result<void> hold_address(int link, const ip_address& a, std::chrono::seconds lifetime);
 
   // The main table's, of both families, of the protocol given.
   result<std::vector<route>> routes(std::uint8_t protocol);

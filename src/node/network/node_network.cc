@@ -1,6 +1,9 @@
 #include "node/network/node_network.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <functional>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -13,7 +16,26 @@ namespace kedge::node {
 
 using json::value;
 
-node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_node) {
+namespace {
+
+std::optional<value> data_of(const value& config_map) {
+  return value(json::object{{"uid", config_map["metadata"]["uid"]}, {"data", config_map["data"]}});
+}
+
+std::string only(std::string_view name) {
+  return "/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3D" + std::string(name);
+}
+constexpr std::string_view custom_name = "coredns-custom", packaged_name = "coredns";  // as K3s has them
+constexpr std::size_t event_message_max = 1024;                                        // the API's
+
+}  // namespace
+
+node_network::node_network(network_parts parts)
+    : parts_(parts), nodes_(decode_node), custom_names_(data_of), node_hosts_(data_of) {
+  for (auto* cache : {&custom_names_, &node_hosts_}) {
+    cache->on_change = [this](const std::string&) { custom_changed_.set(); };
+    cache->on_listed = [this] { custom_changed_.set(); };
+  }
   for (auto& text : parts_.cluster.cluster_cidrs)
     if (auto r = ip_range::parse(text)) cluster_ranges_.push_back(*r);
   nodes_.on_change = [this](const std::string&) { nodes_changed(); };
@@ -126,6 +148,9 @@ task<void> node_network::run() {
   if (dns_) {
     tasks_.spawn(answer_names());
     tasks_.spawn(keep_resolvers());
+    tasks_.spawn(view.follow(only(custom_name), custom_names_));
+    tasks_.spawn(view.follow(only(packaged_name), node_hosts_));
+    tasks_.spawn(keep_custom_names());
   }
   co_await tasks_.join();
 }
@@ -158,6 +183,55 @@ task<void> node_network::keep_resolvers() {
     if (found) forwarder_->set_upstreams(*std::move(found));
     co_await reactor::sleep_for(network_look_interval);
   }
+}
+
+// What users configure, each time that it changes.
+task<void> node_network::keep_custom_names() {
+  std::string told;
+  for (;;) {
+    co_await custom_changed_.wait();
+    custom_changed_.reset();
+    dns::config_texts texts;
+    auto key = "kube-system/" + std::string(custom_name);
+    if (auto* custom = custom_names_.find(key))
+      if (auto* all = (*custom)["data"].object())
+        for (auto& [name, text] : *all) texts.emplace(name, text.as_string());
+    auto* packaged = node_hosts_.find("kube-system/" + std::string(packaged_name));
+    auto config = dns::read_custom(texts, packaged ? (*packaged)["data"]["NodeHosts"].as_string() : std::string_view());
+    auto problems = join(config.problems, "; ");
+    dns_->use(std::move(config));
+    if (problems == told) continue;
+    told = problems;
+    if (!problems.empty()) co_await tell_of_problems(std::move(problems));
+  }
+}
+
+// Once for all nodes: the event's name follows from what it says.
+task<void> node_network::tell_of_problems(std::string problems) {
+  log::warning("ConfigMap kube-system/{}: {}", custom_name, problems);
+  if (problems.size() > event_message_max) problems.resize(event_message_max);
+  auto* custom = custom_names_.find("kube-system/" + std::string(custom_name));
+  auto now = format_rfc3339(reactor::loop::current().wall_now());
+  auto name = fmt::format("{}.{:016x}", custom_name, std::hash<std::string>{}(problems));
+  auto made = co_await parts_.api.create(
+      "/api/v1/namespaces/kube-system/events",
+      json::object{{"kind", "Event"},
+                   {"apiVersion", "v1"},
+                   {"metadata", json::object{{"name", name}, {"namespace", "kube-system"}}},
+                   {"involvedObject", json::object{{"kind", "ConfigMap"},
+                                                   {"apiVersion", "v1"},
+                                                   {"namespace", "kube-system"},
+                                                   {"name", custom_name},
+                                                   {"uid", custom ? (*custom)["uid"] : value("")}}},
+                   {"reason", "NotObeyed"},
+                   {"message", problems},
+                   {"type", "Warning"},
+                   {"source", json::object{{"component", "kedge-dns"}, {"host", parts_.config.node_name}}},
+                   {"firstTimestamp", now},
+                   {"lastTimestamp", now},
+                   {"count", 1}});
+  if (!made && made.error().code != errc::already_exists)
+    log::debug("the event about {}: {}", custom_name, made.error().message);
 }
 
 task<void> node_network::keep_overlay() {

@@ -52,6 +52,8 @@ class node_network {
   task<void> keep_overlay();
   task<void> answer_names();
   task<void> keep_resolvers();
+  task<void> keep_custom_names();
+  task<void> tell_of_problems(std::string problems);
   void read_own_addresses();
   void nodes_changed();
   // Pods and the node itself, to whom names are answered.
@@ -76,6 +78,9 @@ class node_network {
   std::optional<dns::names> names_;
   std::optional<dns::forwarder> forwarder_;
   std::optional<dns::server> dns_;
+  // What users configure of it: one ConfigMap each.
+  kind_cache<json::value> custom_names_, node_hosts_;
+  reactor::event custom_changed_;
   reactor::scope tasks_;
 };
 

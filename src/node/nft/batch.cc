@@ -217,6 +217,17 @@ result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t fami
   return out;
 }
 
+result<std::vector<std::string>> list_tables(netlink::socket& s, std::uint8_t family) {
+  writer w;
+  w.begin(type_of(NFT_MSG_GETTABLE), NLM_F_REQUEST | NLM_F_DUMP);
+  w.header(header_of(family));
+  std::vector<std::string> names;
+  KEDGE_CHECK(s.ask(w, [&](const netlink::reply& r) {
+    if (r.type == type_of(NFT_MSG_NEWTABLE)) names.push_back(r.all<nfgenmsg>().text(NFTA_TABLE_NAME));
+  }));
+  return names;
+}
+
 result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::string& table) {
   writer w;
   w.begin(type_of(NFT_MSG_GETTABLE), NLM_F_REQUEST);

@@ -93,6 +93,8 @@ struct element {
 };
 result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table,
                                            const std::string& set);
+// The names of all tables of that family.
+result<std::vector<std::string>> list_tables(netlink::socket& s, std::uint8_t family);
 // Whether the table is there.
 result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::string& table);
 

@@ -63,7 +63,8 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
     auto capacity = has.find(name);
     if (capacity == has.end() && !name.starts_with("hugepages-") && name != "cpu" && name != "memory" &&
         name != "ephemeral-storage")
-      continue;  // a plugin's
+      continue;                                       // somebody's whom nobody asks
+    if (s.plugin_resources.contains(name)) continue;  // who has its devices counts them
     auto of = [&](const schema::quantity& q) { return name == "cpu" ? q.milli_value() : q.value(); };
     auto limit = capacity == has.end() ? 0 : of(capacity->second);
     auto taken = used.contains(name) ? of(used.find(name)->second) : 0;
@@ -133,6 +134,7 @@ std::optional<waiting_reason> why_not_admitted(const value& pod,
                                                const pod_settings& s) {
   if (auto problem = node_is_short(pod, s.pressure)) return problem;
   if (auto problem = has_unsafe_sysctl(pod)) return problem;
+  if (s.goes_down) return waiting_reason{"NodeShutdown", "Pod was rejected as the node is shutting down."};
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s))
     return waiting_reason{"NodeAffinity",

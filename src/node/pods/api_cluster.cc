@@ -85,6 +85,15 @@ task<result<value>> api_pod_cluster::patch_status(const value& pod, value patch)
   co_return co_await api_.strategic_patch(std::move(path), patch);
 }
 
+task<result<value>> api_pod_cluster::patch_claim_status(const value& claim, value patch) {
+  auto& m = claim["metadata"];
+  auto path = fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}/status", m["namespace"].as_string(),
+                          m["name"].as_string());
+  co_await requests_.acquire();
+  turn mine(requests_);
+  co_return co_await api_.merge_patch(std::move(path), patch);
+}
+
 task<result<void>> api_pod_cluster::remove(const value& pod) {
   auto path = pod_path(pod);
   value options(json::object{{"apiVersion", "v1"},

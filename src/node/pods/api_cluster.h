@@ -22,6 +22,7 @@ class api_pod_cluster final : public pod_cluster {
   task<result<json::value>> token(std::string ns, std::string account, json::value spec) override;
   task<result<std::optional<json::value>>> object(std::string path) override;
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override;
+  task<result<json::value>> patch_claim_status(const json::value& claim, json::value patch) override;
   task<result<void>> remove(const json::value& pod) override;
   task<result<json::value>> create(json::value pod) override;
   void tell(const json::value& pod, std::string container, bool warning, std::string reason,

@@ -27,9 +27,11 @@ class pod_cluster {
 
   // errc::not_found or errc::conflict: it isn't that pod any more. Gives the pod as it is then.
   virtual task<result<json::value>> patch_status(const json::value& pod, json::value patch) = 0;
+  // A merge patch of a claim's status; gives the claim as it is then. errc::conflict: it changed since it was read.
+  virtual task<result<json::value>> patch_claim_status(const json::value& claim, json::value patch) = 0;
   virtual task<result<void>> remove(const json::value& pod) = 0;
   virtual task<result<json::value>> create(json::value pod) = 0;
-  // At once; told in its time, or never.
+  // At once; told in its time, or never. Of a pod, or of what says its kind.
   virtual void tell(const json::value& pod, std::string container, bool warning, std::string reason,
                     std::string message) = 0;
 };

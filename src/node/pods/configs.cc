@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/strings.h"
 #include "json/write.h"
@@ -151,6 +152,41 @@ container_resources linux_resources(std::optional<std::int64_t> cpu_request_mill
   return r;
 }
 
+// Of swap, a container that may have some gets as much of the machine's as it asks of its memory.
+std::uint64_t swap_of(const value& pod, const value& container, const pod_settings& s) {
+  auto request = amount(container, "requests", "memory"), limit = amount(container, "limits", "memory");
+  const bool may = s.limited_swap && s.is_cgroup2 && !is_critical(pod) && qos_class(pod) == "Burstable" &&
+                   !(request.is_zero() && limit.is_zero()) && !(request == limit);
+  auto asked = request.value();
+  if (!may || s.memory_bytes == 0 || asked < 0 || static_cast<std::uint64_t>(asked) > s.memory_bytes) return 0;
+  return static_cast<std::uint64_t>(static_cast<double>(asked) / static_cast<double>(s.memory_bytes) *
+                                    static_cast<double>(s.swap_bytes));
+}
+
+void add_swap(const value& pod, const value& container, const pod_settings& s, container_resources& r) {
+  if (!s.can_limit_swap) return;
+  if (s.is_cgroup2)
+    r.unified.emplace_back("memory.swap.max", std::to_string(swap_of(pod, container, s)));
+  else
+    r.memory_swap_limit = r.memory_limit;  // of both together: no swap beside it
+}
+
+// memory.min, memory.low and memory.high of cgroup v2: KEP-2570.
+void add_memory_protection(const value& pod, const value& container, const pod_settings& s, container_resources& r) {
+  auto request = amount(container, "requests", "memory").value(), limit = amount(container, "limits", "memory").value();
+  if (request != 0 && s.tiered_memory_reservation) {
+    r.unified.emplace_back(qos_class(pod) == "Guaranteed" ? "memory.min" : "memory.low", std::to_string(request));
+  } else {
+    r.unified.emplace_back("memory.min", "0");
+    r.unified.emplace_back("memory.low", "0");
+  }
+  const bool throttled_as_pod = limit == 0 && !pod::amount_of(pod["spec"]["resources"]["limits"]["memory"]).is_zero();
+  if (!s.memory_throttling_factor || throttled_as_pod) return;
+  if (limit == 0) limit = pod::amount_of(s.node.allocatable["memory"]).value();
+  if (auto high = memory_high(request, limit, *s.memory_throttling_factor))
+    r.unified.emplace_back("memory.high", std::to_string(*high));
+}
+
 container_resources resources_of(const value& pod, const value& container, const pod_settings& s) {
   // What a container doesn't limit, the pod as a whole may.
   auto limit_of = [&](const char* name) {
@@ -161,8 +197,9 @@ container_resources resources_of(const value& pod, const value& container, const
   auto r = linux_resources(asked ? std::optional(pod::amount_of(*asked).milli_value()) : std::nullopt,
                            limit_of("cpu").milli_value(), limit_of("memory").value(), s);
   r.oom_score_adj = oom_score(pod, container, s);
-  if (s.can_limit_swap) r.memory_swap_limit = r.memory_limit;  // no swap beside it
-  if (s.is_cgroup2) r.unified.emplace_back("memory.oom.group", "1");
+  if (s.is_cgroup2 && s.kills_containers_whole) r.unified.emplace_back("memory.oom.group", "1");
+  add_swap(pod, container, s, r);
+  if (s.is_cgroup2) add_memory_protection(pod, container, s, r);
   if (auto* limits = container["resources"]["limits"].object())
     for (auto& [name, v] : *limits) {
       if (!name.starts_with("hugepages-")) continue;
@@ -317,6 +354,14 @@ std::string pod_settings::folder_of(std::string_view uid) const { return fmt::fo
 std::string pod_settings::logs_of(const value& pod) const {
   auto& m = pod["metadata"];
   return fmt::format("{}/{}_{}_{}", logs, m["namespace"].as_string(), m["name"].as_string(), m["uid"].as_string());
+}
+
+std::optional<std::int64_t> memory_high(std::int64_t request, std::int64_t limit, double factor) {
+  constexpr std::int64_t page = 4096;
+  if (limit == 0 || (request == limit && request != 0)) return std::nullopt;
+  auto between = static_cast<double>(request) + static_cast<double>(limit - request) * factor;
+  auto high = static_cast<std::int64_t>(std::floor(between) / page) * page;
+  return high > request && high > 0 ? std::optional(high) : std::nullopt;
 }
 
 std::string_view qos_class(const value& pod) {
@@ -483,17 +528,25 @@ result<container_config> make_container_config(const value& pod, const value& co
   out.working_dir = container["workingDir"].as_string();
   out.env = parts.env.all();
   out.mounts = std::move(parts.mounts);
+  auto& own = parts.given.devices;
+  out.mounts.insert(out.mounts.begin(), own.mounts.begin(), own.mounts.end());
+  out.devices = std::move(own.devices);
+  out.cdi_devices = std::move(own.cdi_devices);
   out.labels = {{std::string(label_pod_name), std::string(m["name"].as_string())},
                 {std::string(label_pod_namespace), std::string(m["namespace"].as_string())},
                 {std::string(label_pod_uid), std::string(m["uid"].as_string())},
                 {std::string(label_container_name), out.name}};
   out.annotations = notes_of(pod, container, parts.restarts);
+  out.annotations.insert(out.annotations.end(), own.annotations.begin(), own.annotations.end());
   out.log_path = fmt::format("{}/{}.log", out.name, parts.restarts);
   out.stdin_open = container["stdin"].as_bool();
   out.stdin_once = container["stdinOnce"].as_bool();
   out.tty = container["tty"].as_bool();
   out.stop_signal = signal_number(container["lifecycle"]["stopSignal"].as_string());
   out.resources = resources_of(pod, container, s);
+  out.resources.cpus = std::move(parts.given.cpus);
+  // Who has CPUs for himself isn't throttled on them.
+  if (parts.given.own_cpus && s.cpu_quota) out.resources.cpu_quota = -1;
   add_security(pod, container, parts.image, s, out);
   if (!parts.process_target.empty() && out.namespaces.pid == namespace_mode::container) {
     out.namespaces.pid = namespace_mode::target;

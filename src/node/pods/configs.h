@@ -2,10 +2,12 @@
 // names, addresses and hosts file. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "node/pods/environment.h"
+#include "node/pods/needs.h"
 #include "node/resources/eviction.h"
 #include "node/runtime/pod_runtime.h"
 
@@ -26,12 +28,23 @@ struct pod_settings {
   bool cpu_quota = true;        // limits of CPU are kept
   bool is_cgroup2 = false;      // the machine's cgroups are of version 2
   bool can_limit_swap = false;  // the kernel counts it
+  std::uint64_t swap_bytes = 0;
+  bool limited_swap = false;
+  bool kills_containers_whole = false;             // when they are out of memory
+  std::optional<double> memory_throttling_factor;  // kubelet_settings.h has these two
+  bool tiered_memory_reservation = false;
+  std::int64_t pod_processes_max = -1;
   json::value node_labels;
-  node_pressure pressure;  // as it is now
+  node_pressure pressure;                               // as it is now
+  std::set<std::string, std::less<>> plugin_resources;  // that device plugins have
+  bool goes_down = false;                               // the machine
 
   std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
   std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>
 };
+
+// From where on what asks for `request` bytes and may have `limit` is slowed down, by KEP-2570; nullopt: nowhere.
+std::optional<std::int64_t> memory_high(std::int64_t request, std::int64_t limit, double factor);
 
 // "Guaranteed", "Burstable" or "BestEffort".
 std::string_view qos_class(const json::value& pod);
@@ -53,6 +66,7 @@ struct container_parts {
   std::string image_ref;
   std::vector<container_mount> mounts;
   int restarts = 0;
+  container_gets given = {};
   std::string process_target;  // of an ephemeral container: whose processes it sees
 };
 // Errors are those of CreateContainerConfigError.

@@ -33,8 +33,11 @@ void pod_events::tell(const value& pod, std::string_view container, bool warning
                       std::string message) {
   if (queue_.size() >= events_waiting_max) return;
   auto& m = pod["metadata"];
-  object about{
-      {"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}, {"apiVersion", "v1"}};
+  object about{{"kind", pod["kind"].as_string("Pod")},
+               {"namespace", m["namespace"]},
+               {"name", m["name"]},
+               {"uid", m["uid"]},
+               {"apiVersion", "v1"}};
   if (m["resourceVersion"].is_string()) about.set("resourceVersion", m["resourceVersion"]);
   if (auto field = field_of(pod, container); !field.empty()) about.set("fieldPath", std::move(field));
   queue_.push_back(

@@ -255,6 +255,29 @@ bool is_mount_point(const std::string& path) {
 
 bool has_mounts(const std::string& folder) { return !mounts_below(folder).empty(); }
 
+result<void> make_shared(const std::string& folder) {
+  // The innermost mount that the folder is in; of equal ones the last.
+  std::string holder, line;
+  bool shared = false;
+  std::ifstream in("/proc/self/mountinfo");
+  while (std::getline(in, line)) {
+    auto words = split(line, ' ');
+    constexpr std::size_t place = 4, first_optional = 6;
+    if (words.size() <= first_optional) continue;
+    auto at = std::string(words[place]);
+    const bool holds = at == "/" || folder == at || folder.starts_with(at + "/");
+    if (!holds || at.size() < holder.size()) continue;
+    holder = std::move(at);
+    shared = false;
+    for (auto i = first_optional; i < words.size() && words[i] != "-"; ++i) shared |= words[i].starts_with("shared:");
+  }
+  if (shared || has_mounts(folder)) return {};
+  if (::mount(folder.c_str(), folder.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+    return last_error("mount", folder);
+  if (::mount(nullptr, folder.c_str(), nullptr, MS_SHARED | MS_REC, nullptr) != 0) return last_error("share", folder);
+  return {};
+}
+
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes) {
   if (is_mount_point(path)) return {};
   // Secrets never reach a disk; kernels before 6.4 know no noswap.
@@ -309,10 +332,16 @@ result<void> remove_tree(const std::string& folder) {
   return remove_in(AT_FDCWD, folder.c_str(), about.st_dev, 0);
 }
 
-result<void> remove_pod_folder(const std::string& folder) {
+void end_mounts(const std::string& folder) {
   for (auto& m : mounts_below(folder))
     if (::umount2(m.c_str(), UMOUNT_NOFOLLOW) != 0 && errno == EBUSY)
       ::umount2(m.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
+}
+
+result<void> remove_pod_folder(const std::string& folder) {
+  end_mounts(folder);
+  // One of the same file system would not be noticed below.
+  if (has_mounts(folder)) return fail(errc::unavailable, folder + ": what is mounted there can't be unmounted");
   return remove_tree(folder);
 }
 

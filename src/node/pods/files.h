@@ -40,13 +40,19 @@ result<void> give_to_group(const std::string& folder, const ownership& who);
 bool is_mount_point(const std::string& path);
 // Whether something is mounted at the folder or below it.
 bool has_mounts(const std::string& folder);
+// What is mounted in the folder from now on is seen by containers that have it, and what these mount by the machine:
+// where the folder's mount isn't shared, as it is with systemd, it gets one of its own. Not while something is mounted
+// in it: that would be hidden.
+result<void> make_shared(const std::string& folder);
 // A tmpfs; success when one is there.
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes);
 // `inside` (relative) of `volume`, never out of it whatever links say, mounted at `target`, so that what is there can't
 // be exchanged under a container. It is made when it isn't there.
 result<void> mount_subpath(const std::string& volume, const std::string& inside, const std::string& target);
 
-// Ends all mounts in `folder`, then removes it with what is in it; never through a mount that is still there.
+// Ends all mounts in `folder`, as far as they can be ended.
+void end_mounts(const std::string& folder);
+// The same, then removes it with what is in it; never through a mount that is still there.
 result<void> remove_pod_folder(const std::string& folder);
 // The same without mounts, for logs.
 result<void> remove_tree(const std::string& folder);

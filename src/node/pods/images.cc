@@ -64,6 +64,12 @@ std::string with_tag(std::string_view image) {
   return std::string(image) + ":latest";
 }
 
+std::string in_registry(const std::string& image, const std::string& registry) {
+  auto first = std::string_view(image).substr(0, image.find('/'));
+  const bool has_own = image.contains('/') && (first.contains('.') || first.contains(':') || first == "localhost");
+  return registry.empty() || has_own ? image : registry + "/" + image;
+}
+
 std::vector<image_credentials> credentials_for(std::string_view image, const std::vector<value>& secrets) {
   std::vector<std::pair<std::size_t, image_credentials>> found;
   for (auto& secret : secrets) {

@@ -37,6 +37,8 @@ class growing_pause {
 
 // "busybox" → "busybox:latest".
 std::string with_tag(std::string_view image);
+// An image that names no registry of its own is of `registry`, where that isn't empty.
+std::string in_registry(const std::string& image, const std::string& registry);
 // What a registry of `image` is asked with, of a Secret of type dockerconfigjson or dockercfg; those that fit best
 // first.
 std::vector<image_credentials> credentials_for(std::string_view image, const std::vector<json::value>& secrets);

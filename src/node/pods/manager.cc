@@ -76,14 +76,10 @@ void pod_manager::changed(value pod) {
     return;  // the next list brings it again
   }
   std::optional<waiting_reason> refused;
-  if (!was_admitted(pod) && !is_being_deleted(pod)) {
-    std::vector<std::shared_ptr<const value>> others;
-    for (auto& [id, e] : entries_)
-      if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string()))
-        others.push_back(e->worker->pod());
-    refused = why_not_admitted(pod, others, parts_.settings);
-  }
+  if (!was_admitted(pod) && !is_being_deleted(pod)) { refused = why_not_admitted(pod, active(), parts_.settings); }
+  const bool is_new = !was_admitted(pod);
   auto& e = add(std::move(pod), false);
+  if (is_new) e.worker->not_yet_admitted();
   if (refused) {
     parts_.cluster.tell(*e.worker->pod(), {}, true, refused->reason, refused->message);
     e.worker->reject({refused->reason, "Pod was rejected: " + refused->message});
@@ -137,6 +133,7 @@ void pod_manager::begin_static() {
                              [&](auto& e) { return e.first == uid || name_of_pod(*e.second->worker->pod()) == name; });
     if (waits || entries_.size() >= workers_max) continue;
     auto& e = add(pod, false);
+    e.worker->not_yet_admitted();
     if (auto m = mirrors_.find(name); m != mirrors_.end()) e.worker->mirror(m->second);
     e.task.spawn(run_one(e));
   }
@@ -196,31 +193,64 @@ task<void> pod_manager::look_at_runtime() {
     auto& e = add(pod_of(s), true);
     e.task.spawn(run_one(e));
   }
-  if (!leftovers_removed_) co_await remove_leftovers();
+  // Beside: drivers that have to unmount something may hang.
+  if (!leftovers_removed_ && leftovers_.size() == 0) leftovers_.spawn(remove_leftovers());
 }
 
-// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Once: from
-// then on each worker removes its own.
+// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Until all are
+// gone: from then on each worker removes its own.
 task<void> pod_manager::remove_leftovers() {
+  auto& here = reactor::loop::current();
+  if (here.now() < leftovers_at_) co_return;
+  leftovers_at_ = here.now() + leftovers_retry;
   std::set<std::string> known;
   for (auto& [uid, e] : entries_) known.insert(uid);
   auto& s = parts_.settings;
-  auto done = co_await reactor::offload([pods = s.root + "/pods", logs = s.logs, known] {
-    std::vector<std::string> problems;
-    auto each = [&](const std::string& folder, auto&& uid_of, auto&& remove) {
-      std::error_code problem;
-      for (auto it = std::filesystem::directory_iterator(folder, problem);
-           !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
-        if (known.contains(uid_of(it->path().filename().string()))) continue;
-        if (auto removed = remove(it->path().string()); !removed) problems.push_back(removed.error().message);
+  auto unknown = co_await reactor::offload([pods = s.root + "/pods", known] {
+    std::vector<std::string> out;
+    std::error_code problem;
+    for (auto it = std::filesystem::directory_iterator(pods, problem);
+         !problem && it != std::filesystem::directory_iterator(); it.increment(problem))
+      if (auto uid = it->path().filename().string(); !known.contains(uid)) out.push_back(std::move(uid));
+    return out;
+  });
+  if (!unknown) co_return;
+  // What others serve is theirs to take away; a driver may not be there yet.
+  std::vector<std::string> folders;
+  bool all = true;
+  for (auto& uid : *unknown) {
+    if (entries_.contains(uid)) continue;
+    auto folder = s.root + "/pods/" + uid;
+    if (parts_.mounter) {
+      (void)co_await reactor::offload([folder] {
+        end_mounts(folder + "/volume-subpaths");
+        return true;
+      });
+      if (auto unmounted = co_await parts_.mounter->unmount(uid); !unmounted) {
+        log::warning("what is left of pod {} can't be unmounted: {}", uid, unmounted.error().message);
+        all = false;
+        continue;
       }
+    }
+    folders.push_back(std::move(folder));
+  }
+  for (auto& [uid, e] : entries_) known.insert(uid);  // those that came meanwhile
+  auto done = co_await reactor::offload([folders, logs = s.logs, known] {
+    std::vector<std::string> problems;
+    auto keep = [&](const result<void>& removed) {
+      if (!removed) problems.push_back(removed.error().message);
     };
-    each(pods, [](const std::string& name) { return name; }, remove_pod_folder);
-    each(logs, [](const std::string& name) { return name.substr(name.find_last_of('_') + 1); }, remove_tree);
+    for (auto& folder : folders) keep(remove_pod_folder(folder));
+    std::error_code problem;
+    for (auto it = std::filesystem::directory_iterator(logs, problem);
+         !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+      auto name = it->path().filename().string();
+      if (!known.contains(name.substr(name.find_last_of('_') + 1))) keep(remove_tree(it->path().string()));
+    }
     return problems;
   });
   if (!done) co_return;
-  leftovers_removed_ = true;
+  leftovers_removed_ = all && done->empty();
   for (auto& p : *done) log::warning("what is left of a pod can't be removed: {}", p);
 }
 
@@ -272,6 +302,25 @@ bool pod_manager::evict(std::string_view uid, std::string message, std::int64_t 
   parts_.cluster.tell(*worker.pod(), {}, true, "Evicted", message);
   worker.evict({"Evicted", std::move(message)}, grace_seconds, for_node);
   return true;
+}
+
+void pod_manager::shut_down(std::string_view uid, std::int64_t grace_seconds) {
+  auto e = entries_.find(uid);
+  if (e == entries_.end() || e->second->is_done || e->second->worker->has_ended()) return;
+  e->second->worker->evict({"Terminated", "Pod was terminated in response to imminent node shutdown."}, grace_seconds,
+                           true);
+}
+
+void pod_manager::look(std::string_view uid) {
+  if (auto e = entries_.find(uid); e != entries_.end()) e->second->worker->look();
+}
+
+shared_pods pod_manager::active() const {
+  shared_pods out;
+  for (auto& [id, e] : entries_)
+    if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string()))
+      out.push_back(e->worker->pod());
+  return out;
 }
 
 std::vector<const pod_worker*> pod_manager::all() const {

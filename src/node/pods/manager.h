@@ -15,11 +15,16 @@
 
 namespace kedge::node {
 
+using shared_pods = std::vector<std::shared_ptr<const json::value>>;
+
 class pod_manager {
  public:
   explicit pod_manager(worker_parts parts) : parts_(std::move(parts)) {}
   pod_manager(const pod_manager&) = delete;
   pod_manager& operator=(const pod_manager&) = delete;
+
+  // What pods have of the node beside their containers. Before there is any; lives as long as this.
+  void use(pod_needs& needs) { parts_.needs = &needs; }
 
   void listed(std::vector<json::value> pods);
   void changed(json::value pod);
@@ -36,13 +41,19 @@ class pod_manager {
   std::vector<const pod_worker*> all() const;
   // How often the runtime is looked at, and how long that takes.
   void write_metrics(exposition& out) const;
+  shared_pods active() const;                              // that take something of the node
+  void look(std::string_view uid);                         // something of the pod has changed that only others see
   const pod_worker* find_uid(std::string_view uid) const;  // null: there is none
   // The pod ends as Evicted within `grace_seconds`, for the node's sake or its own doing. False: it isn't here, or ends
   // already.
   bool evict(std::string_view uid, std::string message, std::int64_t grace_seconds, bool for_node);
+  // The pod ends as Failed within `grace_seconds`, because the machine goes down.
+  void shut_down(std::string_view uid, std::int64_t grace_seconds);
   const pod_settings& settings() const { return parts_.settings; }
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }
+  // Whether all pods that shall be here are known.
+  bool knows_all() const { return listed_ && static_read_; }
 
  private:
   struct entry {
@@ -62,10 +73,12 @@ class pod_manager {
   worker_parts parts_;
   histogram relist_took_, relist_interval_;
   bool listed_ = false, static_read_ = false, leftovers_removed_ = false;
+  time_point leftovers_at_{};
   std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;              // by uid
   std::map<std::string, json::value, std::less<>> wanted_static_;                   // by uid
   std::map<std::string, std::shared_ptr<const json::value>, std::less<>> mirrors_;  // by namespace/name
   reactor::event done_, mirrors_changed_;
+  reactor::scope leftovers_;  // last: ends first
 };
 
 }  // namespace kedge::node

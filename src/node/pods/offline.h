@@ -54,6 +54,9 @@ class offline_cluster final : public pod_cluster {
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
     return api_.patch_status(pod, std::move(patch));
   }
+  task<result<json::value>> patch_claim_status(const json::value& claim, json::value patch) override {
+    return api_.patch_claim_status(claim, std::move(patch));
+  }
   task<result<void>> remove(const json::value& pod) override { return api_.remove(pod); }
   task<result<json::value>> create(json::value pod) override { return api_.create(std::move(pod)); }
   void tell(const json::value& pod, std::string container, bool warning, std::string reason,

@@ -85,6 +85,18 @@ std::optional<std::int64_t> only_user(const value& pod) {
   return user;
 }
 
+bool is_protected(const value& claim) {
+  for (auto& f : list_of(claim["metadata"]["finalizers"]))
+    if (f.as_string() == "kubernetes.io/pvc-protection") return true;
+  return false;
+}
+
+bool belongs_to(const value& claim, const value& pod) {
+  for (auto& owner : list_of(claim["metadata"]["ownerReferences"]))
+    if (owner["controller"].as_bool() && owner["uid"] == pod["metadata"]["uid"]) return true;
+  return false;
+}
+
 // One pod's volumes, one after another.
 class gathering {
  public:
@@ -104,7 +116,10 @@ class gathering {
       auto& spec = list_of(pod_["spec"]["volumes"])[i];
       auto one = co_await make(spec);
       if (!one)
-        co_return std::unexpected(volume_problem{std::string(spec["name"].as_string()), std::move(one).error()});
+        co_return std::unexpected(
+            volume_problem{.volume = std::string(spec["name"].as_string()),
+                           .why = std::move(one).error(),
+                           .unprocessed = spec["persistentVolumeClaim"].is_object() || spec["ephemeral"].is_object()});
       out.push_back(*std::move(one));
     }
     co_return out;
@@ -166,7 +181,18 @@ class gathering {
         KEDGE_CO_CHECK(co_await add_source(v["sources"][i], mode_of({}, v), out.files));
       co_return out;
     }
-    if (auto& v = spec["persistentVolumeClaim"]; v.is_object()) co_return co_await claimed(std::string(name), v);
+    if (auto& v = spec["persistentVolumeClaim"]; v.is_object())
+      co_return co_await claimed(std::string(name), std::string(v["claimName"].as_string()), v["readOnly"].as_bool());
+    // A claim that was made for this pod.
+    if (spec["ephemeral"].is_object())
+      co_return co_await claimed(std::string(name), fmt::format("{}-{}", pod_["metadata"]["name"].as_string(), name),
+                                 false, true);
+    if (is_served_by_others(spec)) co_return mounted_by_others(std::string(name), spec, {}, {}, false);
+    if (spec["image"].is_object()) {
+      auto out = mounted_by_others(std::string(name), spec, {}, {}, true);
+      out.kind = pod_volume::content::image;
+      co_return out;
+    }
     co_return fail(errc::unsupported, "no volume plugin matched: volumes of this kind are not served by this node");
   }
 
@@ -243,29 +269,91 @@ class gathering {
     co_return result<void>();
   }
 
-  // A claim's volume that is a path of this node.
-  task<result<pod_volume>> claimed(std::string name, const value& source) {
-    auto claim_name = std::string(source["claimName"].as_string());
-    KEDGE_CO_TRY(auto claim, co_await cluster_.object(
-                                 fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name)));
-    if (!claim) co_return fail(errc::not_found, fmt::format("persistentvolumeclaim \"{}\" not found", claim_name));
-    auto volume_name = std::string((*claim)["spec"]["volumeName"].as_string());
-    if (volume_name.empty() || (*claim)["status"]["phase"].as_string() != "Bound")
-      co_return fail(errc::unavailable, fmt::format("PVC {}/{} is not bound", ns_, claim_name));
-    KEDGE_CO_TRY(auto volume, co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name)));
-    if (!volume) co_return fail(errc::not_found, fmt::format("persistentvolume \"{}\" not found", volume_name));
-    auto& spec = (*volume)["spec"];
+  // In "volumeMounts" or "volumeDevices" of a container.
+  bool is_used_as(const char* how, std::string_view volume) const {
+    for (auto* list : {"containers", "initContainers", "ephemeralContainers"})
+      for (auto& c : list_of(pod_["spec"][list]))
+        for (auto& use : list_of(c[how]))
+          if (use["name"].as_string() == volume) return true;
+    return false;
+  }
+  static bool is_served_by_others(const value& source) {
+    return source["csi"].is_object() || source["nfs"].is_object();
+  }
+  static pod_volume mounted_by_others(std::string name, value source, value claim, value volume, bool read_only) {
+    const bool is_device = volume["spec"]["volumeMode"].as_string() == "Block";
+    pod_volume out{.name = name, .kind = pod_volume::content::mounted, .path = {}, .host_path_type = {}, .files = {}};
+    out.read_only = read_only;
+    out.is_device = is_device;
+    out.to_mount = {.name = std::move(name),
+                    .source = std::move(source),
+                    .claim = std::move(claim),
+                    .volume = std::move(volume),
+                    .read_only = read_only};
+    return out;
+  }
+
+  // A claim's volume: a path of this node, or what others serve. `own`: it has to be one that was made for this pod.
+  task<result<pod_volume>> claimed(std::string name, std::string claim_name, bool read_only, bool own = false) {
+    auto refuse = [&](errc code, std::string_view why) {
+      return fail(code, fmt::format("error processing PVC {}/{}: {}", ns_, claim_name, why));
+    };
+    auto claim =
+        co_await cluster_.object(fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name));
+    if (claim && !*claim)
+      claim = fail(errc::not_found, fmt::format("persistentvolumeclaims \"{}\" not found", claim_name));
+    if (!claim) co_return refuse(claim.error().code, "failed to fetch PVC from API server: " + claim.error().message);
+    auto& c = **claim;
+    if (!c["metadata"]["deletionTimestamp"].is_null() && !is_protected(c))
+      co_return refuse(errc::conflict, "PVC is being deleted");
+    auto volume_name = std::string(c["spec"]["volumeName"].as_string());
+    if (c["status"]["phase"].as_string() != "Bound") co_return refuse(errc::unavailable, "PVC is not bound");
+    if (volume_name.empty()) co_return refuse(errc::unavailable, "PVC has empty pvc.Spec.VolumeName");
+    if (own && !belongs_to(c, pod_))
+      co_return fail(errc::conflict, fmt::format("PVC {}/{} was not created for pod {}/{} (pod is not owner)", ns_,
+                                                 claim_name, ns_, pod_["metadata"]["name"].as_string()));
+    auto volume = co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name));
+    if (volume && !*volume)
+      volume = fail(errc::not_found, fmt::format("persistentvolumes \"{}\" not found", volume_name));
+    if (!volume)
+      co_return refuse(volume.error().code,
+                       fmt::format("failed to fetch PV {} from API server: {}", volume_name, volume.error().message));
+    // Who makes a claim may write any volume's name into it.
+    auto &by = (**volume)["spec"]["claimRef"], &uid = c["metadata"]["uid"];
+    if (!by.is_object())
+      co_return refuse(errc::conflict, fmt::format("found PV object {} but it has a nil pv.Spec.ClaimRef indicating it "
+                                                   "is not yet bound to the claim",
+                                                   volume_name));
+    if (by["uid"] != uid)
+      co_return refuse(errc::conflict,
+                       fmt::format("found PV object {} but its pv.Spec.ClaimRef.UID {} does not point to "
+                                   "claim.UID {}",
+                                   volume_name, by["uid"].as_string(), uid.as_string()));
+    const auto mode = (**volume)["spec"]["volumeMode"].as_string("Filesystem");
+    for (auto [uses, right] : {std::pair("volumeMounts", "Filesystem"), std::pair("volumeDevices", "Block")})
+      if (mode != right && is_used_as(uses, name))
+        co_return fail(errc::invalid,
+                       fmt::format("volume {} has volumeMode {}, but is specified in {}", name, mode, uses));
+    auto& spec = (**volume)["spec"];
+    if (is_served_by_others(spec)) {
+      value source = spec;
+      co_return mounted_by_others(std::move(name), std::move(source), **std::move(claim), **std::move(volume),
+                                  read_only);
+    }
     auto& by_path = spec["hostPath"].is_object() ? spec["hostPath"] : spec["local"];
     if (!by_path.is_object())
       co_return fail(errc::unsupported,
                      fmt::format("volume {} is of a kind that is not served by this node", volume_name));
-    co_return pod_volume{.name = std::move(name),
-                         .kind = pod_volume::content::claim,
-                         .path = std::string(by_path["path"].as_string()),
-                         .host_path_type = std::string(by_path["type"].as_string()),
-                         .must_exist = !spec["hostPath"].is_object(),
-                         .files = {},
-                         .read_only = source["readOnly"].as_bool()};
+    pod_volume out{.name = std::move(name),
+                   .kind = pod_volume::content::claim,
+                   .path = std::string(by_path["path"].as_string()),
+                   .host_path_type = std::string(by_path["type"].as_string()),
+                   .must_exist = !spec["hostPath"].is_object(),
+                   .files = {},
+                   .read_only = read_only};
+    out.is_device = mode == "Block";
+    out.to_mount.volume = **std::move(volume);
+    co_return out;
   }
 
   const value& pod_;
@@ -284,12 +372,14 @@ bool leads_out(std::string_view path) {
 
 result<bool> make_one(const pod_volume& v, const ownership& who) {
   switch (v.kind) {
+    case pod_volume::content::image:
+    case pod_volume::content::mounted: return false;
     case pod_volume::content::host_path: KEDGE_CHECK(check_host_path(v.path, v.host_path_type)); return false;
     case pod_volume::content::claim:
       if (v.must_exist && !crypto::modified_time(v.path))
         return fail(errc::not_found, fmt::format("path \"{}\" does not exist", v.path));
-      KEDGE_CHECK(check_host_path(v.path, v.host_path_type));
-      if (!v.read_only) KEDGE_CHECK(give_to_group(v.path, who));
+      KEDGE_CHECK(check_host_path(v.path, v.is_device ? "BlockDevice" : v.host_path_type));
+      if (!v.read_only && !v.is_device) KEDGE_CHECK(give_to_group(v.path, who));
       return false;
     case pod_volume::content::folder:
     case pod_volume::content::files: break;
@@ -325,7 +415,14 @@ std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, con
   bool any = false;
   for (auto& v : volumes) {
     auto made = make_one(v, who);
-    if (!made) return std::unexpected(volume_problem{v.name, std::move(made).error()});
+    if (!made) {
+      const bool is_local = v.kind == pod_volume::content::claim && v.must_exist;
+      return std::unexpected(volume_problem{.volume = v.to_mount.volume.is_null() ? v.name : v.to_mount.spec_name(),
+                                            .why = std::move(made).error(),
+                                            .step = is_local && made.error().code == errc::not_found
+                                                        ? "MountVolume.NewMounter initialization failed"
+                                                        : "MountVolume.SetUp failed"});
+    }
     any |= *made;
   }
   return any;
@@ -356,7 +453,11 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
                         .host_path = v->path,
                         .read_only = m["readOnly"].as_bool() || v->read_only};
     if (!one.container_path.starts_with('/')) one.container_path = "/" + one.container_path;
-    if (!inside.empty()) {
+    if (v->kind == pod_volume::content::image && v->path.empty()) {
+      one.image = v->to_mount.image;
+      one.user_image = v->to_mount.source["image"]["reference"].as_string();
+      one.image_sub_path = std::move(inside);
+    } else if (!inside.empty()) {
       one.host_path = fmt::format("{}/volume-subpaths/{}/{}/{}", pod_folder, name, container["name"].as_string(), i);
       subpaths.push_back({v->path, std::move(inside), one.host_path});
     }
@@ -367,6 +468,19 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
   }
   if (!own_hosts) out.push_back({.container_path = "/etc/hosts", .host_path = pod_folder + "/etc-hosts"});
   (void)pod;
+  return out;
+}
+
+result<std::vector<container_device>> devices_of(const value& container, const pod_volumes& volumes) {
+  std::vector<container_device> out;
+  for (auto& d : list_of(container["volumeDevices"])) {
+    auto name = d["name"].as_string();
+    auto v = std::ranges::find(volumes, name, &pod_volume::name);
+    if (v == volumes.end() || !v->is_device)
+      return fail(errc::not_found, fmt::format("cannot find volume \"{}\" to pass into container \"{}\"", name,
+                                               container["name"].as_string()));
+    out.push_back({std::string(d["devicePath"].as_string()), v->path, v->read_only ? "r" : "mrw"});
+  }
   return out;
 }
 

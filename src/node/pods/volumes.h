@@ -14,11 +14,12 @@
 #include "node/pods/cluster.h"
 #include "node/pods/configs.h"
 #include "node/pods/files.h"
+#include "node/pods/volume_mounter.h"
 
 namespace kedge::node {
 
 struct pod_volume {
-  enum class content : unsigned char { host_path, folder, files, claim };
+  enum class content : unsigned char { host_path, folder, files, claim, mounted, image };
   std::string name;
   content kind = content::folder;
   std::string path;  // where it is on the node
@@ -28,6 +29,8 @@ struct pod_volume {
   std::uint64_t size_bytes = 0;  // of one in memory; 0: no limit of its own
   std::vector<volume_file> files;
   bool read_only = false;
+  bool is_device = false;         // a block volume
+  volume_to_mount to_mount = {};  // of one that others serve: `path` is known when it is mounted
 };
 using pod_volumes = std::vector<pod_volume>;
 
@@ -39,8 +42,10 @@ struct issued_token {
 using issued_tokens = std::map<std::string, issued_token>;
 
 struct volume_problem {
-  std::string volume;
+  std::string volume;  // as messages name it
   error why;
+  bool unprocessed = false;  // its claim doesn't say what it is
+  std::string step = "MountVolume.SetUp failed";
 };
 // The first volume that can't be had.
 task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,
@@ -58,5 +63,8 @@ struct subpath_mount {
 result<std::vector<container_mount>> mounts_of(const json::value& pod, const json::value& container,
                                                const pod_volumes& volumes, const variables& env,
                                                const std::string& pod_folder, std::vector<subpath_mount>& subpaths);
+
+// A container's block volumes.
+result<std::vector<container_device>> devices_of(const json::value& container, const pod_volumes& volumes);
 
 }  // namespace kedge::node

@@ -242,6 +242,7 @@ void pod_worker::say_status(bool terminal) {
                           .terminal = terminal,
                           .failure = failure_,
                           .evicted = disrupted_});
+  if (parts_.needs) next = parts_.needs->add_health(*pod_, std::move(next));
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);
@@ -288,6 +289,7 @@ task<void> pod_worker::status_is_told() {
 
 task<void> pod_worker::run() {
   tasks_.spawn(write_statuses());
+  if (!admitted_ && !shall_end()) co_await admit();
   while (!shall_end()) {
     changed_.reset();
     auto until = co_await sync();
@@ -297,6 +299,17 @@ task<void> pod_worker::run() {
   co_await terminate();
   probing_.stop();
   tasks_.cancel();
+}
+
+task<void> pod_worker::admit() {
+  if (parts_.needs) {
+    auto why = co_await parts_.needs->allocate(*pod_);
+    if (why && !shall_end()) {
+      tell({}, true, why->reason, why->message);
+      reject({why->reason, "Pod was rejected: " + why->message});
+    }
+  }
+  admitted_ = true;
 }
 
 void pod_worker::check_deadline() {
@@ -353,7 +366,7 @@ task<time_point> pod_worker::act(pod_steps steps) {
       tell({}, true, "NetworkNotReady", "network is not ready: " + problem);
       co_return again();
     }
-    if (!co_await make_volumes_ready()) co_return again();
+    if (!co_await make_volumes_ready()) co_return awaits_volumes_since_ ? here.now() : again();
   }
   if (shall_end()) co_return here.now();
   if (steps.create_sandbox && !co_await make_sandbox(steps.attempt)) co_return again();
@@ -392,46 +405,6 @@ std::string pod_worker::log_link(std::string_view container, std::string_view id
                      container, id);
 }
 
-task<bool> pod_worker::make_volumes_ready() {
-  auto pod = pod_;
-  auto& settings = parts_.settings;
-  auto folder = settings.folder_of(uid());
-  auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
-  auto gathered = co_await gather_volumes(*pod, ips, settings, parts_.cluster, tokens_);
-  std::expected<bool, volume_problem> made = false;
-  if (!gathered) {
-    made = std::unexpected(std::move(gathered).error());
-  } else {
-    auto done = co_await reactor::offload([volumes = *gathered, who = ownership_of(*pod), folder,
-                                           logs = settings.logs_of(*pod)]() -> std::expected<bool, volume_problem> {
-      for (auto& f : {folder, folder + "/volumes", logs})
-        if (auto there = crypto::make_folder(f, f == logs ? 0755 : 0750); !there)
-          return std::unexpected(volume_problem{{}, there.error()});
-      return make_volumes(volumes, who);
-    });
-    if (!done)
-      made = std::unexpected(volume_problem{{}, std::move(done).error()});
-    else
-      made = *std::move(done);
-  }
-  // Of a pod that runs already, what was made before serves on while something can't be had anew.
-  auto& loop = loop::current();
-  volumes_at_ = loop.now() + volume_refresh +
-                duration(static_cast<std::int64_t>(
-                    loop.random().below(static_cast<std::uint64_t>(volume_refresh_spread.count()))));
-  if (made) {
-    volumes_ = *std::move(gathered);
-    volumes_ready_ = true;
-    co_return true;
-  }
-  if (made.error().volume.empty())
-    tell({}, true, "Failed", fmt::format("error making pod data directories: {}", made.error().why.message));
-  else
-    tell({}, true, "FailedMount",
-         fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", made.error().volume, made.error().why.message));
-  co_return volumes_ready_;
-}
-
 // The runtime that the pod's RuntimeClass names; the default one has no name.
 task<result<std::string>> pod_worker::runtime_handler() {
   auto name = std::string((*pod_)["spec"]["runtimeClassName"].as_string());
@@ -453,6 +426,12 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
          fmt::format("Failed to create pod sandbox: Failed to create sandbox for pod \"{}\": {}", pod_in_messages(*pod),
                      handler.error().message));
     co_return false;
+  }
+  if (parts_.needs) {
+    if (auto ready = co_await parts_.needs->prepare(*pod); !ready) {
+      tell({}, true, "FailedToCreatePodContainer", "unable to ensure pod container exists: " + ready.error().message);
+      co_return false;
+    }
   }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
@@ -564,6 +543,16 @@ task<bool> pod_worker::start(std::string name) {
     wait_for(name, image.error().why, image.error().retry_at);
     co_return true;
   }
+  auto had = co_await reactor::with_stop(
+      [](pod_worker& self, std::string n) -> task<result<std::expected<void, image_puller::failed>>> {
+        co_return co_await self.ensure_image_volumes(std::move(n));
+      }(*this, name),
+      ends_);
+  if (!had) co_return true;
+  if (!*had) {
+    wait_for(name, had->error().why, had->error().retry_at);
+    co_return true;
+  }
   auto created = co_await create(container, *std::move(image));
   if (!created) {
     tell(name, true, "Failed", "Error: " + created.error().message);
@@ -597,10 +586,23 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
   auto env = make_environment(*pod, container, *objects, ips, settings.node);
   if (!env) co_return refuse(env.error().message);
+  container_gets given;
+  if (parts_.needs) {
+    auto has = co_await parts_.needs->given(*pod, container);
+    if (!has) co_return refuse(has.error().message);
+    given = *std::move(has);
+    // The container's own words win.
+    variables all;
+    for (auto& [key, text] : given.devices.env) all.set(key, text);
+    for (auto& [key, text] : env->all()) all.set(key, text);
+    *env = std::move(all);
+  }
   auto folder = settings.folder_of(uid());
   std::vector<subpath_mount> subpaths;
   auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
   if (!mounts) co_return refuse(mounts.error().message);
+  auto devices = devices_of(container, volumes_);
+  if (!devices) co_return refuse(devices.error().message);
   auto* last = seen_.newest(name);
   // One that was made and never started (this agent ended in between) goes first, so that it can't begin beside the new
   // one; it was no start that counts.
@@ -652,9 +654,11 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
                                        .image_ref = image.id,
                                        .mounts = *std::move(mounts),
                                        .restarts = ready->restarts,
+                                       .given = std::move(given),
                                        .process_target = process_target_of(container)},
                                       settings);
   if (!config) co_return refuse(config.error().message);
+  config->devices.insert(config->devices.end(), devices->begin(), devices->end());
   auto id = co_await parts_.runtime.create_container(std::move(sandbox_id), *config, sandbox_settings);
   if (!id) co_return std::unexpected(waiting_reason{"CreateContainerError", rpc_description(id.error())});
   auto link = log_link(name, *id);
@@ -778,11 +782,13 @@ task<void> pod_worker::terminate() {
   // Then nothing of it is mounted or kept.
   auto folder = parts_.settings.folder_of(uid());
   for (auto pause = pod_retry_first;; pause = std::min(pause * 2, pod_retry_most)) {
-    auto removed = co_await reactor::offload([folder, cgroup = cgroup_parent(*pod_)] {
+    auto unmounted = co_await unmount_others(folder);
+    auto removed = unmounted ? co_await reactor::offload([folder, cgroup = cgroup_parent(*pod_)] {
       auto done = remove_pod_folder(folder);
       remove_cgroups(cgroup);
       return done;
-    });
+    })
+                             : result<result<void>>(fail(std::move(unmounted).error()));
     if (removed && *removed) break;
     log::warning("pod {}: what is left of it can't be removed: {}", pod_in_messages(*pod_),
                  removed ? removed->error().message : removed.error().message);

@@ -18,6 +18,7 @@
 #include "node/pods/cluster.h"
 #include "node/pods/configs.h"
 #include "node/pods/images.h"
+#include "node/pods/needs.h"
 #include "node/pods/probing.h"
 #include "node/pods/status.h"
 #include "node/pods/steps.h"
@@ -32,12 +33,14 @@ struct worker_parts {
   pod_cluster& cluster;
   image_puller& images;
   const pod_settings& settings;
+  volume_mounter* mounter = nullptr;    // null: volumes that others serve can't be had
   reactor::network* network = nullptr;  // for probes; null: this machine's
   std::int64_t agent_started_at = 0;    // nanoseconds since the epoch
   // Why pods get no network now; empty when they do.
   std::function<std::string()> network_problem;
   // Returns when what runs in the pod may use its addresses.
   std::function<task<void>(json::value pod, std::vector<std::string> addresses)> admit_to_network;
+  pod_needs* needs = nullptr;  // null: none
 };
 
 class pod_worker {
@@ -60,6 +63,8 @@ class pod_worker {
   // The same, with `grace_seconds` for its containers, whatever they say. For the node's sake: its status tells of the
   // disruption.
   void evict(waiting_reason why, std::int64_t grace_seconds, bool for_node);
+  // Before run(): it was never admitted, and is when it has been given what it needs.
+  void not_yet_admitted() { admitted_ = false; }
   // It never begins: it isn't admitted.
   void reject(waiting_reason why);
 
@@ -91,6 +96,12 @@ class pod_worker {
   task<void> forget(std::string id);
   std::string log_link(std::string_view container, std::string_view id) const;
   task<bool> make_volumes_ready();
+  task<bool> mount_others(pod_volumes& volumes);
+  using image_failure = image_puller::failed;
+  task<std::expected<void, image_failure>> ensure_image_volumes(std::string container);
+  task<std::expected<void, image_failure>> ensure_image_volume(std::string volume);
+  task<void> mount_one(pod_volume& v, bool& fine);
+  task<result<void>> unmount_others(std::string folder);
   task<bool> make_sandbox(std::uint32_t attempt);
   task<result<std::string>> runtime_handler();
   task<bool> start_all(const pod_steps& steps);
@@ -106,6 +117,7 @@ class pod_worker {
   task<void> kill_all(std::optional<std::int64_t> grace);
   task<void> kill_in_turn(container_to_kill k, std::int64_t grace);
   std::int64_t grace_seconds(const json::value& container, kill_reason why) const;
+  task<void> admit();
   task<void> terminate();
   task<void> leave_nothing();
 
@@ -114,7 +126,7 @@ class pod_worker {
   const bool is_static_;
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
-  bool rejected_ = false;
+  bool rejected_ = false, admitted_ = true;
   std::optional<std::int64_t> eviction_grace_;  // set: it was evicted
   bool disrupted_ = false;                      // for the node's sake
 
@@ -132,6 +144,8 @@ class pod_worker {
   issued_tokens tokens_;
   time_point volumes_at_{};
   bool volumes_ready_ = false;
+  std::optional<time_point> awaits_volumes_since_;  // that servers have to attach
+  std::string unmount_told_;
 
   json::value wanted_, told_;  // statuses: made last, and known to be at the API
   std::int64_t grace_told_ = -1;

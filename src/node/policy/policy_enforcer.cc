@@ -23,6 +23,7 @@ pod_record names_of_the_node(std::vector<ip_address> addresses) {
           .addresses = std::move(addresses),
           .ports = {{"dns", transport::udp, 53}, {"dns-tcp", transport::tcp, 53}}};
 }
+constexpr const char* cluster_policies_path = "/apis/policy.networking.k8s.io";
 constexpr const char* names_key = "kube-system/(dns of the node)";  // no pod can have this name
 
 }  // namespace
@@ -39,6 +40,13 @@ policy_enforcer::policy_enforcer(policy_options o, informer& view)
     cache.on_listed = [this] { changed_.set(); };
   };
   note(policies_, touched_policies_);
+  for (auto& kind : cluster_) {
+    kind.policies.on_change = [this, &kind](const std::string& name) {
+      touched_policies_.insert("/" + std::string(kind.plural) + "/" + name);
+      changed_.set();
+    };
+    kind.policies.on_listed = [this] { changed_.set(); };
+  }
   note(namespaces_, touched_namespaces_);
   note(pods_, touched_pods_);
   if (!options_.dns_addresses.empty()) {
@@ -48,15 +56,61 @@ policy_enforcer::policy_enforcer(policy_options o, informer& view)
 }
 
 bool policy_enforcer::is_complete() const noexcept {
-  return policies_.listed() && (policies_.size() == 0 || (namespaces_.listed() && pods_.listed()));
+  return are_listed() && (count() == 0 || (namespaces_.listed() && pods_.listed()));
 }
 
-std::optional<bool> policy_enforcer::any() const {
-  return policies_.listed() ? std::optional(policies_.size() > 0) : std::nullopt;
+bool policy_enforcer::are_listed() const noexcept {
+  return policies_.listed() && cluster_known_ &&
+         std::ranges::all_of(cluster_, [](auto& kind) { return !kind.followed || kind.policies.listed(); });
+}
+
+std::size_t policy_enforcer::count() const noexcept {
+  auto n = policies_.size();
+  for (auto& kind : cluster_) n += kind.policies.size();
+  return n;
+}
+
+const policy_record* policy_enforcer::find(const std::string& key) const {
+  if (!key.starts_with('/')) return policies_.find(key);
+  auto slash = key.find('/', 1);
+  for (auto& kind : cluster_)
+    if (key.substr(1, slash - 1) == kind.plural) return kind.policies.find(key.substr(slash + 1));
+  return nullptr;
+}
+
+std::optional<bool> policy_enforcer::any() const { return are_listed() ? std::optional(count() > 0) : std::nullopt; }
+
+// Their definitions are custom ones, which come when somebody brings them.
+task<void> policy_enforcer::find_cluster_kinds() {
+  for (;;) {
+    auto looked = co_await look_for_cluster_kinds();
+    if (looked && !std::exchange(cluster_known_, true)) changed_.set();
+    co_await reactor::sleep_for(looked ? cluster_kinds_look_interval : network_retry);
+  }
+}
+
+task<result<void>> policy_enforcer::look_for_cluster_kinds() {
+  auto group = co_await view_.read(cluster_policies_path);
+  if (!group && group.error().code == errc::not_found) co_return result<void>();
+  if (!group) co_return fail(std::move(group).error());
+  // The server names the newest version first.
+  for (std::size_t i = 0; i < (*group)["versions"].size(); ++i) {
+    auto path = std::string(cluster_policies_path) + "/" + std::string((*group)["versions"][i]["version"].as_string());
+    KEDGE_CO_TRY(auto has, co_await view_.read(path));
+    for (auto& kind : cluster_) {
+      auto is_it = [&](const json::value& r) { return r["name"].as_string() == kind.plural; };
+      auto* all = has["resources"].array();
+      if (kind.followed || !all || std::ranges::none_of(*all, is_it)) continue;
+      kind.followed = true;
+      tasks_.spawn(view_.follow(path + "/" + std::string(kind.plural), kind.policies));
+    }
+  }
+  co_return result<void>();
 }
 
 task<void> policy_enforcer::run() {
   tasks_.spawn(view_.follow("/apis/networking.k8s.io/v1/networkpolicies", policies_));
+  tasks_.spawn(find_cluster_kinds());
   waits_until_ = reactor::loop::current().now() + admit_wait_max;
   bool first = true;
   for (;;) {
@@ -64,7 +118,7 @@ task<void> policy_enforcer::run() {
     bool woken = co_await changed_.wait_until(reactor::loop::current().now() +
                                               (stale ? std::chrono::seconds(1) : services_look_interval));
     changed_.reset();
-    if (policies_.size() > 0 && !std::exchange(follows_pods_, true)) {
+    if (count() > 0 && !std::exchange(follows_pods_, true)) {
       waits_until_ = reactor::loop::current().now() + admit_wait_max;
       tasks_.spawn(view_.follow("/api/v1/namespaces", namespaces_));
       tasks_.spawn(view_.follow("/api/v1/pods", pods_));
@@ -72,7 +126,7 @@ task<void> policy_enforcer::run() {
     if (!is_complete()) continue;
     if (std::exchange(first, false)) {
       // What an earlier agent has left is replaced where there are policies.
-      auto begun = co_await reactor::offload([none = policies_.size() == 0]() -> result<void> {
+      auto begun = co_await reactor::offload([none = count() == 0]() -> result<void> {
         KEDGE_CHECK(filter_bridged_packets());
         return none ? remove_policies() : result<void>();
       });
@@ -116,7 +170,7 @@ task<void> policy_enforcer::take_over() {
     co_await reactor::maybe_yield();
   }
   for (auto& key : std::exchange(touched_policies_, {})) {
-    selection_.set_policy(key, policies_.find(key));
+    selection_.set_policy(key, find(key));
     co_await reactor::maybe_yield();
   }
 }
@@ -149,7 +203,7 @@ task<void> policy_enforcer::admit(json::value pod, std::vector<std::string> addr
   auto changed = started_.start(key, *std::move(record), reactor::loop::current().now());
   if (changed.empty() && settled_ == asked_) co_return;
   for (auto& one : changed) touched_pods_.insert(std::move(one));
-  if (policies_.listed() && policies_.size() == 0) co_return;
+  if (are_listed() && count() == 0) co_return;
   auto turn = ++asked_;
   changed_.set();
   // Where the server has been away since the agent's start, all wait once.

@@ -1,6 +1,7 @@
-// policy_enforcer.h: NetworkPolicies held on this node.
+// policy_enforcer.h: policies held on this node: NetworkPolicies, and where their definitions are there those of the
+// whole cluster (policy.networking.k8s.io).
 //
-//   NetworkPolicies ─▶ once there is one: Namespaces, Pods ─▶ selection ─▶ policy_table ─▶ one transaction a change
+//   policies ─▶ once there is one: Namespaces, Pods ─▶ selection ─▶ policy_table ─▶ one transaction a change
 //   a pod's sandbox ─▶ admit ─┘ its first container waits until its rules stand
 //
 // A cluster without policies costs a watch that says nothing, and no rules. A stop leaves the rules standing.
@@ -48,7 +49,20 @@ class policy_enforcer {
     std::shared_ptr<netlink::socket> socket;
     std::string problem;
   };
+  // Policies of the whole cluster: one kind of them.
+  struct cluster_kind {
+    cluster_kind(std::string_view name, std::optional<policy_record> (*decode)(const json::value&))
+        : plural(name), policies(decode) {}
+    std::string_view plural;
+    kind_cache<policy_record> policies;
+    bool followed = false;
+  };
   bool is_complete() const noexcept;
+  bool are_listed() const noexcept;
+  std::size_t count() const noexcept;
+  const policy_record* find(const std::string& key) const;
+  task<void> find_cluster_kinds();
+  task<result<void>> look_for_cluster_kinds();
   task<void> take_over();
   task<void> look_whether_it_stands(family& f);
   task<result<void>> sync(family& f, const policy_selection::changes& c);
@@ -56,6 +70,10 @@ class policy_enforcer {
   policy_options options_;
   informer& view_;
   kind_cache<policy_record> policies_{decode_policy};
+  cluster_kind cluster_[3] = {{"clusternetworkpolicies", decode_cluster_policy},
+                              {"adminnetworkpolicies", decode_admin_policy},
+                              {"baselineadminnetworkpolicies", decode_baseline_policy}};
+  bool cluster_known_ = false;  // which of them there are
   kind_cache<namespace_record> namespaces_{decode_policy_namespace};
   kind_cache<pod_record> pods_{decode_policy_pod};
   started_pods started_;

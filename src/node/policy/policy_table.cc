@@ -9,6 +9,18 @@ using number = policy_selection::number;
 policy_table::policy_table(bool v4)
     : v4_(v4), table_(static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6), policies_table) {}
 
+namespace {
+
+// Rules of policies of the whole cluster stand in the chains of the groups that have them.
+std::set<number> groups_to_make(const policy_selection& all, const policy_selection::changes& c) {
+  std::set<number> changed;
+  for (auto& key : c.policies)
+    if (auto* p = all.find_policy(key); p && p->is.tier != policy_tier::network) changed.insert(p->number);
+  return all.groups_with(changed);
+}
+
+}  // namespace
+
 task<nft::batch> policy_table::update(const policy_selection& all, const policy_selection::changes& c, time_point now) {
   if (all.policies().empty()) {
     auto b = table_.begin();
@@ -28,8 +40,10 @@ task<nft::batch> policy_table::update(const policy_selection& all, const policy_
     if (auto* p = all.find_policy(key); p && p->groups > 0) put_policy(b, all, *p);
     co_await reactor::maybe_yield();
   }
-  for (auto n : c.groups)
-    if (auto* g = all.find_group(n)) table_.set(b, group_owner(n), group_part(n, *g));
+  auto groups = c.groups;
+  groups.merge(groups_to_make(all, c));
+  for (auto n : groups)
+    if (auto* g = all.find_group(n)) table_.set(b, group_owner(n), group_part(v4_, all, n, *g));
   for (auto& key : c.pods) put_pod(b, all, key);
   for (auto n : c.groups)
     if (!all.find_group(n)) table_.set(b, group_owner(n), {});
@@ -54,7 +68,7 @@ task<void> policy_table::put_everything(nft::batch& b, const policy_selection& a
     if (p.groups > 0) put_policy(b, all, p);
     co_await reactor::maybe_yield();
   }
-  for (auto& [n, g] : all.groups()) table_.set(b, group_owner(n), group_part(n, g));
+  for (auto& [n, g] : all.groups()) table_.set(b, group_owner(n), group_part(v4_, all, n, g));
   for (auto& key : all.local_pods()) put_pod(b, all, key);
 }
 

@@ -85,7 +85,128 @@ std::vector<policy_rule> rules_of(const value& list, const char* peers) {
   return out;
 }
 
+// --- of the whole cluster
+
+std::optional<policy_peer> pods_of(const value& v) {
+  policy_peer p;
+  if (v["namespaces"].is_object()) {
+    p.namespaces = selector_of(v["namespaces"]);
+  } else if (auto& pods = v["pods"]; pods.is_object()) {
+    p.namespaces =
+        selector_of(pods["namespaceSelector"].is_object() ? pods["namespaceSelector"] : value(json::object()));
+    p.pods = selector_of(pods["podSelector"].is_object() ? pods["podSelector"] : value(json::object()));
+  } else {
+    return std::nullopt;
+  }
+  return p;
+}
+
+// False: it is of a kind that isn't known.
+bool add_cluster_peer(std::vector<policy_peer>& out, const value& v) {
+  if (auto pods = pods_of(v)) {
+    out.push_back(*std::move(pods));
+    return true;
+  }
+  if (v["networks"].size() == 0) return false;
+  bool good = true;
+  each(v["networks"], [&](const value& n) {
+    auto range = ip_range::parse(n.as_string());
+    good = good && range;
+    if (range) out.push_back({.pods = {}, .namespaces = {}, .block = address_block{*range, {}}});
+  });
+  return good;
+}
+
+void add_numbers(std::vector<policy_port>& out, transport protocol, const value& first, const value& last) {
+  auto from = first.as_integer(), to = last.as_integer(from);
+  if (from >= 1 && from <= to && to <= 65535)
+    out.push_back({protocol, static_cast<std::uint16_t>(from), static_cast<std::uint16_t>(to)});
+}
+// A name stands for whatever protocol the container's port has.
+void add_name(std::vector<policy_port>& out, const value& name) {
+  if (name.as_string().empty()) return;
+  for (auto protocol : {transport::tcp, transport::udp, transport::sctp})
+    out.push_back({.protocol = protocol, .name = std::string(name.as_string())});
+}
+
+// AdminNetworkPolicy's way to say it.
+void add_admin_port(std::vector<policy_port>& out, const value& v) {
+  add_name(out, v["namedPort"]);
+  if (auto& one = v["portNumber"]; one.is_object())
+    if (auto protocol = parse_transport(one["protocol"].as_string()))
+      add_numbers(out, *protocol, one["port"], one["port"]);
+  if (auto& some = v["portRange"]; some.is_object())
+    if (auto protocol = parse_transport(some["protocol"].as_string()))
+      add_numbers(out, *protocol, some["start"], some["end"]);
+}
+// ClusterNetworkPolicy's.
+void add_cluster_port(std::vector<policy_port>& out, const value& v) {
+  add_name(out, v["destinationNamedPort"]);
+  for (auto [name, protocol] : {std::pair{"tcp", transport::tcp}, {"udp", transport::udp}, {"sctp", transport::sctp}}) {
+    auto& of = v[name];
+    if (!of.is_object()) continue;
+    auto& port = of["destinationPort"];
+    if (!port.is_object())
+      out.push_back({protocol});
+    else if (port["range"].is_object())
+      add_numbers(out, protocol, port["range"]["start"], port["range"]["end"]);
+    else
+      add_numbers(out, protocol, port["number"], port["number"]);
+  }
+}
+
+std::vector<policy_rule> cluster_rules_of(const value& list, const char* peers) {
+  std::vector<policy_rule> out;
+  each(list, [&](const value& v) {
+    policy_rule r;
+    auto action = v["action"].as_string();
+    r.action = action == "Accept" || action == "Allow" ? policy_action::accept
+               : action == "Pass"                      ? policy_action::pass
+                                                       : policy_action::deny;
+    r.peers.emplace();
+    bool known = true;
+    each(v[peers], [&](const value& p) { known = add_cluster_peer(*r.peers, p) && known; });
+    if (v["protocols"].size() > 0 || v["ports"].size() > 0) {
+      r.ports.emplace();
+      each(v["protocols"], [&](const value& p) { add_cluster_port(*r.ports, p); });
+      each(v["ports"], [&](const value& p) { add_admin_port(*r.ports, p); });
+    }
+    if (!known && r.action == policy_action::accept) return;
+    if (!known) r = {.peers = std::nullopt, .ports = std::nullopt, .action = policy_action::deny};
+    out.push_back(std::move(r));
+  });
+  return out;
+}
+
+std::optional<policy_record> decode_tiered(const value& policy, policy_tier tier) {
+  auto& spec = policy["spec"];
+  auto subject = pods_of(spec["subject"]);
+  if (!subject) return std::nullopt;
+  policy_record p{.name_space = {},
+                  .name = std::string(policy["metadata"]["name"].as_string()),
+                  .pods = {},
+                  .ingress = cluster_rules_of(spec["ingress"], "from"),
+                  .egress = cluster_rules_of(spec["egress"], "to"),
+                  .tier = tier,
+                  .subject = std::move(subject),
+                  .priority = spec["priority"].as_integer()};
+  p.isolates_ingress = !p.ingress.empty();
+  p.isolates_egress = !p.egress.empty();
+  return p;
+}
+
 }  // namespace
+
+std::optional<policy_record> decode_cluster_policy(const value& policy) {
+  return decode_tiered(policy,
+                       policy["spec"]["tier"].as_string() == "Baseline" ? policy_tier::baseline : policy_tier::admin);
+}
+std::optional<policy_record> decode_admin_policy(const value& policy) {
+  return decode_tiered(policy, policy_tier::admin);
+}
+std::optional<policy_record> decode_baseline_policy(const value& policy) {
+  return decode_tiered(policy, policy_tier::baseline);
+}
 
 std::optional<pod_record> decode_policy_pod(const value& pod) {
   auto phase = pod["status"]["phase"].as_string();

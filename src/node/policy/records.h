@@ -1,4 +1,5 @@
-// records.h: what a node uses of NetworkPolicies, and of the pods and namespaces that they speak of.
+// records.h: what a node uses of policies, NetworkPolicies and those of the whole cluster (policy.networking.k8s.io),
+// and of the pods and namespaces that they speak of.
 #pragma once
 
 #include <cstdint>
@@ -63,10 +64,16 @@ struct policy_port {
   friend bool operator==(const policy_port&, const policy_port&) noexcept = default;
 };
 
+// In the order in which they are asked; what none of them decides is allowed.
+enum class policy_tier : unsigned char { admin, network, baseline };
+// Of a connection that a rule is about. A NetworkPolicy's rules accept; `pass` leaves it to the next tier.
+enum class policy_action : unsigned char { accept, deny, pass };
+
 struct policy_rule {
   // nullopt: all of them. An empty list, of which nothing could be understood, is none.
   std::optional<std::vector<policy_peer>> peers;
   std::optional<std::vector<policy_port>> ports;
+  policy_action action = policy_action::accept;
   friend bool operator==(const policy_rule&, const policy_rule&) noexcept = default;
 };
 
@@ -75,8 +82,18 @@ struct policy_record {
   selector_record pods;
   bool isolates_ingress = false, isolates_egress = false;
   std::vector<policy_rule> ingress, egress;
+  policy_tier tier = policy_tier::network;
+  // Of the other tiers: whose pods they are about, in any namespace, and the place in the tier (the lowest is asked
+  // first). Their rules are asked in their order, and what they have none for in a direction isn't their business.
+  std::optional<policy_peer> subject = {};
+  std::int64_t priority = 0;
   friend bool operator==(const policy_record&, const policy_record&) noexcept = default;
 };
 std::optional<policy_record> decode_policy(const json::value& policy);
+// ClusterNetworkPolicy; AdminNetworkPolicy and BaselineAdminNetworkPolicy, from which it came. A rule with a peer of a
+// kind that isn't known here (nodes, domain names) fails closed: one that accepts is about nobody, another denies all.
+std::optional<policy_record> decode_cluster_policy(const json::value& policy);
+std::optional<policy_record> decode_admin_policy(const json::value& policy);
+std::optional<policy_record> decode_baseline_policy(const json::value& policy);
 
 }  // namespace kedge::node

@@ -10,6 +10,7 @@
 #include <netinet/ip_icmp.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "node/policy/spans.h"
 
@@ -28,6 +29,7 @@ const char* egress_map = "egress";  // address of a pod that is isolated ─▶ 
 const char* ingress_map = "ingress";
 const char* self = "self";  // a pod's address, twice: it may always speak with itself
 const char* common = "common";
+const char* ways = "ways";  // what finds out the way
 const char* refuse = "refuse";
 
 unsigned words(bool v4) { return v4 ? 1 : 4; }
@@ -57,28 +59,37 @@ constexpr std::uint32_t invalid = 1, related = 1 << (IP_CT_RELATED % IP_CT_IS_RE
 std::string chain_of(number policy, bool egress) { return fmt::format("policy-{}-{}", policy, egress ? "out" : "in"); }
 std::string chain_of_group(number n) { return fmt::format("group-{}", n); }
 
-// What all that is isolated may do, as kube-router has it: answers about connections, and what finds out the way.
+std::string accepts_icmp(bool v4, std::uint8_t type) {
+  return made([&](rule& r) {
+    r.meta(NFT_META_L4PROTO, at(0))
+        .equal(at(0), nft::key_u8(v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6}));
+    r.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, at(0)).equal(at(0), nft::key_u8(type)).go(verdict::accept());
+  });
+}
+
+// Whatever policies say: answers about connections, a pod with itself, and what IPv6 is not without.
 std::vector<std::string> common_rules(bool v4) {
   std::vector<std::string> out;
   out.push_back(made([](rule& r) { in_state(r, invalid).go(verdict::drop()); }));
   out.push_back(made([](rule& r) { in_state(r, related).go(verdict::accept()); }));
   out.push_back(made(
       [&](rule& r) { server(client(r, v4, at(0)), v4, at(words(v4))).in_set(self, at(0)).go(verdict::accept()); }));
-  auto types =
-      v4 ? std::vector<std::uint8_t>{ICMP_ECHOREPLY, ICMP_DEST_UNREACH, ICMP_ECHO, ICMP_TIME_EXCEEDED}
-         : std::vector<std::uint8_t>{ICMP6_DST_UNREACH,  ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP6_ECHO_REQUEST,
-                                     ICMP6_ECHO_REPLY,   ND_ROUTER_SOLICIT,    ND_ROUTER_ADVERT,    ND_NEIGHBOR_SOLICIT,
-                                     ND_NEIGHBOR_ADVERT, ND_REDIRECT};
-  for (auto type : types)
-    out.push_back(made([&](rule& r) {
-      r.meta(NFT_META_L4PROTO, at(0))
-          .equal(at(0), nft::key_u8(v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6}));
-      r.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, at(0)).equal(at(0), nft::key_u8(type)).go(verdict::accept());
-    }));
+  for (auto type : {ND_ROUTER_SOLICIT, ND_ROUTER_ADVERT, ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT, ND_REDIRECT})
+    if (!v4) out.push_back(accepts_icmp(v4, static_cast<std::uint8_t>(type)));
   return out;
 }
 
-// One rule of a policy: what it accepts.
+// What all that NetworkPolicies isolate may do as well, as kube-router has it.
+std::vector<std::string> way_rules(bool v4) {
+  auto types = v4 ? std::vector<std::uint8_t>{ICMP_ECHOREPLY, ICMP_DEST_UNREACH, ICMP_ECHO, ICMP_TIME_EXCEEDED}
+                  : std::vector<std::uint8_t>{ICMP6_DST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED,
+                                              ICMP6_ECHO_REQUEST, ICMP6_ECHO_REPLY};
+  std::vector<std::string> out;
+  for (auto type : types) out.push_back(accepts_icmp(v4, type));
+  return out;
+}
+
+// One rule of a policy: what it is about, and what becomes of that.
 class rule_builder {
  public:
   rule_builder(part& out, bool v4, bool egress, std::string chain, std::string name)
@@ -86,13 +97,16 @@ class rule_builder {
 
   void add(const policy_rule& r, const std::vector<number>& peers,
            const std::vector<policy_selection::port_target>& named) {
+    verdict_ = r.action == policy_action::accept ? verdict::accept()
+               : r.action == policy_action::deny ? verdict::go_to(refuse)
+                                                 : verdict::back();
     put_ports(r);
     put_named(named);
-    if (!r.peers) accept([](rule&) {});
+    if (!r.peers) decide([](rule&) {});
     for (std::size_t i = 0; i < peers.size(); ++i)
-      if (i == 0 || peers[i] != peers[i - 1]) accept([&](rule& x) { peer(x).in_set(peers_set(peers[i]), at(0)); });
+      if (i == 0 || peers[i] != peers[i - 1]) decide([&](rule& x) { peer(x).in_set(peers_set(peers[i]), at(0)); });
     if (r.peers && put_blocks(*r.peers))
-      accept([&](rule& x) { peer(x).ct(NFT_CT_PROTOCOL, at(words(v4_))).in_set(blocks_, at(0)); });
+      decide([&](rule& x) { peer(x).ct(NFT_CT_PROTOCOL, at(words(v4_))).in_set(blocks_, at(0)); });
     // Where the named ports of egress are, are its peers.
     if (egress_ && !named_.empty()) line([&](rule& x) { named_target(x); });
   }
@@ -104,12 +118,12 @@ class rule_builder {
   void line(F conditions) {
     out_.chains[chain_].push_back(made([&](rule& r) {
       conditions(r);
-      r.go(verdict::accept());
+      r.go(verdict_);
     }));
   }
   // With each kind of ports that the rule has.
   template <typename F>
-  void accept(F conditions) {
+  void decide(F conditions) {
     if (any_port_) line(conditions);
     if (!ports_.empty())
       line([&](rule& r) {
@@ -161,6 +175,7 @@ class rule_builder {
   bool v4_, egress_;
   std::string chain_, name_;
   bool any_port_ = false;
+  verdict verdict_;
   std::string ports_, named_, blocks_;  // sets; empty: there is none
 };
 
@@ -179,6 +194,7 @@ part policy_base(bool v4) {
   for (auto* map : {egress_map, ingress_map}) p.sets[map] = {.key = {{ip}}, .verdicts = true};
   p.sets[self] = {.key = {{ip, ip}}};
   p.chains[common] = common_rules(v4);
+  p.chains[ways] = way_rules(v4);
   p.chains[refuse] = {
       made([](rule& r) { r.meta(NFT_META_L4PROTO, at(0)).equal(at(0), nft::key_u8(IPPROTO_TCP)).reset(); }),
       made([&](rule& r) { r.reject(v4); })};
@@ -206,7 +222,7 @@ std::string group_owner(number n) { return fmt::format("group/{}", n); }
 part policy_part(bool v4, const policy_selection& all, const policy_selection::policy& p) {
   part out;
   for (bool egress : {false, true}) {
-    if (!(egress ? p.is.isolates_egress : p.is.isolates_ingress)) continue;
+    if (p.is.tier != policy_tier::network || !(egress ? p.is.isolates_egress : p.is.isolates_ingress)) continue;
     auto chain = chain_of(p.number, egress);
     out.chains[chain];
     auto& rules = egress ? p.is.egress : p.is.ingress;
@@ -218,12 +234,38 @@ part policy_part(bool v4, const policy_selection& all, const policy_selection::p
   return out;
 }
 
-part group_part(number n, const policy_selection::group& g) {
+part group_part(bool v4, const policy_selection& all, number n, const policy_selection::group& g) {
   part out;
-  auto& rules = out.chains[chain_of_group(n)];
-  rules.push_back(made([](rule& r) { r.go(verdict::jump(common)); }));
-  for (auto p : g.policies) rules.push_back(made([&](rule& r) { r.go(verdict::jump(chain_of(p, g.egress))); }));
-  rules.push_back(made([](rule& r) { r.go(verdict::go_to(refuse)); }));
+  std::vector<const policy_selection::policy*> in_tier[3];
+  for (auto number : g.policies)
+    if (auto* p = all.find_policy(number)) in_tier[static_cast<std::size_t>(p->is.tier)].push_back(p);
+  auto chain = chain_of_group(n);
+  auto& main = out.chains[chain];
+  auto go = [&](verdict v) { main.push_back(made([&](rule& r) { r.go(v); })); };
+  // The tier's rules in their order; who comes out of its chain goes on to the next tier.
+  auto ask_tier = [&](policy_tier tier, const char* name) {
+    auto& policies = in_tier[static_cast<std::size_t>(tier)];
+    if (policies.empty()) return;
+    std::ranges::sort(policies, {}, [](auto* p) { return std::tie(p->is.priority, p->is.name, p->number); });
+    auto own = chain + name;
+    out.chains[own];
+    for (auto* p : policies)
+      for (std::size_t i = 0; i < (g.egress ? p->is.egress : p->is.ingress).size(); ++i)
+        rule_builder(out, v4, g.egress, own, fmt::format("{}-{}-{}", own, p->number, i))
+            .add((g.egress ? p->is.egress : p->is.ingress)[i], (g.egress ? p->egress : p->ingress)[i],
+                 all.named_targets(*p, g.egress, i));
+    go(verdict::jump(own));
+  };
+  go(verdict::jump(common));
+  ask_tier(policy_tier::admin, "-admin");
+  auto& isolating = in_tier[static_cast<std::size_t>(policy_tier::network)];
+  if (isolating.empty()) {
+    ask_tier(policy_tier::baseline, "-baseline");
+    return out;
+  }
+  go(verdict::jump(ways));
+  for (auto* p : isolating) go(verdict::jump(chain_of(p->number, g.egress)));
+  go(verdict::go_to(refuse));
   return out;
 }
 

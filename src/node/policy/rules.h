@@ -1,8 +1,13 @@
-// rules.h: NetworkPolicies as nftables, one table a family. Pure: what each part of the table is.
+// rules.h: policies as nftables, one table a family. Pure: what each part of the table is.
 //
 //   forward ─▶ egress  (the connection's client)  ─▶ group's chain ─▶ its policies' chains ─▶ accepted | refused
 //           ─▶ ingress (who answers it)           ─▶ …
 //   input   ─▶ egress: what pods ask of their node
+//
+//   group's chain ─▶ admin tier, rule by rule ─▶ its NetworkPolicies; when it has none, the baseline tier
+//
+// Policies of the whole cluster have an order and say no as well as yes: their rules stand in each group's own chain
+// for the tier, where returning is what passes a connection on.
 //
 // Each packet is judged by its connection: by who began it, and by who really answers, whatever Services made of the
 // addresses. So both directions of it have one fate, one that began before a policy is cut by it, and no memory of
@@ -35,7 +40,8 @@ std::string group_owner(policy_selection::number n);
 
 // A policy's chains; what leads to them is its pods' groups.
 nft::part policy_part(bool v4, const policy_selection& all, const policy_selection::policy& p);
-nft::part group_part(policy_selection::number n, const policy_selection::group& g);
+nft::part group_part(bool v4, const policy_selection& all, policy_selection::number n,
+                     const policy_selection::group& g);
 // A pod of this node: its addresses lead to its groups.
 nft::part pod_part(bool v4, const policy_selection::pod& p);
 

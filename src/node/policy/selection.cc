@@ -7,6 +7,7 @@ namespace kedge::node {
 
 namespace {
 
+bool is_of_cluster(const std::string& key) { return key.starts_with('/'); }
 std::string name_space_of(const std::string& key) { return key.substr(0, key.find('/')); }
 
 bool asks_for_names(const policy_rule& r) {
@@ -47,6 +48,17 @@ void policy_selection::each_pod_of(const std::string& name_space, F f) {
 const policy_selection::policy* policy_selection::find_policy(const std::string& key) const {
   auto i = policies_.find(key);
   return i == policies_.end() ? nullptr : &i->second;
+}
+const policy_selection::policy* policy_selection::find_policy(number n) const {
+  auto key = policy_keys_.find(n);
+  return key == policy_keys_.end() ? nullptr : &policies_.at(key->second);
+}
+std::set<policy_selection::number> policy_selection::groups_with(const std::set<number>& policies) const {
+  std::set<number> out;
+  if (policies.empty()) return out;
+  for (auto& [n, g] : groups_)
+    if (std::ranges::any_of(g.policies, [&](auto p) { return policies.contains(p); })) out.insert(n);
+  return out;
 }
 const policy_selection::pod* policy_selection::find_pod(const std::string& key) const {
   auto i = pods_.find(key);
@@ -206,6 +218,7 @@ void policy_selection::set_policy(const std::string& key, const policy_record* n
   }
   // After those of the new rules, which may be the same.
   release(used);
+  if (is_of_cluster(key)) return look_at_local();
   each_pod_of(name_space_of(key), [&](const std::string& pod_key, pod& one) {
     if (is_local(one)) look_at(pod_key, one, true);
   });
@@ -257,13 +270,16 @@ void policy_selection::look_at(const std::string& key, pod& p, bool was_local) {
   bool local = is_local(p);
   if (!local && !was_local) return;
   if (local) {
-    auto prefix = p.is.name_space + "/";
-    for (auto i = policies_.lower_bound(prefix); i != policies_.end() && i->first.starts_with(prefix); ++i) {
-      auto& x = i->second;
-      if (!x.is.pods.is.matches_text(p.is.labels)) continue;
-      if (x.is.isolates_ingress) ingress.push_back(x.number);
-      if (x.is.isolates_egress) egress.push_back(x.number);
-    }
+    auto means = [&](const policy_record& x) {
+      return x.subject ? matches(peers_of(x, *x.subject), p) : x.pods.is.matches_text(p.is.labels);
+    };
+    for (auto& prefix : {std::string("/"), p.is.name_space + "/"})
+      for (auto i = policies_.lower_bound(prefix); i != policies_.end() && i->first.starts_with(prefix); ++i) {
+        auto& x = i->second;
+        if (!means(x.is)) continue;
+        if (x.is.isolates_ingress) ingress.push_back(x.number);
+        if (x.is.isolates_egress) egress.push_back(x.number);
+      }
     std::ranges::sort(ingress);
     std::ranges::sort(egress);
   }
@@ -282,6 +298,11 @@ void policy_selection::look_at(const std::string& key, pod& p, bool was_local) {
   ask();
   local ? (void)local_.insert(key) : (void)local_.erase(key);
   changes_.pods.insert(key);
+}
+
+// After a change of what policies of the whole cluster go by.
+void policy_selection::look_at_local() {
+  for (auto& key : local_pods()) look_at(key, pods_.at(key), true);
 }
 
 void policy_selection::leave(const std::string& key, pod& p) {
@@ -331,7 +352,12 @@ void policy_selection::set_namespace(const std::string& name, const namespace_re
   } else if (namespaces_.erase(name) == 0) {
     return;
   }
-  each_pod_of(name, [&](const std::string&, pod& p) { match(p); });
+  auto first = policies_.begin();
+  const bool any_of_cluster = first != policies_.end() && is_of_cluster(first->first);
+  each_pod_of(name, [&](const std::string& key, pod& p) {
+    match(p);
+    if (any_of_cluster && is_local(p)) look_at(key, p, true);
+  });
 }
 
 std::vector<policy_selection::port_target> policy_selection::named_targets(const policy& p, bool egress,

@@ -60,7 +60,7 @@ class policy_selection {
     friend auto operator<=>(const port_target&, const port_target&) noexcept = default;
   };
 
-  // Keys are "namespace/name"; null: it is gone.
+  // Keys are "namespace/name", of policies without a namespace "/plural/name"; null: it is gone.
   void set_policy(const std::string& key, const policy_record* now);
   void set_namespace(const std::string& name, const namespace_record* now);
   void set_pod(const std::string& key, const pod_record* now);
@@ -77,6 +77,9 @@ class policy_selection {
   changes take_changes() { return std::exchange(changes_, {}); }
 
   const policy* find_policy(const std::string& key) const;
+  const policy* find_policy(number n) const;
+  // The groups that have one of those policies.
+  std::set<number> groups_with(const std::set<number>& policies) const;
   const pod* find_pod(const std::string& key) const;
   const group* find_group(number n) const;
   const peers* find_peers(number n) const;
@@ -93,6 +96,7 @@ class policy_selection {
 
  private:
   void look_at(const std::string& key, pod& p, bool was_local);
+  void look_at_local();
   void leave(const std::string& key, pod& p);
   void join_group(pod& p, bool egress, std::vector<number> policies);
   void match(pod& p);

@@ -29,6 +29,9 @@ class kubelet_access {
   kubelet_access(crypto::trust client_ca, std::string node_name, api_client& api)
       : client_ca_(std::move(client_ca)), node_name_(std::move(node_name)), api_(api) {}
 
+  // Another authority says who clients are, from the next request on.
+  void use(crypto::trust client_ca) { client_ca_ = std::move(client_ca); }
+
   // Success, errc::unauthenticated (401), errc::forbidden (403) or another error (500), with the text to answer.
   task<result<void>> check(net::http::exchange& e);
 

@@ -343,10 +343,11 @@ task<void> kubelet_api::serve_summary(exchange& e) {
     if (all)
       for (auto& c : *all) layers[c.id] = {.bytes = c.disk_bytes, .inodes = c.inodes};
   }
-  co_await answer_made(e, "application/json",
-                       [u = *usage, name = parts_.config.node_name, layers = std::move(layers), brief] {
-                         return json::write(usage_summary(*u, name, layers, brief));
-                       });
+  co_await answer_made(
+      e, "application/json",
+      [u = *usage, name = parts_.config.node_name, layers = std::move(layers), brief, volumes = parts_.volumes] {
+        return json::write(usage_summary(*u, name, layers, brief, volumes));
+      });
 }
 
 task<void> kubelet_api::serve_logs(exchange& e) {

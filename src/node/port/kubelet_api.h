@@ -19,6 +19,7 @@
 #include "node/runtime/runtime_state.h"
 #include "node/streams/pod_streams.h"
 #include "node/usage/usage.h"
+#include "node/volumes/csi_volumes.h"
 
 namespace kedge::node {
 
@@ -33,6 +34,7 @@ struct kubelet_parts {
   const system_info& machine;
   std::string cluster_domain;
   std::vector<std::string> cluster_dns;
+  const std::vector<claim_figures>& volumes;
   std::function<void(exposition&)> more_metrics;  // of the balancer, the tunnels and the runtime; null: none
   std::string logs_folder = "/var/log";
 };

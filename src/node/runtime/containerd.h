@@ -34,6 +34,7 @@ class containerd {
   int pid() const { return process_ ? process_->pid() : -1; }
   // Empty until run() has looked at the machine.
   const std::string& socket() const { return settings_.socket; }
+  const std::string& snapshotter() const { return settings_.snapshotter; }
 
  private:
   task<result<int>> run_once();

@@ -31,6 +31,7 @@ std::string_view operation_name(std::string_view method) {
       {"RuntimeService/ListContainers", "list_containers"},
       {"RuntimeService/ContainerStatus", "container_status"},
       {"RuntimeService/ReopenContainerLog", "reopen_container_log"},
+      {"RuntimeService/UpdateContainerResources", "update_container"},
       {"RuntimeService/ListContainerStats", "list_container_stats"},
       {"RuntimeService/ExecSync", "exec_sync"},
       {"RuntimeService/Exec", "exec"},
@@ -170,6 +171,16 @@ task<result<void>> cri_pod_runtime::remove_container(std::string id) {
   co_return without_missing(
       co_await call_by_id("RuntimeService/RemoveContainer", std::move(id), runtime_work_deadline));
 }
+// What isn't said of the resources stays as it is.
+task<result<void>> cri_pod_runtime::set_cpus(std::string id, std::string cpus) {
+  wire::writer w;
+  w.text(1, id);
+  w.message(2, wire::writer().text(6, cpus).take());
+  auto answer = co_await call("RuntimeService/UpdateContainerResources", w.take(), runtime_work_deadline);
+  if (!answer) co_return fail(std::move(answer).error());
+  co_return result<void>();
+}
+
 task<result<std::vector<container_info>>> cri_pod_runtime::containers(std::string pod_uid) {
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ListContainers", of_pod(pod_uid, 4), runtime_work_deadline));
   co_return decode_containers(answer);

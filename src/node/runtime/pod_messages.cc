@@ -97,6 +97,8 @@ std::string mount(const container_mount& m) {
   w.text(2, m.host_path);
   w.number(3, m.read_only);
   w.number(5, bits(m.propagation));
+  if (!m.image.empty()) w.message(9, wire::writer().text(1, m.image).text(18, m.user_image).take());
+  w.text(10, m.image_sub_path);
   return w.take();
 }
 
@@ -115,6 +117,7 @@ std::string resources(const container_resources& r) {
   w.number(3, bits(r.cpu_shares));
   w.number(4, bits(r.memory_limit));
   w.number(5, bits(r.oom_score_adj));
+  w.text(6, r.cpus);
   for (auto& [size, limit] : r.hugepages) {
     wire::writer page;
     page.text(1, size);
@@ -464,6 +467,7 @@ std::string encode_container_config(const container_config& c) {
   w.number(13, c.stdin_once);
   w.number(14, c.tty);
   w.message(15, linux_part.take());
+  for (auto& name : c.cdi_devices) w.message(17, wire::writer().text(1, name).take());
   w.number(18, bits(c.stop_signal));
   return w.take();
 }

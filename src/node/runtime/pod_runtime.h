@@ -51,6 +51,7 @@ struct container_resources {
                oom_score_adj = 0;
   std::vector<std::pair<std::string, std::uint64_t>> hugepages;  // page size ("2MB") and limit
   text_map unified;                                              // cgroup v2's files
+  std::string cpus;                                              // "0-3,8"; empty: any
 };
 
 struct sandbox_config {
@@ -76,6 +77,8 @@ struct container_mount {
   std::string container_path, host_path;
   bool read_only = false;
   int propagation = 0;  // 0 private, 1 from the host, 2 both ways
+  // An image instead of host_path: its id, what the pod calls it, and what of it; the runtime mounts it.
+  std::string image = {}, user_image = {}, image_sub_path = {};
 };
 
 struct container_device {
@@ -92,6 +95,7 @@ struct container_config {
   text_map env;
   std::vector<container_mount> mounts;
   std::vector<container_device> devices;
+  std::vector<std::string> cdi_devices;  // by their full names: "vendor.com/gpu=one"
   text_map labels, annotations;
   std::string log_path;  // below the sandbox's log_directory
   bool stdin_open = false, stdin_once = false, tty = false;
@@ -201,6 +205,8 @@ class pod_runtime {
   // Asks it to end, and kills it after `grace_seconds`. Success when it is gone already.
   virtual task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) = 0;
   virtual task<result<void>> remove_container(std::string id) = 0;
+  // It runs on these CPUs from now on.
+  virtual task<result<void>> set_cpus(std::string id, std::string cpus) = 0;
   virtual task<result<std::vector<container_info>>> containers(std::string pod_uid = {}) = 0;
   virtual task<result<container_status>> status_of_container(std::string id) = 0;
   virtual task<result<void>> reopen_log(std::string id) = 0;

@@ -1,5 +1,7 @@
 #include "node/services/records.h"
 
+#include "base/strings.h"
+
 #include <algorithm>
 
 namespace kedge::node {
@@ -79,7 +81,8 @@ std::optional<service_record> decode_service(const value& service) {
       if (a && i["ipMode"].as_string("VIP") == "VIP") s.balancer_ips.push_back(*a);
     });
     each(spec["loadBalancerSourceRanges"], [&](const value& v) {
-      if (auto r = ip_range::parse_sloppy(v.as_string())) s.source_ranges.push_back(*r);
+      // Which validation lets have spaces around it.
+      if (auto r = ip_range::parse_sloppy(trim(v.as_string()))) s.source_ranges.push_back(*r);
     });
   }
   s.external_local = spec["externalTrafficPolicy"].as_string() == "Local";

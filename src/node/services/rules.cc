@@ -100,9 +100,9 @@ class builder {
     for (auto& ip : s_.external_ips) external_address(ip);
     for (auto& ip : s_.balancer_ips) {
       external_address(ip);
-      if (ip.is_v4() == c_.v4 && !s_.source_ranges.empty()) lead(firewall, ip, p, {.go_to = guard});
+      if (ip.is_v4() == c_.v4 && is_restricted()) lead(firewall, ip, p, {.go_to = guard});
     }
-    if (!s_.balancer_ips.empty() && !s_.source_ranges.empty()) put_firewall(guard);
+    if (!s_.balancer_ips.empty() && is_restricted()) put_firewall(guard);
     if (p.node_port) {
       auto key = nft::key_u8(static_cast<std::uint8_t>(p.protocol)) + nft::key_port(p.node_port);
       if (e.any) out_.elements[{node_ports, key}] = {.go_to = external};
@@ -191,6 +191,10 @@ class builder {
     if (has_local) rules.push_back(made([&](rule& r) { r.go(verdict::go_to(local)); }));
   }
 
+  // Ranges of one family say nothing of the other.
+  bool is_restricted() const {
+    return std::ranges::any_of(s_.source_ranges, [&](auto& r) { return r.is_v4() == c_.v4; });
+  }
   void put_firewall(const std::string& chain) {
     out_.chains[chain] = {made([&](rule& r) {
       from_outside(r, c_.v4, s_.source_ranges);

@@ -77,6 +77,14 @@ value resources(const node_facts& f, std::string cpu, std::uint64_t storage, std
   return out;
 }
 
+// Devices of plugins, and what others say that the node has (a resource is extended when its name has a domain).
+void add_devices(const node_facts& f, const value& before, std::int64_t device_count::* which, value& to) {
+  if (auto* all = before["status"]["capacity"].object())
+    for (auto& [name, amount] : *all)
+      if (name.contains('/') && !f.devices.contains(name)) to.set(name, amount);
+  for (auto& [name, count] : f.devices) to.set(name, std::to_string(count.*which));
+}
+
 // What is kept from pods for the machine and for us.
 schema::quantity reserved(const node_facts& f, std::string_view name) {
   schema::quantity out;
@@ -141,16 +149,23 @@ value node_info_of(const node_facts& f) {
 }
 
 // Why the node is not ready, in the kubelet's words; empty when it is.
-std::string not_ready_message(const runtime_state& r) {
-  if (!r.error.empty()) return r.error;
+std::string not_ready_message(const node_facts& f) {
+  auto& r = f.runtime;
   std::vector<std::string> problems;
+  if (!r.error.empty()) {
+    if (!f.goes_down) return r.error;
+    problems.push_back(r.error);
+  }
   auto look = [&](std::string_view what, std::string_view condition, const runtime_condition& c) {
     if (!c.ready)
       problems.push_back(
           fmt::format("{} not ready: {}=false reason:{} message:{}", what, condition, c.reason, c.message));
   };
-  look("container runtime", "RuntimeReady", r.runtime);
-  look("container runtime network", "NetworkReady", r.network);
+  if (r.error.empty()) {
+    look("container runtime", "RuntimeReady", r.runtime);
+    look("container runtime network", "NetworkReady", r.network);
+  }
+  if (f.goes_down) problems.emplace_back("node is shutting down");
   if (problems.empty()) return {};
   return problems.size() == 1 ? problems[0] : "[" + join(problems, ", ") + "]";
 }
@@ -181,7 +196,7 @@ value conditions_of(const node_facts& f, const value& previous, const std::strin
            "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
   pressure(f.pressure.pid, "PIDPressure", "KubeletHasInsufficientPID", "kubelet has insufficient PID available",
            "KubeletHasSufficientPID", "kubelet has sufficient PID available");
-  auto problem = not_ready_message(f.runtime);
+  auto problem = not_ready_message(f);
   out.push_back(problem.empty()
                     ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
                     : condition("Ready", false, "KubeletNotReady", problem, previous, now));
@@ -232,6 +247,10 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
   value node(object{{"apiVersion", "v1"}, {"kind", "Node"}});
   node.set("metadata",
            object{{"name", f.config.node_name}, {"labels", labels_of(f)}, {"annotations", annotations_of(f)}});
+  auto capacity = resources(f, std::to_string(f.machine.cpus), f.machine.storage_bytes, f.machine.memory_bytes),
+       allocatable = allocatable_of(f);
+  add_devices(f, previous, &device_count::capacity, capacity);
+  add_devices(f, previous, &device_count::allocatable, allocatable);
   value spec{object{}};
   if (!f.config.disable_cloud_controller) spec.set("providerID", "k3s://" + f.config.node_name);
   for (auto& text : f.config.node_taints)
@@ -241,17 +260,18 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
       spec.member("taints").push_back(std::move(one));
     }
   node.set("spec", std::move(spec));
-  node.set(
-      "status",
-      object{
-          {"addresses", addresses_of(f.config)},
-          {"allocatable", allocatable_of(f)},
-          {"capacity", resources(f, std::to_string(f.machine.cpus), f.machine.storage_bytes, f.machine.memory_bytes)},
-          {"conditions", conditions_of(f, previous, format_rfc3339(now))},
-          {"daemonEndpoints", object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet.port)}}}}},
-          {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
-          {"nodeInfo", node_info_of(f)},
-      });
+  node.set("status", object{
+                         {"addresses", addresses_of(f.config)},
+                         {"allocatable", std::move(allocatable)},
+                         {"capacity", std::move(capacity)},
+                         {"conditions", conditions_of(f, previous, format_rfc3339(now))},
+                         {"daemonEndpoints",
+                          object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet.port)}}}}},
+                         {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
+                         {"nodeInfo", node_info_of(f)},
+                     });
+  if (!f.volumes_in_use.empty())
+    node.member("status").set("volumesInUse", array(f.volumes_in_use.begin(), f.volumes_in_use.end()));
   return node;
 }
 
@@ -283,6 +303,7 @@ value status_patch(const value& existing, const value& wanted, bool heartbeat_du
   }
   for (auto* part : {"daemonEndpoints", "nodeInfo"})
     if (old[part] != next[part]) status.set(part, next[part]);
+  if (old["volumesInUse"] != next["volumesInUse"]) status.set("volumesInUse", next["volumesInUse"]);
   // An empty list is left out by the server, which makes it equal to none.
   if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty()))
     status.set("images", next["images"]);
@@ -303,6 +324,27 @@ value server_role_patch(const value& existing) {
 
 std::string_view condition_status(const value& node, std::string_view type) {
   return find_condition(node, type)["status"].as_string();
+}
+
+std::vector<std::string_view> reasons_of_changes(const value& before, const value& now) {
+  struct row {
+    std::string_view condition, status, reason;
+  };
+  static constexpr row rows[] = {
+      {"MemoryPressure", "False", "NodeHasSufficientMemory"},
+      {"MemoryPressure", "True", "NodeHasInsufficientMemory"},
+      {"DiskPressure", "False", "NodeHasNoDiskPressure"},
+      {"DiskPressure", "True", "NodeHasDiskPressure"},
+      {"PIDPressure", "False", "NodeHasSufficientPID"},
+      {"PIDPressure", "True", "NodeHasInsufficientPID"},
+      {"Ready", "True", "NodeReady"},
+      {"Ready", "False", "NodeNotReady"},
+  };
+  std::vector<std::string_view> out;
+  for (auto& r : rows)
+    if (condition_status(now, r.condition) == r.status && condition_status(before, r.condition) != r.status)
+      out.push_back(r.reason);
+  return out;
 }
 
 value node_lease(const value& owner, const value& previous, wall_time now) {

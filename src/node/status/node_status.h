@@ -9,11 +9,13 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time.h"
 #include "json/value.h"
 #include "node/config.h"
+#include "node/devices/ledger.h"
 #include "node/machine/system_info.h"
 #include "node/resources/eviction.h"
 #include "node/runtime/runtime_state.h"
@@ -26,6 +28,9 @@ struct node_facts {
   const system_info& machine;
   const runtime_state& runtime;
   node_pressure pressure;
+  std::vector<std::string> volumes_in_use = {};  // that servers attach, by their unique names
+  bool goes_down = false;                        // the machine
+  device_counts devices = {};                    // of plugins
 };
 
 // errc::invalid: a label or taint of the configuration is malformed (the message names it).
@@ -47,6 +52,9 @@ json::value server_role_patch(const json::value& existing);
 
 // The condition's status ("True"), or empty.
 std::string_view condition_status(const json::value& node, std::string_view type);
+
+// The reasons of the events that the kubelet tells when conditions change.
+std::vector<std::string_view> reasons_of_changes(const json::value& before, const json::value& now);
 
 // The Lease of kube-node-lease; `owner` is the Node, `previous` the Lease as last answered (null to create).
 json::value node_lease(const json::value& owner, const json::value& previous, wall_time now);

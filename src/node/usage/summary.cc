@@ -170,9 +170,40 @@ object node_stats_of(const node_usage& u, const std::string& name, bool brief) {
 
 }  // namespace
 
-value usage_summary(const node_usage& u, const std::string& node_name, const layer_usages& layers, bool brief) {
+namespace {
+
+array volumes_of(const std::string& uid, const std::vector<claim_figures>& volumes) {
+  array out;
+  for (auto& v : volumes) {
+    if (v.pod_uid != uid) continue;
+    object one{{"time", format_rfc3339(v.at)}};
+    if (auto& b = v.stats.bytes) {
+      one.set("availableBytes", b->available);
+      one.set("capacityBytes", b->total);
+      one.set("usedBytes", b->used);
+    }
+    if (auto& i = v.stats.inodes) {
+      one.set("inodesFree", i->available);
+      one.set("inodes", i->total);
+      one.set("inodesUsed", i->used);
+    }
+    one.set("name", v.volume);
+    one.set("pvcRef", object{{"name", v.claim}, {"namespace", v.ns}});
+    out.emplace_back(std::move(one));
+  }
+  return out;
+}
+
+}  // namespace
+
+value usage_summary(const node_usage& u, const std::string& node_name, const layer_usages& layers, bool brief,
+                    const std::vector<claim_figures>& volumes) {
   array pods;
-  for (auto& p : u.pods) pods.emplace_back(pod_stats(u, p, layers, brief));
+  for (auto& p : u.pods) {
+    auto one = pod_stats(u, p, layers, brief);
+    if (auto has = volumes_of(p.uid, volumes); !has.empty() && !brief) one.set("volume", std::move(has));
+    pods.emplace_back(std::move(one));
+  }
   return object{{"node", node_stats_of(u, node_name, brief)}, {"pods", std::move(pods)}};
 }
 

@@ -6,6 +6,7 @@
 
 #include "json/value.h"
 #include "node/usage/usage.h"
+#include "node/volumes/csi_volumes.h"
 
 namespace kedge::node {
 
@@ -16,6 +17,7 @@ struct layer_usage {
 using layer_usages = std::map<std::string, layer_usage, std::less<>>;
 
 // `brief`: processor and memory alone (only_cpu_and_memory=true).
-json::value usage_summary(const node_usage& u, const std::string& node_name, const layer_usages& layers, bool brief);
+json::value usage_summary(const node_usage& u, const std::string& node_name, const layer_usages& layers, bool brief,
+                          const std::vector<claim_figures>& volumes = {});
 
 }  // namespace kedge::node

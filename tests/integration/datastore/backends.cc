@@ -21,8 +21,14 @@ operation remove(const entry& standing) {
   return {change::remove, standing.name, {}, standing.at, standing.created, 0};
 }
 
+void server::apply(std::span<const entry> entries) {
+  // Several may share a revision, and come together.
+  const auto known = applied_;
+  for (auto& e : entries)
+    if (e.at > known) apply(e);
+}
+
 void server::apply(const entry& e) {
-  if (e.at <= applied_) return;
   applied_ = e.at;
   history_.push_back(e);
   if (e.kind == change::remove)
@@ -34,7 +40,7 @@ void server::apply(const entry& e) {
 task<result<void>> server::load(revision after) {
   for (;;) {
     KEDGE_CO_TRY(auto p, co_await log_->load(after));
-    for (auto& e : p.entries) apply(e);
+    apply(p.entries);
     applied_ = std::max(applied_, p.at);
     after = p.at;
     if (p.done) co_return result<void>();
@@ -68,13 +74,14 @@ task<result<std::vector<outcome>>> server::write(std::vector<operation> ops) {
           });
       bool there = found != history_.end();
       any = any || there;
-      out.push_back({there ? outcome::status::committed : outcome::status::conflict, there ? found->at : 0});
+      auto missing = log_->in_one_piece() ? outcome::status::conflict : outcome::status::refused;
+      out.push_back({there ? outcome::status::committed : missing, there ? found->at : 0});
     }
     if (!any) co_return fail(errc::unavailable, "did not land");
     co_return out;
   }
   if (!done) co_return fail(std::move(done).error());
-  for (auto& e : done->others) apply(e);
+  apply(done->others);
   for (std::size_t i = 0; i < batch->size(); ++i) {
     auto& op = (*batch)[i];
     auto& o = done->outcomes[i];
@@ -87,7 +94,7 @@ task<result<std::vector<outcome>>> server::write(std::vector<operation> ops) {
 
 task<result<void>> server::follow(time_point deadline) {
   KEDGE_CO_TRY(auto p, co_await log_->tail(applied_, deadline));
-  for (auto& e : p.entries) apply(e);
+  apply(p.entries);
   applied_ = std::max(applied_, p.at);
   co_return result<void>();
 }

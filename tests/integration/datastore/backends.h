@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 
 #include "datastore/log.h"
 #include "reactor/loop.h"
@@ -22,13 +23,15 @@ class test_database {
   virtual bool shared() const = 0;
   // Ends the connections of every log, as a network that fails does; false where there are none.
   virtual bool cut() { return false; }
+  // How much is passed over after a loss.
+  virtual revision jump() const { return 1'000'000; }
 };
 
 struct backend_kind {
   const char* name;
   std::unique_ptr<test_database> (*fresh)();
 };
-// Those that this program was built with, by name: memory, sqlite, postgres, redis.
+// Those that this program was built with, by name: memory, sqlite, postgres, mysql, redis, etcd.
 std::vector<backend_kind>& backends();
 
 // Follows a log as the store does: applies what it gives, in order, and knows what stands.
@@ -47,6 +50,7 @@ class server {
   const std::vector<entry>& history() const { return history_; }
 
  private:
+  void apply(std::span<const entry> entries);
   void apply(const entry& e);
   task<result<void>> load(revision after);
   std::unique_ptr<log> log_;

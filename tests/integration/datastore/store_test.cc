@@ -5,9 +5,13 @@
 
 #include "backends.h"
 #include "cutting_proxy.h"
+#include "datastore/etcd/etcd_log.h"
 #include "datastore/memory/memory_log.h"
+#include "datastore/mysql/mysql_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
+#include "etcd_server.h"
+#include "mysql_server.h"
 #include "redis_server.h"
 #include "store/open.h"
 
@@ -16,6 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using datastore::sql_session;
+using datastore::the_mysql;
 using datastore::the_postgres;
 using datastore::the_redis;
 
@@ -41,9 +46,17 @@ struct servers {
     open(datastore::make_postgres_log(
         {.connection = *datastore::postgres::parse_url(url), .start_wait = datastore::patience}));
   }
+  void mysql(const std::string& dsn) {
+    open(datastore::make_mysql_log(
+        {.connection = *datastore::mysql::parse_dsn(dsn, false), .start_wait = datastore::patience}));
+  }
   void redis(const std::string& endpoint) {
     open(datastore::make_redis_log(
         {.connection = *datastore::redis::parse_endpoint(endpoint, false), .start_wait = datastore::patience}));
+  }
+  void etcd(const std::string& endpoint) {
+    open(datastore::make_etcd_log(
+        {.cluster = *datastore::etcd::parse_endpoint(endpoint), .start_wait = datastore::patience}));
   }
   ~servers() {
     for (auto& s : all) loop.run_until(s->close());
@@ -183,6 +196,32 @@ TEST_CASE("three servers whose answers get lost: no write is lost, applied twice
   run_clients_and_lose_answers(s, proxy);
 }
 
+TEST_CASE("three servers on MySQL") {
+  servers s;
+  for (int i = 0; i < 3; ++i) s.mysql(the_mysql().dsn("three"));
+  run_clients(s, 40, {});
+}
+
+TEST_CASE("three servers on MySQL whose answers get lost") {
+  datastore::cutting_proxy proxy(the_mysql().port());
+  servers s;
+  for (int i = 0; i < 3; ++i) s.mysql(the_mysql().dsn("lost_answers", proxy.port()));
+  run_clients_and_lose_answers(s, proxy);
+}
+
+TEST_CASE("three servers on MySQL that is killed and started again") {
+  servers s;
+  for (int i = 0; i < 3; ++i) s.mysql(the_mysql().dsn("killed"));
+  int killed = 0;
+  run_clients(s, 60, [&](int n) {
+    if (n % 40 != 20 || killed == 2) return;
+    ++killed;
+    the_mysql().stop(SIGKILL);
+    the_mysql().start();
+  });
+  CHECK(killed > 0);
+}
+
 TEST_CASE("three servers on Redis") {
   servers s;
   for (int i = 0; i < 3; ++i) s.redis(the_redis().url(40));
@@ -193,6 +232,21 @@ TEST_CASE("three servers on Redis whose answers get lost") {
   datastore::cutting_proxy proxy(the_redis().port());
   servers s;
   for (int i = 0; i < 3; ++i) s.redis(fmt::format("127.0.0.1:{}/41", proxy.port()));
+  run_clients_and_lose_answers(s, proxy);
+}
+
+TEST_CASE("three servers on etcd") {
+  datastore::etcd_server own;
+  servers s;
+  for (int i = 0; i < 3; ++i) s.etcd(own.endpoint());
+  run_clients(s, 40, {});
+}
+
+TEST_CASE("three servers on etcd whose answers get lost") {
+  datastore::etcd_server own;
+  datastore::cutting_proxy proxy(own.port());
+  servers s;
+  for (int i = 0; i < 3; ++i) s.etcd(fmt::format("http://127.0.0.1:{}", proxy.port()));
   run_clients_and_lose_answers(s, proxy);
 }
 
@@ -213,6 +267,9 @@ TEST_CASE("what one server has acknowledged is no reason for another to refuse t
   servers s;
   SUBCASE("PostgreSQL") {
     for (int i = 0; i < 2; ++i) s.postgres(the_postgres().url("turns"));
+  }
+  SUBCASE("MySQL") {
+    for (int i = 0; i < 2; ++i) s.mysql(the_mysql().dsn("turns"));
   }
   SUBCASE("Redis") {
     for (int i = 0; i < 2; ++i) s.redis(the_redis().url(43));

@@ -56,6 +56,11 @@ TEST_CASE("a path and method say what is asked for") {
                     "/api/v1/pods/%", "/api/v1/pods/%4", "/%zz"})
     CHECK_MESSAGE(parse_request("GET", path, {}).malformed, path);
   CHECK(parse_request("OPTIONS", "/api/v1/pods", {}).bad_method);
+  for (auto& [path, deeper] : {std::pair{"/api/v1/namespaces/a/pods/b/log", false},
+                               {"/api/v1/namespaces/a/pods/b/log/c", true},
+                               {"/apis/g/v1/things/b/sub%2Fc", true},
+                               {"/api/v1/namespaces/a/pods/b/proxy/c/d", false}})
+    CHECK_MESSAGE(parse_request("GET", path, {}).deeper == deeper, path);
 }
 
 TEST_CASE("what is asked of a proxy's target is what follows, as received") {

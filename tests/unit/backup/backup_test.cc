@@ -294,6 +294,11 @@ TEST_CASE("lists show what is whole and what isn't; the newest are kept") {
   CHECK(std::ranges::find(*gone, "etcd-snapshot-a-1") != gone->end());
   CHECK(std::filesystem::exists(folder.path() + "/etcd-snapshot-a-2"));
   CHECK(std::filesystem::exists(folder.path() + "/on-demand-a-4"));
+  // Those of nodes whose names begin as this one's are theirs.
+  for (auto name : {"etcd-snapshot-a-b-6", "etcd-snapshot-a-2-7"}) REQUIRE(from.save_to(folder.path() + "/" + name));
+  CHECK(prune(folder.path(), "etcd-snapshot-a-", 1)->empty());
+  CHECK(is_of("etcd-snapshot-a-7.zip", "etcd-snapshot-a-"));
+  CHECK_FALSE(is_of("etcd-snapshot-a-", "etcd-snapshot-a-"));
   CHECK(*remove(folder.path(), {"on-demand-a-4", "none", "notes.txt"}) == std::vector<std::string>{"on-demand-a-4"});
   CHECK(std::filesystem::exists(folder.path() + "/notes.txt"));
   CHECK(remove(folder.path(), {"../x"}).error().code == errc::invalid);

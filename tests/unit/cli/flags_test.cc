@@ -147,10 +147,10 @@ TEST_CASE("what makes no sense here warns; what would mislead is refused; what c
   CHECK(options.snapshot_name == "mine");
   CHECK(give("etcd-snapshot-compress", "true"));
   CHECK(warnings.size() == 1);
-  const auto refused = give("cluster-init", "true");
+  const auto refused = give("docker", "true");
   REQUIRE(!refused);
   CHECK(refused.error().code == errc::unsupported);
-  CHECK(refused.error().message.find("--datastore-endpoint") != std::string::npos);
+  CHECK(refused.error().message.find("--docker") != std::string::npos);
 }
 
 TEST_CASE("a secret's value is in no message") {

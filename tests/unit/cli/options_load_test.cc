@@ -129,17 +129,36 @@ TEST_CASE("kube-apiserver's settings are read; unknown ones warn") {
   CHECK(!read_api_server_arguments(words{"tls-min-version=VersionTLS10"}, warnings));
 }
 
-TEST_CASE("ranges that wouldn't be honoured are refused at the start") {
+TEST_CASE("ranges: one of each family at most, and such as go together") {
   const temporary_folder folder;
-  for (auto* flag_name : {"--service-cidr", "--cluster-cidr"}) {
-    CAPTURE(flag_name);
-    CHECK(load_options(audience::server, words{flag_name, "10.99.0.0/16"}, some_machine(folder)));
-    for (auto* value : {"10.99.0.0/16,fd00:99::/112", "fd00:99::/112", "10.99.0.0/16,10.98.0.0/16"}) {
-      const auto refused = load_options(audience::server, words{flag_name, value}, some_machine(folder));
-      REQUIRE_MESSAGE(!refused, value);
-      CHECK(refused.error().code == errc::unsupported);
-      CHECK(refused.error().message.starts_with(std::string(flag_name) + " \"" + value + "\": "));
-    }
+  auto load = [&](words flags) { return load_options(audience::server, flags, some_machine(folder)); };
+  CHECK(load({"--service-cidr", "10.99.0.0/16"}));
+  CHECK(load({"--cluster-cidr", "10.98.0.0/16,fd00:98::/56", "--service-cidr", "10.99.0.0/16,fd00:99::/112"}));
+  CHECK(load({"--cluster-cidr", "fd00:98::/56,10.98.0.0/16", "--service-cidr", "fd00:99::/112"}));
+  CHECK(load({"--cluster-cidr", "fd00:98::/56", "--service-cidr", "fd00:99::/112"}));
+  struct row {
+    words flags;
+    std::string message;
+  };
+  for (auto& r :
+       {row{{"--cluster-cidr", "10.99.0.0/16,10.98.0.0/16"},
+            "--cluster-cidr \"10.99.0.0/16,10.98.0.0/16\": two ranges have to be of different families, one "
+            "IPv4 and one IPv6"},
+        row{{"--service-cidr", "10.9.0.0/16,fd00::/112,10.8.0.0/16"},
+            "--service-cidr \"10.9.0.0/16,fd00::/112,10.8.0.0/16\": at most two ranges can be given, one IPv4 "
+            "and one IPv6"},
+        row{{"--service-cidr", "fd00:99::/112"},
+            "--service-cidr \"fd00:99::/112\": --cluster-cidr has no range of that family for the pods behind "
+            "such addresses"},
+        row{{"--cluster-cidr", "fd00:98::/56", "--service-cidr", "fd00:99::/48"},
+            "--service-cidr \"fd00:99::/48\": a prefix of /64 to /126 is wanted"},
+        row{{"--service-cidr", "10.0.0.0/31"}, "--service-cidr \"10.0.0.0/31\": a prefix of at most /30 is wanted"},
+        row{{"--advertise-address", "fd00::1"},
+            "--advertise-address fd00::1 and the first range of --service-cidr, 10.43.0.0/16, have to be of one "
+            "family"}}) {
+    const auto refused = load(r.flags);
+    REQUIRE(!refused);
+    CHECK(refused.error().message == r.message);
   }
 }
 
@@ -148,13 +167,14 @@ TEST_CASE("the kubelet's settings are read; those without a meaning here warn, a
   const auto loaded =
       load_options(audience::server,
                    words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
-                         "--kubelet-arg=cpu-manager-policy=static", "--kube-apiserver-arg=event-ttl=2h"},
+                         "--kubelet-arg=memory-manager-policy=Static", "--kube-apiserver-arg=event-ttl=2h"},
                    some_machine(folder));
   REQUIRE(loaded);
   CHECK(loaded->options.agent.kubelet.port == 10300);
   CHECK(loaded->options.agent.kubelet.pods_max == 50);
-  CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
-                                  "--kubelet-arg=cpu-manager-policy has no effect: Kedge's node doesn't do this yet"});
+  CHECK(loaded->warnings ==
+        words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
+              "--kubelet-arg=memory-manager-policy has no effect: Kedge's node doesn't do this yet"});
   struct {
     const char *argument, *message;
   } wrong[] = {
@@ -212,6 +232,57 @@ TEST_CASE("files of the kubelet's configuration are read before its flags, and a
   folder.write("kubelet.yaml", "kind: Pod\n");
   CHECK(load_options(audience::server, told, here).error().message ==
         one + ": it is no KubeletConfiguration of kubelet.config.k8s.io/v1beta1");
+}
+
+TEST_CASE("the kubelet's settings that mean something only together are checked together") {
+  const temporary_folder folder;
+  const std::string head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+  const auto file = folder.path + "/kubelet.yaml";
+  auto load = [&](std::string_view text) {
+    folder.write("kubelet.yaml", head + std::string(text));
+    return load_options(audience::server, words{"--kubelet-arg=config=" + file}, some_machine(folder));
+  };
+  auto loaded = load(
+      "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s\npodPidsLimit: 99\n"
+      "memorySwap: {swapBehavior: LimitedSwap}\nmemoryThrottlingFactor: 0.8\nsingleProcessOOMKill: true\n"
+      "memoryReservationPolicy: TieredReservation\nsystemReserved: {cpu: 100m}\nsystemReservedCgroup: /system\n"
+      "enforceNodeAllocatable: [pods, system-reserved, kube-reserved-compressible]\nkubeReservedCgroup: kube\n"
+      "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {full-pcpus-only: \"true\"}\n");
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  CHECK(loaded->warnings.empty());
+  auto& k = loaded->options.agent.kubelet;
+  REQUIRE(k.shutdown.size() == 2);
+  CHECK(k.shutdown[0].seconds == 20);
+  CHECK(k.shutdown[1].seconds == 10);
+  CHECK(k.shutdown[1].priority == 2'000'000'000);
+  CHECK(k.pod_processes_max == 99);
+  CHECK(k.limited_swap);
+  CHECK(k.memory_throttling_factor == 0.8);
+  CHECK(k.single_process_oom_kill == true);
+  CHECK(k.tiered_memory_reservation);
+  CHECK(k.enforced.system == node::enforcement::kept::all);
+  CHECK(k.enforced.kube == node::enforcement::kept::compressible);
+  CHECK(k.cpus.is_static);
+  CHECK(k.cpus.full_cores);
+  loaded = load("shutdownGracePeriodByPodPriority:\n- {priority: 9, shutdownGracePeriodSeconds: 1}\n- {priority: 1}\n");
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  CHECK(loaded->options.agent.kubelet.shutdown[0].priority == 1);
+  loaded = load("reservedSystemCPUs: 0-1\nkubeReserved: {cpu: 500m}\n");
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  CHECK(loaded->options.agent.kubelet.system_reserved.at("cpu").value() == 2);
+  CHECK_FALSE(loaded->options.agent.kubelet.kube_reserved.contains("cpu"));
+  for (std::string_view wrong :
+       {"shutdownGracePeriod: 5s\nshutdownGracePeriodCriticalPods: 10s\n", "shutdownGracePeriod: 500ms\n",
+        "shutdownGracePeriod: 5s\nshutdownGracePeriodByPodPriority: [{priority: 1, shutdownGracePeriodSeconds: 1}]\n",
+        "shutdownGracePeriodByPodPriority: 5\n", "shutdownGracePeriodByPodPriority: [{priority: high}]\n",
+        "enforceNodeAllocatable: [pods, pods]\n", "enforceNodeAllocatable: [none, pods]\n",
+        "enforceNodeAllocatable: [containers]\n", "enforceNodeAllocatable: [system-reserved]\n",
+        "enforceNodeAllocatable: [kube-reserved, kube-reserved-compressible]\nkubeReservedCgroup: /k\n",
+        "memorySwap: {swapBehavior: Much}\n", "memoryThrottlingFactor: 1.5\n", "memoryReservationPolicy: Some\n",
+        "cpuManagerPolicy: static\n", "cpuManagerPolicy: dynamic\n", "cpuManagerPolicyOptions: {fast: true}\n",
+        "cpuManagerPolicyOptions: {full-pcpus-only: true, distribute-cpus-across-cores: true}\n",
+        "reservedSystemCPUs: two\n", "reservedSystemCPUs: 0\nsystemReservedCgroup: /s\n"})
+    CHECK_MESSAGE(!load(wrong), wrong);
 }
 
 TEST_CASE("kube-proxy's settings are read; what means nothing here warns, what it doesn't have is an error") {

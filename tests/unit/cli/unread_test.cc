@@ -45,21 +45,6 @@ TEST_CASE("files that nobody reads are told of, each by who would read it") {
   CHECK(warnings(audience::server, o).empty());
 }
 
-TEST_CASE("the data of an embedded etcd is not passed over") {
-  const temporary_folder folder;
-  auto o = options_in(folder);
-  folder.write("data/server/db/etcd/member/wal/0.wal", "");
-  auto refused = look_for_unread(audience::server, o, {});
-  REQUIRE(!refused);
-  CHECK(refused.error().message.find("embedded etcd") != std::string::npos);
-  CHECK(look_for_unread(audience::agent, o, {}));
-  o.datastore_endpoint = "postgres://db";
-  CHECK(look_for_unread(audience::server, o, {}));
-  o.datastore_endpoint.clear();
-  folder.write("data/server/db/state.db", "");
-  CHECK(look_for_unread(audience::server, o, {}));
-}
-
 TEST_CASE("variables that nobody reads are told of") {
   const temporary_folder folder;
   const machine here{.environment = {{"K3S_TOKEN", "x"},

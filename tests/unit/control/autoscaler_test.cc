@@ -116,6 +116,7 @@ TEST_CASE("horizontal-pod-autoscaler-controller: into its bounds without metrics
   auto p = w.look("default/web", at());
   REQUIRE(p.steps.size() == 1);
   REQUIRE(p.steps[0].changes.size() == 2);
+  CHECK(p.steps[0].changes[0].subresource == "scale");
   CHECK(p.steps[0].changes[0].object["spec"]["replicas"] == json::value(2));
   CHECK(p.steps[0].changes[0].on_done->message ==
         "New size: 2; reason: Current number of replicas below Spec.MinReplicas");
@@ -281,4 +282,156 @@ TEST_CASE("horizontal-pod-autoscaler-controller: a pod's use is known when all o
   CHECK(one.size() == 2);
   CHECK(one.at("part").milli == 100);
   CHECK(usages_in(list, "cpu", "absent").empty());
+}
+
+TEST_CASE("horizontal-pod-autoscaler-controller: from a metric that isn't its pods' to replicas") {
+  const auto ready = pod("a"), beginning = pod("b", "phase: Pending");
+  const std::vector<const json::value*> both{&ready, &beginning};
+  auto in_all = [&](std::int64_t milli, std::int64_t spec) {
+    return propose(both, {.milli = milli, .target_milli = 1000}, {spec, spec}, {});
+  };
+  CHECK(in_all(3000, 2).replicas == 3);  // three times as many as are ready
+  CHECK(in_all(1050, 2).replicas == 2);  // within the tolerance
+  CHECK(in_all(2500, 0).replicas == 3);  // none runs: one for each target's worth
+  CHECK(in_all(0, 0).replicas == 0);
+  CHECK(propose({}, {.milli = 3000, .target_milli = 1000}, {2, 2}, {}).error ==
+        "unable to calculate ready pods: no pods returned by selector while calculating replica count");
+  auto by_pod = [&](std::int64_t milli, std::int64_t status) {
+    return propose(both, {.milli = milli, .target_milli = 1000, .by_pod = true}, {status, status}, {});
+  };
+  CHECK(by_pod(5000, 2).replicas == 5);
+  CHECK(by_pod(5001, 2).average_milli == 2501);
+  CHECK(by_pod(2100, 2).replicas == 2);
+  CHECK(by_pod(2000, 0).replicas == 2);
+  CHECK(by_pod(std::numeric_limits<std::int64_t>::max(), 1).replicas == std::numeric_limits<std::int32_t>::max());
+  CHECK(by_pod(0, 0).average_milli == std::numeric_limits<std::int64_t>::min());
+}
+
+namespace {
+
+// An autoscaler of two pods and one metric; what adapters answer by path, and what was asked.
+struct measured {
+  std::map<std::string, api::raw_answer, std::less<>> answers;
+  std::vector<std::string> asked;
+  at_work w;
+
+  explicit measured(std::string_view metric, std::string_view replicas = "2")
+      : w("horizontalpodautoscaling", {},
+          [this](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
+            asked.push_back(path);
+            auto found = answers.find(path);
+            co_return found == answers.end() ? api::raw_answer{404, "404 page not found\n"} : found->second;
+          }) {
+    w.create(yaml(
+        fmt::format("{{kind: Deployment, apiVersion: apps/v1, metadata: {{name: web, namespace: default}}, spec: "
+                    "{{replicas: {}, selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: "
+                    "web}}}}, spec: {{containers: [{{name: c, image: i}}]}}}}}}}}",
+                    replicas)));
+    for (auto name : {"a", "b"}) {
+      auto one = pod(name);
+      one.set("kind", "Pod");
+      one.set("apiVersion", "v1");
+      one.member("metadata").set("namespace", "default");
+      one.member("metadata").set("labels", yaml("{app: web}"));
+      w.put(one);
+    }
+    w.create(yaml(
+        fmt::format("{{kind: HorizontalPodAutoscaler, apiVersion: autoscaling/v2, metadata: {{name: web, namespace: "
+                    "default}}, spec: {{maxReplicas: 9, scaleTargetRef: {{apiVersion: apps/v1, kind: Deployment, name: "
+                    "web}}, metrics: [{}]}}}}",
+                    metric)));
+    answers["/apis/custom.metrics.k8s.io"] = {
+        200,
+        R"({"kind":"APIGroup","name":"custom.metrics.k8s.io","versions":[{"version":"v1beta1"},{"version":"v1beta2"}],
+                 "preferredVersion":{"version":"v1beta1"}})"};
+  }
+  void answer(std::string path, std::string_view items) {
+    answers[std::move(path)] = {200, fmt::format("{{\"items\":[{}]}}", items)};
+  }
+  std::int64_t replicas() {
+    CHECK(w.work("default/web") == "");
+    return w.get("/registry/deployments/default/web")["spec"]["replicas"].as_integer();
+  }
+  json::value hpa() { return w.get("/registry/horizontalpodautoscalers/default/web"); }
+  std::string why() { return std::string(condition_of(hpa(), "ScalingActive")["message"].as_string()); }
+};
+
+}  // namespace
+
+TEST_CASE(
+    "horizontal-pod-autoscaler-controller: metrics of pods, of objects and from elsewhere are asked of their APIs") {
+  SUBCASE("pods") {
+    measured m(
+        "{type: Pods, pods: {metric: {name: requests, selector: {matchLabels: {path: /a}}}, target: {type: "
+        "AverageValue, averageValue: '10'}}}");
+    m.answer(
+        "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/pods/%2A/"
+        "requests?labelSelector=app%3Dweb&metricLabelSelector=path%3D%2Fa",
+        R"({"describedObject":{"name":"a"},"value":"20"},{"describedObject":{"name":"b"},"value":"14500m"})");
+    CHECK(m.replicas() == 4);
+    CHECK(condition_of(m.hpa(), "ScalingActive")["message"].as_string() ==
+          "the HPA was able to successfully calculate a replica count from pods metric requests");
+    CHECK(m.hpa()["status"]["currentMetrics"][0]["pods"] ==
+          yaml("{metric: {name: requests, selector: {matchLabels: {path: /a}}}, current: {averageValue: 17250m}}"));
+  }
+  SUBCASE("an object") {
+    measured m(
+        "{type: Object, object: {describedObject: {apiVersion: networking.k8s.io/v1, kind: Ingress, name: front}, "
+        "metric: {name: hits}, target: {type: Value, value: 2k}}}");
+    m.answer("/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/ingresses.networking.k8s.io/front/hits",
+             R"({"describedObject":{"name":"front"},"value":"3k"})");
+    CHECK(m.replicas() == 3);
+    CHECK(m.hpa()["status"]["currentMetrics"][0]["object"]["current"] == yaml("{value: 3k}"));
+  }
+  SUBCASE("its namespace, shared") {
+    measured m(
+        "{type: Object, object: {describedObject: {apiVersion: v1, kind: Namespace, name: default}, metric: {name: "
+        "jobs}, target: {type: AverageValue, averageValue: '5'}}}");
+    m.answer("/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/metrics/jobs", R"({"value":"20"})");
+    CHECK(m.replicas() == 4);
+  }
+  SUBCASE("elsewhere") {
+    measured m(
+        "{type: External, external: {metric: {name: waiting, selector: {matchLabels: {queue: q}}}, target: {type: "
+        "AverageValue, averageValue: '10'}}}");
+    m.answer("/apis/external.metrics.k8s.io/v1beta1/namespaces/default/waiting?labelSelector=queue%3Dq",
+             R"({"metricName":"waiting","value":"12500m"},{"metricName":"waiting","value":"17500m"})");
+    CHECK(m.replicas() == 3);
+  }
+}
+
+TEST_CASE("horizontal-pod-autoscaler-controller: adapters that are missing, refuse or tell too much are said") {
+  constexpr std::string_view unable = "the HPA was unable to compute the replica count: ";
+  measured object(
+      "{type: Object, object: {describedObject: {apiVersion: v1, kind: Service, name: s}, metric: {name: hits}, "
+      "target: {type: Value, value: '2'}}}");
+  auto why = [&](measured& m) {
+    CHECK(m.replicas() == 2);
+    auto message = m.why();
+    CHECK(message.starts_with(unable));
+    return message.substr(std::min(unable.size(), message.size()));
+  };
+  constexpr auto from =
+      "unable to get metric hits on Service default/s: unable to fetch metrics from custom metrics API: ";
+  CHECK(why(object) ==
+        from + std::string("the server could not find the requested resource (get services.custom.metrics.k8s.io s)"));
+  const std::string path = "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/services/s/hits";
+  object.answer(path, "");
+  CHECK(why(object) ==
+        from + std::string("the custom metrics API server returned 0 results when we asked for exactly one"));
+  object.answer(path, R"({"value":"1"},{"value":"2"})");
+  CHECK(why(object) ==
+        from + std::string("the custom metrics API server returned 2 results when we asked for exactly one"));
+  object.answers[path] = {403, R"({"kind":"Status","message":"not you"})"};
+  CHECK(why(object) == from + std::string("not you"));
+  object.answers[path] = {200, "{"};
+  CHECK(why(object).starts_with(from));
+  object.answers["/apis/custom.metrics.k8s.io"] = {200, R"({"versions":[{"version":"v9"}]})"};
+  CHECK(why(object) == from + std::string("no known available metric versions found"));
+  object.answers.erase("/apis/custom.metrics.k8s.io");
+  CHECK(why(object) == from + std::string("no custom metrics API (custom.metrics.k8s.io) registered"));
+  measured external("{type: External, external: {metric: {name: waiting}, target: {type: Value, value: '2'}}}");
+  external.answer("/apis/external.metrics.k8s.io/v1beta1/namespaces/default/waiting", "");
+  CHECK(why(external) ==
+        "unable to get external metric default/waiting/nil: no metrics returned from external metrics API");
 }

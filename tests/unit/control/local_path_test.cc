@@ -154,7 +154,7 @@ TEST_CASE("local-path-provisioner: a released volume goes with its folder, and n
   CHECK(volume("pvc-1", "/old/place/pvc-1_default_c"));
   CHECK(volume("pvc-2", "/data/of/another/name"));
   CHECK(n.asked == text{R"(a /localVolumes/remove {"base":"/old/place","folder":"pvc-1_default_c"})",
-                        R"(a /localVolumes/remove {"base":"/data/of/another","folder":"name"})"});
+                        R"(a /localVolumes/remove {"base":"/data","folder":"of/another/name"})"});
   CHECK(volume("pvc-3", "/data/pvc-3_default_c", "Delete", "Released", "gone"));
   n.code = 500;
   CHECK(!volume("pvc-4", "/data/pvc-4_default_c"));
@@ -172,9 +172,10 @@ TEST_CASE("the configuration of local paths: nodes, classes, a shared file syste
   CHECK(p->on("a").value() == text{"/x", "/y"});
   CHECK(p->on("c").value() == text{"/z"});
   CHECK(p->on("b").error().message == "no local path available on node b");
-  CHECK(c->has("/x/v"));
-  CHECK(!c->has("/x"));
-  CHECK(!c->has("/xy/v"));
+  CHECK(c->base_of("/x/v") == "/x");
+  CHECK(c->base_of("/x/ns/claim/deeper/v") == "/x");
+  CHECK(c->base_of("/x").empty());
+  CHECK(c->base_of("/xy/v").empty());
   c = read(R"({"storageClassConfigs":{"one":{"sharedFileSystemPath":"/nfs"}}})");
   REQUIRE(c.has_value());
   CHECK(c->places("one")->on("whichever").value() == text{"/nfs"});

@@ -162,7 +162,7 @@ TEST_CASE("cloud-node-controller: addresses first, then what initialises the nod
 }
 
 TEST_CASE("node-ipam-controller: the first free block, and what a node that is gone has left") {
-  at_work w("nodeipam", {.cluster_cidr = "10.42.0.0/23"});
+  at_work w("nodeipam", {.cluster_cidrs = {"10.42.0.0/23"}});
   auto node = [&](std::string_view name, std::string_view spec) {
     w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}, spec: {}}}", name, spec));
   };
@@ -178,9 +178,37 @@ TEST_CASE("node-ipam-controller: the first free block, and what a node that is g
   w.erase("/registry/minions/b");
   CHECK(w.work("c") == "");
   CHECK(w.get("/registry/minions/c")["spec"]["podCIDR"].as_string() == "10.42.1.0/24");
-  at_work wrong("nodeipam", {.cluster_cidr = "10.42.0.0/16", .node_cidr_mask_size = 8});
+  at_work wrong("nodeipam", {.cluster_cidrs = {"10.42.0.0/16"}, .node_cidr_mask_size = 8});
   wrong.put("{kind: Node, apiVersion: v1, metadata: {name: a}}");
   CHECK(wrong.work("a") == "");
+}
+
+TEST_CASE("node-ipam-controller: a block of each range, in their order") {
+  at_work w("nodeipam", {.cluster_cidrs = {"fd00:42::/62", "10.42.0.0/23"}});
+  auto node = [&](std::string_view name, std::string_view spec) {
+    w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}, spec: {}}}", name, spec));
+  };
+  auto blocks = [&](std::string_view name) { return w.get(fmt::format("/registry/minions/{}", name))["spec"]; };
+  node("a", "{podCIDR: 'fd00:42::/64', podCIDRs: ['fd00:42::/64', 10.42.1.0/24]}");
+  CHECK(w.named().empty());
+  node("b", "{}");
+  CHECK(w.named() == text{"b"});
+  CHECK(w.work("b") == "");
+  CHECK(blocks("b")["podCIDR"].as_string() == "fd00:42:0:1::/64");
+  CHECK(blocks("b")["podCIDRs"] == yaml("['fd00:42:0:1::/64', 10.42.0.0/24]"));
+  // One range has none left: nothing is given by halves.
+  node("b", "{podCIDR: 'fd00:42:0:1::/64', podCIDRs: ['fd00:42:0:1::/64', 10.42.0.0/24]}");
+  node("c", "{}");
+  CHECK(w.work("c") == "no free block in the cluster CIDR");
+  CHECK(blocks("c")["podCIDRs"].is_null());
+  w.erase("/registry/minions/a");
+  CHECK(w.work("c") == "");
+  CHECK(blocks("c")["podCIDRs"] == yaml("['fd00:42::/64', 10.42.1.0/24]"));
+  // As kube-controller-manager: a range of too many blocks is a mistake.
+  at_work wide("nodeipam", {.cluster_cidrs = {"fd00::/40"}});
+  wide.put("{kind: Node, apiVersion: v1, metadata: {name: a}}");
+  CHECK(wide.work("a") == "");
+  CHECK(wide.get("/registry/minions/a")["spec"]["podCIDR"].is_null());
 }
 
 TEST_CASE("taint-eviction-controller: who goes, when, and who was to go and stays") {

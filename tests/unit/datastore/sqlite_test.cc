@@ -41,6 +41,28 @@ TEST_CASE("rows are kine's") {
   CHECK(!std::filesystem::exists(path + "-wal"));
 }
 
+TEST_CASE("a row that something else has written is found, and what became of the write is to be read") {
+  temporary_folder dir;
+  runner r;
+  auto l = r.open({.path = dir.file("state.db")});
+  REQUIRE(l.has_value());
+  auto& log = **l;
+  auto made = r.must(log, {change::create, "/registry/a", "one"});
+  auto updated = r.must(log, {change::update, "/registry/a", "two", made, made});
+  // As if that had been another program's.
+  auto refused = r.append(log, {{change::update, "/registry/a", "three", made, made}});
+  REQUIRE(!refused);
+  CHECK(refused.error().code == errc::unknown_outcome);
+  CHECK(refused.error().message.find("something else has written to it") != std::string::npos);
+  CHECK(refused.error().message.find("restart") == std::string::npos);
+  auto all = r.load(log, made);
+  REQUIRE(all);
+  REQUIRE(all->entries.size() == 1);
+  CHECK(all->entries[0].at == updated);
+  CHECK(r.must(log, {change::update, "/registry/a", "three", updated, made}) == updated + 1);
+  r.loop.run_until(log.close());
+}
+
 TEST_CASE("a batch is one commit, in order, and load gives it back in pages") {
   temporary_folder dir;
   runner r;

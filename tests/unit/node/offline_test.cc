@@ -45,6 +45,7 @@ class played_cluster final : public pod_cluster {
   task<result<std::vector<value>>> services(std::string) override { return give(std::vector<value>{*answer}); }
   task<result<value>> token(std::string, std::string, value spec) override { return give(std::move(spec)); }
   task<result<value>> patch_status(const value& pod, value) override { return give(pod); }
+  task<result<value>> patch_claim_status(const value& claim, value) override { return give(claim); }
   task<result<void>> remove(const value&) override { co_return result<void>(); }
   task<result<value>> create(value pod) override { return give(std::move(pod)); }
   void tell(const value&, std::string, bool, std::string, std::string) override {}

@@ -4,8 +4,11 @@
 
 #include <map>
 
+#include "base/strings.h"
 #include "bench.h"
+#include "crypto/certificate.h"
 #include "crypto/files.h"
+#include "crypto/token.h"
 #include "datastore/memory/memory_log.h"
 #include "store/open.h"
 #include "supervisor/credentials.h"
@@ -176,4 +179,63 @@ TEST_CASE("a key ring is written as K3s writes it, and read back") {
     CHECK(back->enabled == r.ring.enabled);
     CHECK(crypto::encryption_config::parse(written).has_value());
   }
+}
+
+TEST_CASE("a rotation of the authorities that stops between two files is whole at the next start") {
+  shared_datastore d;
+  bench a;
+  REQUIRE(d.one(a, "secret") == "");
+  const auto now = system_wall_time();
+  crypto::bootstrap_files given;
+  for (std::string name : {"ServerCA", "ClientCA", "RequestHeaderCA"}) {
+    const auto made = crypto::authority::create("new-" + name, now).value();
+    given[name] = {now, made.bundle_pem()};
+    given[name + "Key"] = {now, made.key().pem()};
+  }
+  auto opened =
+      d.loop.run_until(store::open_store({.log = datastore::make_memory_log(d.database), .loops = {&d.loop}}));
+  REQUIRE(opened.has_value());
+  bootstrap_data record(a.settings, **opened, true);
+  CHECK(!d.loop.run_until(record.rotate_authorities("secret", given, false)));  // nothing is changed
+  CHECK(!d.loop.run_until(record.rotate_authorities("other", given, true)));
+  const auto before = read_bootstrap_files(a.settings.server_dir()).value();
+  REQUIRE(d.loop.run_until(record.rotate_authorities("secret", given, true)));
+  d.loop.run_until((*opened)->close());
+  const auto plain = crypto::decrypt_bootstrap(d.records().begin()->second, "secret").value();
+  const auto after = crypto::parse_bootstrap_files(plain).value();
+
+  for (std::size_t stopped_at = 0; stopped_at <= given.size(); ++stopped_at) {
+    CAPTURE(stopped_at);
+    auto standing = before;
+    std::size_t written = 0;
+    for (auto& [name, f] : given)
+      if (written++ < stopped_at) standing[name] = after.at(name);
+    REQUIRE(write_bootstrap_files(a.settings.server_dir(), standing, false).has_value());
+    CHECK(d.one(a, "secret") == "");
+    for (auto& [name, f] : after)
+      CHECK(read_bootstrap_files(a.settings.server_dir()).value().at(name).content == f.content);
+    // What it shows and signs with follows.
+    const auto ca = crypto::parse_bundle(text(a, "tls/server-ca.crt")).value();
+    CHECK(crypto::parse_bundle(text(a, "tls/serving-kube-apiserver.crt")).value().front().authority_key_id() ==
+          ca.front().subject_key_id());
+    CHECK(crypto::check_ca_hash(crypto::parse_token(std::string(trim(text(a, "token")))).value(),
+                                text(a, "tls/server-ca.crt"), now));
+  }
+}
+
+TEST_CASE("a server that has not heard of a rotation puts no authority back") {
+  shared_datastore d;
+  bench a;
+  REQUIRE(d.one(a, "secret") == "");
+  const auto made = crypto::authority::create("new", system_wall_time()).value();
+  auto opened =
+      d.loop.run_until(store::open_store({.log = datastore::make_memory_log(d.database), .loops = {&d.loop}}));
+  REQUIRE(opened.has_value());
+  bootstrap_data record(a.settings, **opened, true);
+  REQUIRE(d.loop.run_until(record.rotate_authorities(
+      "secret", {{"ServerCA", {{}, made.bundle_pem()}}, {"ServerCAKey", {{}, made.key().pem()}}}, true)));
+  const auto rotated = d.records();
+  REQUIRE(d.loop.run_until(record.save("secret")));  // its files are the old ones
+  CHECK(d.records() == rotated);
+  d.loop.run_until((*opened)->close());
 }

@@ -69,6 +69,10 @@ TEST_CASE("who the client is, and what is between two hops, stays here") {
            {"Authorization", "Bearer secret"},
            {"X-Remote-User", "root"},
            {"x-remote-extra-a", "b"},
+           {"X_Remote_User", "root"},
+           {"x_remote-Group", "system:masters"},
+           {"X-Remote_Extra_a", "b"},
+           {"Impersonate_User", "root"},
            {"Impersonate-User", "root"},
            {"Impersonate-Extra-Scopes", "x"},
            {"Connection", "Upgrade, X-Nominated"},
@@ -266,7 +270,7 @@ TEST_CASE("an early refusal of a body is told, and a target that isn't there too
 TEST_CASE("an aggregated server is told who asks in fields that its reader can decode") {
   api::user_info who{"ann", "u-1", {"dev", "system:authenticated"}, {{"a/b%C", {"x", "y"}}, {"Plain", {"z"}}}};
   std::vector<std::pair<std::string, std::string>> told;
-  for (auto& [name, value] : remote_headers(who)) told.emplace_back(name, value);
+  for (auto& [name, value] : *remote_headers(who)) told.emplace_back(name, value);
   CHECK(told == std::vector<std::pair<std::string, std::string>>{{"X-Remote-User", "ann"},
                                                                  {"X-Remote-Uid", "u-1"},
                                                                  {"X-Remote-Group", "dev"},
@@ -275,5 +279,59 @@ TEST_CASE("an aggregated server is told who asks in fields that its reader can d
                                                                  {"X-Remote-Extra-a%2Fb%25C", "x"},
                                                                  {"X-Remote-Extra-a%2Fb%25C", "y"}});
   who.uid.clear();
-  CHECK_FALSE(remote_headers(who).has("X-Remote-Uid"));
+  CHECK_FALSE(remote_headers(who)->has("X-Remote-Uid"));
+}
+
+TEST_CASE("a name that a header would make another's is told to nobody") {
+  const api::user_info good{"ann", "u", {"dev team"}, {{"k", {"v"}}}};
+  CHECK(remote_headers(good).has_value());
+  const std::vector<std::string> bad_names{" admin",
+                                           "admin ",
+                                           "admin\n",
+                                           "admin\r\nX-Remote-Group: system:masters",
+                                           "\tadmin",
+                                           "ad\x7fmin",
+                                           std::string("admin\0", 6)};
+  for (auto& bad : bad_names) {
+    CAPTURE(bad);
+    auto user = good;
+    user.name = bad;
+    CHECK_FALSE(remote_headers(user).has_value());
+    user = good;
+    user.uid = bad;
+    CHECK_FALSE(remote_headers(user).has_value());
+    user = good;
+    user.groups.push_back(bad);
+    CHECK_FALSE(remote_headers(user).has_value());
+    user = good;
+    user.extra["k"].push_back(bad);
+    CHECK_FALSE(remote_headers(user).has_value());
+  }
+}
+
+TEST_CASE("no upgrade leads to HTTP, which would be spoken in this server's name") {
+  struct {
+    std::vector<std::string> upgrade;
+    bool wanted;
+  } const cases[] = {{{"websocket"}, true},
+                     {{"SPDY/3.1"}, true},
+                     {{"x-own"}, true},
+                     {{"h2c"}, false},
+                     {{"H2C"}, false},
+                     {{"websocket, h2c"}, false},
+                     {{"websocket", "h2c"}, false},
+                     {{" HTTP/2.0 "}, false},
+                     {{"TLS/1.3, HTTP/1.1"}, false}};
+  for (auto& c : cases) {
+    CAPTURE(c.upgrade.front());
+    net::http::request r{.method = "GET", .target = "/", .path = "/"};
+    r.headers.add("Connection", "Upgrade, HTTP2-Settings");
+    r.headers.add("HTTP2-Settings", "AAMAAABkAAQAAP__");
+    for (auto& one : c.upgrade) r.headers.add("Upgrade", one);
+    CHECK(wants_upgrade(r) == c.wanted);
+    // Nor is the backend asked for it by what is left.
+    auto told = forwarded_headers(r, "1.2.3.4", wants_upgrade(r));
+    CHECK(told.has("Upgrade") == c.wanted);
+    CHECK_FALSE(told.has("HTTP2-Settings"));
+  }
 }

@@ -6,6 +6,7 @@
 
 #include "api/expressions/limits.h"
 #include "base/strings.h"
+#include "reactor/loop.h"
 
 namespace kedge::api::policy {
 namespace {
@@ -15,9 +16,18 @@ using expressions::evaluation;
 
 using results = std::vector<std::expected<cel::value, std::string>>;
 
+// One expression may take some ten milliseconds: others go between two, and between the variables of one.
+task<evaluation::outcome> run_one(evaluation& in, const expressions::expression& e) {
+  for (;;) {
+    auto got = in.step(e);
+    co_await reactor::maybe_yield();
+    if (got) co_return *std::move(got);
+  }
+}
+
 // Of each expression; an error's text when the budget ends.
 template <typename List, typename Of>
-std::expected<results, std::string> run_all(evaluation& in, const List& list, const Of& of) {
+task<std::expected<results, std::string>> run_all(evaluation& in, const List& list, Of of) {
   results out;
   for (auto& one : list) {
     const expressions::expression* e = of(one);
@@ -25,14 +35,14 @@ std::expected<results, std::string> run_all(evaluation& in, const List& list, co
       out.emplace_back(cel::value());
       continue;
     }
-    auto got = in.run(*e);
-    if (!got && got.error().out_of_budget) return std::unexpected(std::move(got.error().message));
+    auto got = co_await run_one(in, *e);
+    if (!got && got.error().out_of_budget) co_return std::unexpected(std::move(got.error().message));
     if (got)
       out.emplace_back(*got);
     else
       out.emplace_back(std::unexpected(std::move(got.error().message)));
   }
-  return out;
+  co_return out;
 }
 
 // kube-apiserver's NewAggregate: each text once.
@@ -107,38 +117,38 @@ void take_notes(validated& out, const validating_policy& p, const results& value
 
 }  // namespace
 
-std::expected<bool, std::string> meets_conditions(const policy_head& p, const admission_values& values) {
-  if (p.conditions.empty()) return true;
+task<std::expected<bool, std::string>> meets_conditions(const policy_head& p, const admission_values& values) {
+  if (p.conditions.empty()) co_return true;
   // They don't see the namespace.
   auto seen = values;
   seen.home = nullptr;
   cel::arena memory;
   evaluation in(*p.all, seen, memory, expressions::match_conditions_budget);
-  auto all = run_all(in, p.conditions, [](auto& c) { return &c.is; });
+  auto all = co_await run_all(in, p.conditions, [](auto& c) { return &c.is; });
   std::vector<std::string> wrong;
   if (!all) {
     wrong.push_back(std::move(all.error()));
   } else {
     for (auto& one : *all) {
-      if (one && one->is_false()) return false;
+      if (one && one->is_false()) co_return false;
       if (!one) wrong.push_back(one.error());
     }
   }
-  if (wrong.empty()) return true;
-  if (p.ignores_failures) return false;
-  return std::unexpected(aggregate(wrong));
+  if (wrong.empty()) co_return true;
+  if (p.ignores_failures) co_return false;
+  co_return std::unexpected(aggregate(wrong));
 }
 
-validated evaluate(const validating_policy& p, const admission_values& values) {
-  auto meets = meets_conditions(p, values);
-  if (!meets) return one_failure(p, std::move(meets.error()));
+task<validated> evaluate(const validating_policy& p, const admission_values& values) {
+  auto meets = co_await meets_conditions(p, values);
+  if (!meets) co_return one_failure(p, std::move(meets.error()));
   validated out;
-  if (!*meets) return out;
+  if (!*meets) co_return out;
 
   cel::arena memory;
   evaluation in(*p.all, values, memory, expressions::object_budget);
-  auto held = run_all(in, p.validations, [](auto& v) { return &v.is; });
-  if (!held) return one_failure(p, std::move(held.error()));
+  auto held = co_await run_all(in, p.validations, [](auto& v) { return &v.is; });
+  if (!held) co_return one_failure(p, std::move(held.error()));
   // Messages and annotations see no authorizer.
   auto seen = values;
   seen.access = nullptr;
@@ -146,7 +156,7 @@ validated evaluate(const validating_policy& p, const admission_values& values) {
   std::string untold;
   if (std::ranges::any_of(*held, is_false)) {
     evaluation telling(*p.all, seen, memory, in.left());
-    auto messages = run_all(telling, p.validations, [](auto& v) { return v.tells ? &*v.tells : nullptr; });
+    auto messages = co_await run_all(telling, p.validations, [](auto& v) { return v.tells ? &*v.tells : nullptr; });
     if (messages)
       told = *std::move(messages);
     else
@@ -168,33 +178,33 @@ validated evaluate(const validating_policy& p, const admission_values& values) {
     }
   }
   evaluation noting(*p.all, seen, memory, expressions::object_budget);
-  auto notes = run_all(noting, p.annotations, [](auto& a) { return &a.value; });
-  if (!notes) return one_failure(p, std::move(notes.error()));
+  auto notes = co_await run_all(noting, p.annotations, [](auto& a) { return &a.value; });
+  if (!notes) co_return one_failure(p, std::move(notes.error()));
   take_notes(out, p, *notes);
-  return out;
+  co_return out;
 }
 
-std::expected<json::value, std::string> evaluate(const mutating_policy& p, const mutation& m,
-                                                 const admission_values& values) {
-  if (!m.is.program) return std::unexpected(m.is.wrong);
+task<std::expected<json::value, std::string>> evaluate(const mutating_policy& p, const mutation& m,
+                                                       const admission_values& values) {
+  if (!m.is.program) co_return std::unexpected(m.is.wrong);
   cel::arena memory;
   evaluation in(*p.all, values, memory, expressions::object_budget);
-  auto got = in.run(m.is);
-  if (!got) return std::unexpected(std::move(got.error().message));
-  if (m.as == mutation::form::apply) return made_json(*got, memory);
+  auto got = co_await run_one(in, m.is);
+  if (!got) co_return std::unexpected(std::move(got.error().message));
+  if (m.as == mutation::form::apply) co_return made_json(*got, memory);
   json::array patch;
   for (std::size_t i = 0; i < got->size().value_or(0); ++i) {
     auto step = got->at(i, memory);
     auto operation = cel::to_json(step, memory);
-    if (!operation) return made_json(step, memory);
+    if (!operation) co_return made_json(step, memory);
     if (operation->find("value") && step.is(cel::kind::opaque)) {
       auto v = made_json(step.as_opaque().field("value", memory), memory);
-      if (!v) return v;
+      if (!v) co_return v;
       operation->set("value", *std::move(v));
     }
     patch.push_back(*std::move(operation));
   }
-  return patch;
+  co_return patch;
 }
 
 }  // namespace kedge::api::policy

@@ -1,5 +1,5 @@
 // evaluate.h: what one policy says of one request, for one param. Pure but for questions to the authorizer; bounded by
-// the budgets of expressions.
+// the budgets of expressions, and others have their turn between two of these. All that is given outlives the task.
 #pragma once
 
 #include <expected>
@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "api/admission/policy/compiled.h"
+#include "reactor/task.h"
 
 namespace kedge::api::policy {
 
 // Whether a policy's matchConditions let the request through to it; an error's text when that can't be told. Ignored
 // failures are a no.
-std::expected<bool, std::string> meets_conditions(const policy_head& p, const expressions::admission_values& values);
+task<std::expected<bool, std::string>> meets_conditions(const policy_head& p,
+                                                        const expressions::admission_values& values);
 
 // What one validation came to.
 struct verdict {
@@ -28,10 +30,10 @@ struct validated {
   std::vector<note> notes;
   std::vector<std::string> failed_notes;  // texts; each denies the request, whatever the binding's actions are
 };
-validated evaluate(const validating_policy& p, const expressions::admission_values& values);
+task<validated> evaluate(const validating_policy& p, const expressions::admission_values& values);
 
 // What a mutation's expression gives as JSON: an object of fields to apply, or a JSON patch.
-std::expected<json::value, std::string> evaluate(const mutating_policy& p, const mutation& m,
-                                                 const expressions::admission_values& values);
+task<std::expected<json::value, std::string>> evaluate(const mutating_policy& p, const mutation& m,
+                                                       const expressions::admission_values& values);
 
 }  // namespace kedge::api::policy

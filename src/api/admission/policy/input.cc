@@ -1,8 +1,8 @@
 #include "api/admission/policy/input.h"
 
 #include "api/answer/encode.h"
-#include "api/custom/codec.h"
 #include "api/registry/lookup.h"
+#include "base/assert.h"
 
 namespace kedge::api::policy {
 namespace {
@@ -41,6 +41,11 @@ json::value shown_namespace(const json::value& ns, store::revision at) {
   return json::object{{"metadata", std::move(metadata)}, {"spec", ns["spec"]}, {"status", ns["status"]}};
 }
 
+// Bodies of subresources, and options of connections, are of one version.
+bool is_as_it_is(const json::value& o, const served& as) {
+  return o["apiVersion"].as_string() == as.api_version || o["kind"].as_string() != as.stored->kind;
+}
+
 }  // namespace
 
 std::string_view home_of(const subject& s) noexcept { return s.is_namespace() ? std::string_view() : s.ns; }
@@ -60,15 +65,30 @@ json::value request_value(const admission_request& r, const subject& s, const se
   return out;
 }
 
-const json::value* inputs::in_version(const json::value* o, const served& as, std::deque<versioned>& made) const {
+task<std::string> inputs::bring(const json::value* o, const served& as, std::deque<versioned>& made) {
+  if (!o || !o->is_object() || is_as_it_is(*o, as)) co_return std::string();
+  for (auto& one : made)
+    if (one.as == &as) co_return std::string();
+  auto v = *o;
+  if (as.custom) {
+    if (custom::may_need_call(as) && request_.let_go) request_.let_go();
+    auto brought = co_await custom::bring(versions_, as, std::move(v));
+    if (!brought) co_return brought.error().message;
+    v = *std::move(brought);
+  } else {
+    to_served(as, v);
+  }
+  made.push_back({&as, std::move(v)});
+  co_return std::string();
+}
+
+const json::value* inputs::in_version(const json::value* o, const served& as, const std::deque<versioned>& made) {
   if (!o || !o->is_object()) return nullptr;
-  // Bodies of subresources, and options of connections, are of one version.
-  if ((*o)["apiVersion"].as_string() == as.api_version || (*o)["kind"].as_string() != as.stored->kind) return o;
+  if (is_as_it_is(*o, as)) return o;
   for (auto& one : made)
     if (one.as == &as) return &one.value;
-  auto& one = made.emplace_back(&as, *o);
-  to_served(as, one.value);
-  return &one.value;
+  kedge_assert(!"not brought to this version");
+  return nullptr;
 }
 
 const json::value& inputs::request(const served& as) {
@@ -87,12 +107,20 @@ const json::value* inputs::home() {
   return home_.is_null() ? nullptr : &home_;
 }
 
-void take_back(json::value& object, json::value changed, const served& as) {
+task<std::string> take_back(json::value& object, json::value changed, const served& as, const served& asked,
+                            custom::converter* versions) {
   if (changed["apiVersion"].as_string() == as.api_version && changed["kind"].as_string() == as.kind) {
-    if (as.to_stored) as.to_stored(changed);
+    if (as.custom && &as != &asked) {
+      auto brought = co_await custom::bring(versions, asked, std::move(changed));
+      if (!brought) co_return brought.error().message;
+      changed = *std::move(brought);
+    } else if (as.to_stored) {
+      as.to_stored(changed);
+    }
     for (auto name : {"kind", "apiVersion"}) changed.set(name, object[name]);
   }
   object = std::move(changed);
+  co_return std::string();
 }
 
 }  // namespace kedge::api::policy

@@ -3,9 +3,34 @@
 #include <fmt/format.h>
 
 #include "api/answer/encode.h"
+#include "api/registry/stored.h"
+#include "reactor/loop.h"
 #include "schema/resources.h"
 
 namespace kedge::api::policy {
+namespace {
+
+constexpr std::size_t looked_at_once = 1'000;  // objects, whose labels are compared: a tenth of a millisecond
+
+task<std::vector<store::object_ref>> labelled(const store::snapshot& cluster, std::string prefix,
+                                              const label_selector& which) {
+  std::vector<store::object_ref> out;
+  for (std::string next;;) {
+    std::size_t seen = 0;
+    std::string last;
+    cluster.scan(prefix, next, [&](const store::object_ref& o) {
+      if (which.matches_text(o->labels_text())) out.push_back(o);
+      if (++seen < looked_at_once) return true;
+      last = o->key();
+      return false;
+    });
+    if (last.empty()) co_return out;
+    next = std::move(last) + '\0';
+    co_await reactor::maybe_yield();
+  }
+}
+
+}  // namespace
 
 std::optional<param_kind> param_kind::compile(const json::value& v) {
   if (!v.is_object()) return std::nullopt;
@@ -27,35 +52,33 @@ std::optional<param_reference> param_reference::compile(const json::value& v) {
   return out;
 }
 
-std::expected<std::vector<json::value>, std::string> find_params(const served* kind, const param_reference* ref,
-                                                                 std::string_view ns, const store::snapshot& cluster) {
-  std::vector<json::value> out;
-  if (!kind || !ref) {
-    out.emplace_back();
-    return out;
-  }
+task<std::expected<json::value, std::string>> params::read(std::size_t i, custom::converter* versions) const {
+  if (!kind_) co_return json::value();
+  auto& o = objects_[i];
+  auto v = kind_->custom ? value_of(*o) : served_value(*kind_, *o);
+  if (v && kind_->custom) v = co_await custom::bring(versions, *kind_, *std::move(v));
+  if (!v) co_return std::unexpected(v.error().message);
+  v->member("metadata").set("resourceVersion", std::to_string(o->mod()));
+  co_return *std::move(v);
+}
+
+task<std::expected<params, std::string>> find_params(const served* kind, const param_reference* ref,
+                                                     std::string_view ns, const store::snapshot& cluster) {
+  if (!kind || !ref) co_return params();
   if (kind->namespaced() && !ref->ns.empty()) ns = ref->ns;
   if (kind->namespaced() && ns.empty())
-    return std::unexpected("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources");
+    co_return std::unexpected("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources");
   if (!kind->namespaced() && !ref->ns.empty())
-    return std::unexpected("paramRef.namespace must not be provided for a cluster-scoped `paramKind`");
-  auto take = [&](const store::object_ref& o) {
-    auto v = served_value(*kind, *o);
-    if (!v) return;
-    v->member("metadata").set("resourceVersion", std::to_string(o->mod()));
-    out.push_back(*std::move(v));
-  };
+    co_return std::unexpected("paramRef.namespace must not be provided for a cluster-scoped `paramKind`");
+  std::vector<store::object_ref> found;
   if (!ref->name.empty()) {
-    if (auto o = cluster.find(kind->key(ns, ref->name))) take(o);
+    if (auto o = cluster.find(kind->key(ns, ref->name))) found.push_back(std::move(o));
   } else if (ref->selector) {
-    cluster.scan(kind->prefix(ns), {}, [&](const store::object_ref& o) {
-      if (ref->selector->matches_text(o->labels_text())) take(o);
-      return true;
-    });
+    found = co_await labelled(cluster, kind->prefix(ns), *ref->selector);
   }
-  if (out.empty() && ref->denies_missing)
-    return std::unexpected("no params found for policy binding with `Deny` parameterNotFoundAction");
-  return out;
+  if (found.empty() && ref->denies_missing)
+    co_return std::unexpected("no params found for policy binding with `Deny` parameterNotFoundAction");
+  co_return params(*kind, std::move(found));
 }
 
 }  // namespace kedge::api::policy

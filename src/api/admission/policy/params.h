@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "api/custom/conversion.h"
 #include "api/registry/registry.h"
 #include "meta/selector.h"
+#include "reactor/task.h"
 #include "store/store.h"
 
 namespace kedge::api::policy {
@@ -28,9 +30,25 @@ struct param_reference {
   static std::optional<param_reference> compile(const json::value& v);
 };
 
-// The values for which the policy is evaluated, in the version that it names: one null without params, none when there
-// are none and none need be. An error's text says what is wrong with the binding. `ns`: the request's.
-std::expected<std::vector<json::value>, std::string> find_params(const served* kind, const param_reference* ref,
-                                                                 std::string_view ns, const store::snapshot& cluster);
+// For what a policy is evaluated: each of some objects, of which there may be as many as a namespace holds: they are
+// read one by one. Or once, without any.
+class params {
+ public:
+  params() = default;
+  params(const served& kind, std::vector<store::object_ref> objects) : kind_(&kind), objects_(std::move(objects)) {}
+
+  std::size_t size() const noexcept { return kind_ ? objects_.size() : 1; }
+  // In the version that the policy names; null without params. An error's text: it can't be had so.
+  task<std::expected<json::value, std::string>> read(std::size_t i, custom::converter* versions) const;
+
+ private:
+  const served* kind_ = nullptr;
+  std::vector<store::object_ref> objects_;
+};
+
+// None when there are none and none need be. An error's text says what is wrong with the binding. `ns`: the request's.
+// All that is given outlives the task.
+task<std::expected<params, std::string>> find_params(const served* kind, const param_reference* ref,
+                                                     std::string_view ns, const store::snapshot& cluster);
 
 }  // namespace kedge::api::policy

@@ -13,8 +13,10 @@
 #include <tuple>
 
 #include "api/admission/admission.h"
+#include "api/admission/policy/metrics.h"
 #include "api/admission/policy/tables.h"
 #include "api/authorization/authorizer.h"
+#include "api/custom/conversion.h"
 
 namespace kedge::api::policy {
 
@@ -38,9 +40,9 @@ class policies {
  public:
   // What is served now, for versions and params.
   using resources = std::function<std::shared_ptr<const registry>()>;
-  // All outlive it.
-  policies(store::store& objects, authorizer& may, resources served)
-      : tables_(objects), may_(may), served_(std::move(served)) {}
+  // All outlive it. `versions`: who converts custom resources; null: nobody. `measures`: where it is counted; null: nowhere.
+  policies(store::store& objects, authorizer& may, resources served, custom::converter* versions, metrics* measures)
+      : tables_(objects), may_(may), served_(std::move(served)), versions_(versions), counts_(measures) {}
 
   void follow() { tables_.follow(); }
   // Sees all that is written by now, without waiting for its events.
@@ -53,6 +55,8 @@ class policies {
   tables tables_;
   authorizer& may_;
   resources served_;
+  custom::converter* versions_;
+  policy_metrics counts_;
 };
 
 }  // namespace kedge::api::policy

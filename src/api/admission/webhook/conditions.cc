@@ -10,6 +10,7 @@
 #include "api/expressions/environment.h"
 #include "api/expressions/limits.h"
 #include "base/strings.h"
+#include "reactor/loop.h"
 
 namespace kedge::api::webhook {
 namespace {
@@ -40,13 +41,14 @@ conditions::conditions(const json::value& list) {
   }
 }
 
-std::expected<bool, std::string> conditions::hold(const condition_values& v) const {
+task<std::expected<bool, std::string>> conditions::hold(condition_values v) const {
   cel::arena memory;
   std::optional<expression_access> access;
   if (v.may) access.emplace(v.asked, *v.may, v.cluster);
   std::uint64_t budget = expressions::match_conditions_budget;
   std::vector<std::string> wrong;
   for (auto& c : all_) {
+    co_await reactor::maybe_yield();
     if (!c.program) {
       wrong.push_back("compilation error: " + c.wrong);
       continue;
@@ -58,16 +60,16 @@ std::expected<bool, std::string> conditions::hold(const condition_values& v) con
           .set("authorizer.requestResource", expressions::resource_check_value(*access, access->about(), memory));
     auto ran = cel::run(*c.program, with, memory, expressions::call_budget);
     if (ran.cost > budget)
-      return std::unexpected(
+      co_return std::unexpected(
           "validation failed due to running out of cost budget, no further validation rules will be run");
     budget -= ran.cost;
     if (!ran.result)
       wrong.push_back(fmt::format("expression '{}' resulted in error: {}", c.text, ran.result.error().message));
     else if (ran.result->is_false())
-      return false;
+      co_return false;
   }
-  if (wrong.empty()) return true;
-  return std::unexpected(aggregate(wrong));
+  if (wrong.empty()) co_return true;
+  co_return std::unexpected(aggregate(wrong));
 }
 
 }  // namespace kedge::api::webhook

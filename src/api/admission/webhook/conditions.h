@@ -11,6 +11,7 @@
 #include "api/admission/admission.h"
 #include "api/authorization/authorizer.h"
 #include "cel/program.h"
+#include "reactor/task.h"
 
 namespace kedge::api::webhook {
 
@@ -27,8 +28,9 @@ class conditions {
   explicit conditions(const json::value& list);
   bool empty() const noexcept { return all_.empty(); }
 
-  // False as soon as one doesn't hold, whatever else is wrong. An error's text: it can't be told.
-  std::expected<bool, std::string> hold(const condition_values& values) const;
+  // False as soon as one doesn't hold, whatever else is wrong. An error's text: it can't be told. Others have their
+  // turn between two; all that is given outlives the task.
+  task<std::expected<bool, std::string>> hold(condition_values v) const;
 
  private:
   struct one {

@@ -108,12 +108,12 @@ task<api_result<bool>> webhooks::meets_conditions(const hook& h, const served& a
                                       .user = r.who.user,
                                       .dry_run = r.dry_run,
                                       .options = r.tell_options ? &options : nullptr});
-  auto held = h.if_all->hold({.object = r.object ? &object : nullptr,
-                              .old = r.old ? &old : nullptr,
-                              .request = &request,
-                              .asked = r.who,
-                              .may = may_,
-                              .cluster = cluster});
+  auto held = co_await h.if_all->hold({.object = r.object ? &object : nullptr,
+                                       .old = r.old ? &old : nullptr,
+                                       .request = &request,
+                                       .asked = r.who,
+                                       .may = may_,
+                                       .cluster = cluster});
   if (parts_.measures) hook_metrics(*parts_.measures).observe_conditions(h, r.what, held.value_or(true), !held);
   if (held) co_return *held;
   if (h.may_fail) co_return false;
@@ -124,6 +124,7 @@ task<api_result<bool>> webhooks::meets_conditions(const hook& h, const served& a
 task<api_result<json::value>> webhooks::shown(const served& as, const admission_request& r, const json::value& object,
                                               const json::value* owned) {
   auto v = object;
+  co_await reactor::maybe_yield();
   if (!is_own_kind(*r.asked, r.who.subresource)) {
     auto kind = kind_of(*r.asked, r.who.subresource);
     if (r.revision > 0) v.member("metadata").set("resourceVersion", std::to_string(r.revision));
@@ -167,6 +168,7 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
     call_failed("could not get REST client: " + h.to.error().message, 500);
     co_return out;
   }
+  co_await reactor::maybe_yield();
   json::value options = r.tell_options ? r.tell_options() : json::value();
   const auto uid = reactor::loop::current().random().uuid();
   callout::call c{.to = *h.to, .on_behalf = h.configuration, .time = h.time, .tells_time = true};
@@ -181,11 +183,11 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
                        uid);
   if (r.let_go) r.let_go();
   auto answer = co_await parts_.calls.post(std::move(c));
-  auto review = answer ? callout::object_of(*answer, "admission.k8s.io", "AdmissionReview")
+  const int code = answer ? answer->status : 0;
+  auto review = answer ? co_await callout::object_in(*std::move(answer), "admission.k8s.io", "AdmissionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) {
-    call_failed("failed to call webhook: " + review.error().message,
-                answer && answer->status >= 400 ? answer->status : 503);
+    call_failed("failed to call webhook: " + review.error().message, code >= 400 ? code : 503);
     co_return out;
   }
   auto said = read_verdict(h, uid, *review);
@@ -215,9 +217,11 @@ task<api_result<bool>> webhooks::take_patch(const hook& h, const served& as, adm
     co_return fail(internal_error(
         fmt::format("admission webhook {} attempted to modify the object, which is not supported for this operation",
                     quote(h.name))));
+  co_await reactor::maybe_yield();
   auto patched = json::apply_json_patch(before, patch);
   if (!patched) co_return fail(internal_error(patched.error().message));
   auto v = *std::move(patched);
+  co_await reactor::maybe_yield();
   const bool own = is_own_kind(*r.asked, r.who.subresource);
   if (own && as.custom) {
     std::vector<std::string> ignored;
@@ -235,6 +239,7 @@ task<api_result<bool>> webhooks::take_patch(const hook& h, const served& as, adm
       schema::apply_defaults(*type, v);
     }
   }
+  co_await reactor::maybe_yield();
   const bool changed = !(v == before);
   if (own) {
     auto& m = v.member("metadata");

@@ -46,7 +46,15 @@ std::string_view family_of(std::string_view ip) {
   auto address = ip_address::parse_sloppy(ip);
   return !address ? "" : address->is_v6() ? "IPv6" : "IPv4";
 }
-bool is_configured(std::string_view family) { return family == "IPv4"; }  // service_ranges have one
+// A Service that prefers both families keeps what it has when the cluster's families change: only who changes its
+// addresses, families or policy changes that.
+bool prefers_as_before(const json::value& o, const json::value& old) {
+  auto prefers = [](const json::value& s) {
+    return s["spec"]["ipFamilyPolicy"].as_string("PreferDualStack") == "PreferDualStack";
+  };
+  return o["spec"]["ipFamilyPolicy"].is_string() && type_of(o) == type_of(old) && !is_external_name(o) && prefers(o) &&
+         prefers(old) && same_addresses(o, old) && same(o, old, "ipFamilies");
+}
 
 void copy_member(json::value& o, const json::value& old, std::string_view member) {
   if (auto v = old["spec"].find(member)) o.member("spec").set(member, *v);
@@ -71,8 +79,8 @@ void pair_addresses(json::value& o, const json::value* old) {
 }
 
 // Families follow from addresses, where nothing is said of them, else from what the cluster has.
-void set_families(json::value& o, const json::value* old) {
-  if (is_external_name(o)) return;
+void set_families(json::value& o, const json::value* old, const service_ranges& services) {
+  if (is_external_name(o) || (old && prefers_as_before(o, *old))) return;
   auto& spec = o.member("spec");
   const bool for_others =
       o["spec"]["clusterIP"].as_string() == "None" && o["spec"]["selector"].empty();  // of no pods of ours
@@ -87,6 +95,9 @@ void set_families(json::value& o, const json::value* old) {
     if (same_addresses(o, *old) && o["spec"]["clusterIPs"].size() > 1) spec.member("clusterIPs").array()->resize(1);
     if (same(o, *old, "ipFamilies") && o["spec"]["ipFamilies"].size() > 1) spec.member("ipFamilies").array()->resize(1);
   }
+  auto& before = old ? (*old)["spec"]["ipFamilies"] : o["spec"]["ipFamilies"];
+  const bool fewer = !o["spec"]["ipFamilies"].empty() && o["spec"]["ipFamilies"].size() < before.size();
+  if (fewer && !single()) return;  // which is told
   auto add = [&](std::string_view family) { spec.member("ipFamilies").push_back(json::value(family)); };
   name_set known;
   for (std::size_t i = 0; i < o["spec"]["ipFamilies"].size(); ++i) known.insert(o["spec"]["ipFamilies"][i].as_string());
@@ -95,12 +106,12 @@ void set_families(json::value& o, const json::value* old) {
     auto ip = o["spec"]["clusterIPs"][i].as_string();
     if (ip == "None") break;
     auto family = family_of(ip);
-    all_known = all_known && is_configured(family);
-    if (is_configured(family) && known.insert(family).second) add(family);
+    all_known = all_known && services.has(family);
+    if (services.has(family) && known.insert(family).second) add(family);
   }
   if (!all_known) return;  // which is told
-  if (o["spec"]["ipFamilies"].empty()) add("IPv4");
-  if (for_others && o["spec"]["ipFamilies"].size() < 2 && !single())
+  if (o["spec"]["ipFamilies"].empty()) add(services.first_family());
+  if ((for_others || services.both()) && o["spec"]["ipFamilies"].size() < 2 && !single())
     add(o["spec"]["ipFamilies"][0].as_string() == "IPv4" ? "IPv6" : "IPv4");
 }
 
@@ -164,9 +175,9 @@ void drop_what_type_lacks(json::value& o, const json::value& old) {
   if (!is_balanced(o)) o.member("status").set("loadBalancer", json::object{});
 }
 
-void prepare_create(json::value& o, const kind_context&) {
+void prepare_create(json::value& o, const kind_context& c) {
   pair_addresses(o, nullptr);
-  set_families(o, nullptr);
+  set_families(o, nullptr, c.services);
   if (auto policy = o["spec"]["internalTrafficPolicy"].as_string();
       is_external_name(o) && (policy == "Cluster" || policy == "Local"))
     o.member("spec").erase("internalTrafficPolicy");
@@ -177,7 +188,7 @@ void prepare_update(json::value& o, const json::value& old, const kind_context& 
   if (c.subresource == "status") return;
   keep_allocated(o, old);
   pair_addresses(o, &old);
-  set_families(o, &old);
+  set_families(o, &old, c.services);
   drop_what_type_lacks(o, old);
 }
 
@@ -241,12 +252,12 @@ void check_addresses(causes& out, const json::value& o, const json::value* old) 
 }
 
 // What the cluster can't give, which is told before anything else is looked at.
-bool check_families(causes& out, const json::value& o, const json::value* old) {
-  if (is_external_name(o)) return true;
+void check_families(causes& out, const json::value& o, const json::value* old, const service_ranges& services) {
+  if (is_external_name(o) || (old && prefers_as_before(o, *old))) return;
   auto &spec = o["spec"], &list = spec["clusterIPs"], &families = spec["ipFamilies"];
   const auto start = out.size();
   check_addresses(out, o, old);
-  if (out.size() > start) return false;
+  if (out.size() > start) return;
   const place at("spec"), of_policy(at, "ipFamilyPolicy"), of_families(at, "ipFamilies"), of_list(at, "clusterIPs");
   auto& policy = spec["ipFamilyPolicy"];
   const bool single = policy.as_string() == "SingleStack";
@@ -266,17 +277,16 @@ bool check_families(causes& out, const json::value& o, const json::value* old) {
     out.push_back(invalid_value(
         of_policy, policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"));
   for (std::size_t i = families.size(); i < list.size() && !is_headless(o); ++i)
-    if (auto family = family_of(list[i].as_string()); !is_configured(family))
+    if (auto family = family_of(list[i].as_string()); !services.has(family))
       out.push_back(
           invalid_value(place(of_list, i), list, fmt::format("{} is not configured on this cluster", family)));
-  if (out.size() > start) return false;
-  if (is_headless(o) && spec["selector"].empty()) return true;
-  if (policy.as_string() == "RequireDualStack")
+  if (out.size() > start) return;
+  if (is_headless(o) && spec["selector"].empty()) return;
+  if (policy.as_string() == "RequireDualStack" && !services.both())
     out.push_back(invalid_value(of_policy, policy, "this cluster is not configured for dual-stack services"));
   for (std::size_t i = 0; i < families.size(); ++i)
-    if (!is_configured(families[i].as_string()))
+    if (!services.has(families[i].as_string()))
       out.push_back(invalid_value(place(of_families, i), families[i], "not configured on this cluster"));
-  return out.size() == start;
 }
 
 void check_port(causes& out, const json::value& p, const place& at, bool many, name_set& names) {
@@ -457,7 +467,7 @@ bool check_claims(causes& out, const json::value& o) {
 }
 
 void validate(causes& out, const json::value& o) {
-  if (check_families(out, o, nullptr) && check_claims(out, o)) check(out, o, nullptr);
+  if (check_claims(out, o)) check(out, o, nullptr);
 }
 
 constexpr std::string_view once = "may not change once set";
@@ -497,7 +507,6 @@ void check_family_change(causes& out, const json::value& o, const json::value& o
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
-  if (!check_families(out, o, &old)) return;
   if (!is_external_name(o) && !is_external_name(old)) {
     check_address_change(out, o, old);
     check_family_change(out, o, old);
@@ -586,6 +595,7 @@ const kind_rules kinds::services{.group = "",
                                  .answers_deleted_object = true,
                                  .prepare_create = prepare_create,
                                  .prepare_update = prepare_update,
+                                 .check_settings = check_families,
                                  .validate = validate,
                                  .validate_update = validate_update,
                                  .validate_part = validate_part,

@@ -131,7 +131,8 @@ TEST_CASE("params are what the binding names, where its policy's kind lives") {
   auto maps = builtin_registry().find("", "v1", "configmaps"), nodes = builtin_registry().find("", "v1", "nodes");
   auto count = [&](const served* kind, std::string_view ref, std::string_view ns) -> std::string {
     auto r = param_reference::compile(yaml(ref));
-    auto found = find_params(kind, r ? &*r : nullptr, ns, c.now());
+    auto now = c.now();
+    auto found = c.loop.run_until(find_params(kind, r ? &*r : nullptr, ns, now));
     return found ? std::to_string(found->size()) : found.error();
   };
   CHECK(count(maps, "{name: a, parameterNotFoundAction: Deny}", "one") == "1");
@@ -144,6 +145,15 @@ TEST_CASE("params are what the binding names, where its policy's kind lives") {
   CHECK(count(nodes, "{name: a, namespace: one, parameterNotFoundAction: Deny}", "one") ==
         "paramRef.namespace must not be provided for a cluster-scoped `paramKind`");
   CHECK(count(nullptr, "{name: a}", "one") == "1");
+  // However many a selector finds, also beyond what is looked at in one go.
+  constexpr int many = 2'100;
+  for (int i = 0; i < many; ++i)
+    c.put(fmt::format(
+        "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: m{}, namespace: many, labels: {{x: '{}'}}}}}}", i,
+        i % 2));
+  CHECK(count(maps, "{selector: {matchLabels: {x: '1'}}, parameterNotFoundAction: Allow}", "many") ==
+        std::to_string(many / 2));
+  CHECK(count(maps, "{selector: {matchLabels: {x: y}}, parameterNotFoundAction: Allow}", "many") == "0");
 }
 
 }  // namespace kedge::api::policy

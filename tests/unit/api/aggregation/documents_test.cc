@@ -2,9 +2,12 @@
 #include "api/aggregation/documents.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
+#include "api/aggregation/limits.h"
+#include "api/aggregation/openapi_v3.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -95,6 +98,51 @@ TEST_CASE("others' paths and definitions are added to the own document, which ke
   CHECK(bytes.find(std::string("\x0a\x0a") + "io.x.Thing") != std::string::npos);
 }
 
+TEST_CASE("a Swagger document whose parameters make it grow without end is left out") {
+  auto with = [](std::size_t parameter_bytes, std::size_t times) {
+    json::array list;
+    for (std::size_t i = 0; i < times; ++i) list.push_back(json::object{{"$ref", "#/parameters/p"}});
+    service_documents d;
+    take_openapi_v2(
+        d,
+        json::object{{"paths", json::object{{"/apis/x.io/v1/a", json::object{{"parameters", std::move(list)}}}}},
+                     {"parameters", json::object{{"p", json::object{{"name", std::string(parameter_bytes, 'x')}}}}}},
+        "/apis/x.io/v1");
+    return d.v2_paths.size();
+  };
+  CHECK(with(1'000, 100) == 1);
+  CHECK(with(openapi_max_bytes / 8, 7) == 1);
+  CHECK(with(openapi_max_bytes / 8, 9) == 0);
+  CHECK(with(1'000'000, 50'000) == 0);  // 50 GB
+}
+
+TEST_CASE("what is merged costs what both sides have, not their product") {
+  // Some 3 MB against 60,000 names: as a search for each it would be hours.
+  constexpr std::size_t names = 60'000;
+  std::string own = R"({"paths":{"/version/":{}},"definitions":{"a":{})";
+  for (std::size_t i = 0; i < names; ++i) own += fmt::format(R"(,"own.definition.number.{}":{{"type":"object"}})", i);
+  own += "}}";
+  service_documents d;
+  d.v2_paths.set("/apis/x.io/v1/", json::object{});
+  for (std::size_t i = 0; i < names; ++i)
+    d.v2_definitions.append(fmt::format("{}.definition.number.{}", i % 2 ? "own" : "other", i), json::object{});
+  auto merged = value(with_openapi_v2(own, one(d)));
+  CHECK(merged["definitions"].size() == 1 + names + names / 2);
+  auto bytes = with_openapi_v2_protobuf(std::string(3'000'000, '\x0a'), one(d), "v1");
+  CHECK(bytes.size() > 3'000'000 + names * 20);
+}
+
+TEST_CASE("of what a server tells of its resources a bounded part is told on") {
+  json::array all;
+  for (int i = 0; i < 100; ++i) all.push_back(json::object{{"resource", fmt::format("r{}", i)}});
+  CHECK(cut_resources(all));
+  CHECK(all.size() == 100);
+  for (int i = 0; i < 100; ++i) all.push_back(json::object{{"resource", std::string(resources_max_bytes / 50, 'r')}});
+  CHECK_FALSE(cut_resources(all));
+  CHECK(all.size() > 140);
+  CHECK(all.size() < 150);
+}
+
 TEST_CASE("the index of v3 documents names others' beside the own") {
   service_documents d;
   d.openapi_v3 =
@@ -110,6 +158,45 @@ TEST_CASE("the index of v3 documents names others' beside the own") {
   CHECK(merged["paths"]["apis/x.io/v1"]["serverRelativeURL"].as_string() == "/openapi/v3/apis/x.io/v1?hash=1");
   CHECK(openapi_v3_owner(fetched, "apis/x.io/v1") == "v1.x.io");
   CHECK(openapi_v3_owner(fetched, "apis/y.io/v1").empty());
+}
+
+TEST_CASE("of a server that only has version 2 there is a document of version 3, as kube-openapi makes it") {
+  service_documents d;
+  take_openapi_v2(d, value(R"({"paths":{"/apis/x.io/v1/namespaces/{namespace}/things":{
+      "parameters":[{"name":"namespace","in":"path","required":true,"type":"string","uniqueItems":true}],
+      "post":{"description":"create a Thing","consumes":["application/json","*/*"],"produces":["application/json"],
+        "operationId":"createThing","parameters":[{"name":"body","in":"body","required":true,
+          "schema":{"$ref":"#/definitions/Thing"}},{"name":"dryRun","in":"query","type":"string"}],
+        "responses":{"201":{"description":"Created","schema":{"$ref":"#/definitions/Thing"}},"401":{"description":"no"}},
+        "x-kubernetes-action":"post"}}},
+    "definitions":{"Thing":{"type":"object","properties":{"spec":{"description":"wanted","$ref":"#/definitions/Spec"},
+      "list":{"type":"array","items":{"$ref":"#/definitions/Spec"}}}},"Spec":{"type":"object"}}})"),
+                  "/apis/x.io/v1");
+  const auto fetched = one(d);
+  auto index = value(with_openapi_v3(R"({"paths":{}})", fetched));
+  CHECK(index["paths"]["apis/x.io/v1"]["serverRelativeURL"].as_string() ==
+        "/openapi/v3/apis/x.io/v1?hash=" + d.v2_digest);
+  REQUIRE(swagger_alone(fetched, "apis/x.io/v1"));
+  CHECK(!swagger_alone(fetched, "apis/x.io/v2"));
+  auto made = value(openapi_v3_of(*swagger_alone(fetched, "apis/x.io/v1")));
+  CHECK(made["openapi"].as_string() == "3.0.0");
+  auto& item = made["paths"]["/apis/x.io/v1/namespaces/{namespace}/things"];
+  CHECK(json::write(item["parameters"]) == R"([{"name":"namespace","in":"path","required":true,)"
+                                           R"("schema":{"type":"string","uniqueItems":true}}])");
+  auto& post = item["post"];
+  CHECK(post["x-kubernetes-action"].as_string() == "post");
+  CHECK(post["parameters"].size() == 1);
+  CHECK(json::write(post["requestBody"]) ==
+        R"({"content":{"application/json":{"schema":{"$ref":"#/components/schemas/Thing"}},)"
+        R"("*/*":{"schema":{"$ref":"#/components/schemas/Thing"}}}})");
+  CHECK(json::write(post["responses"]) == R"({"201":{"description":"Created","content":{"application/json":{"schema":)"
+                                          R"({"$ref":"#/components/schemas/Thing"}}}},"401":{"description":"no"}})");
+  CHECK(json::write(made["components"]["schemas"]["Thing"]["properties"]) ==
+        R"({"spec":{"description":"wanted","allOf":[{"$ref":"#/components/schemas/Spec"}]},)"
+        R"("list":{"type":"array","items":{"$ref":"#/components/schemas/Spec"}}})");
+  // Who has one is asked for it.
+  d.openapi_v3.emplace("apis/x.io/v1", "/openapi/v3/apis/x.io/v1?hash=1");
+  CHECK(!swagger_alone(one(d), "apis/x.io/v1"));
 }
 
 }  // namespace kedge::api::aggregation

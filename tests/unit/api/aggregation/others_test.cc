@@ -167,7 +167,18 @@ TEST_CASE("requests for another server's group are handed over as they are, once
   CHECK(w.played.asked == std::vector<std::string>{"tester /apis/x.io/v1/namespaces/default/things?dryRun=All",
                                                    "tester /apis/x.io/v1", "tester /apis/x.io/v1/things?watch=1",
                                                    "tester /apis/x.io/v1/namespaces/a/things/b/proxy/c%2fd"});
+  // What follows a subresource is the other server's business, where this one has nothing.
+  CHECK(w.get("/apis/x.io/v1/namespaces/a/things/b/portforward/80/tcp").code == 207);
+  CHECK(w.get("/api/v1/namespaces/a/pods/b/log/c").code == 404);
   w.played.asked.clear();
+  for (auto path :
+       {"/apis/x.io/v1/namespaces/mine/../other/things", "/apis/x.io/v1/namespaces/mine/%2e%2e/other/things",
+        "/apis/x.io/v1/namespaces/mine/things/..%2f..%2fother%2fthings", "/apis/x.io/v1/namespaces/mine/./things",
+        "/apis/x.io/v1/../../../api/v1/secrets", "/apis/x.io/v1/namespaces/mine/things/a/b/%2E%2E/%2e/c"}) {
+    CAPTURE(path);
+    CHECK(w.get(path).code == 404);
+    CHECK(w.played.asked.empty());
+  }
   w.may.denied_resource = "things";
   CHECK(w.get("/apis/x.io/v1/things").code == 403);
   CHECK(w.played.asked.empty());

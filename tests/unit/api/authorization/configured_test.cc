@@ -29,19 +29,19 @@ authorizers:
 - {type: RBAC, name: a}
 - {type: ABAC, name: B_}
 - {type: Webhook, name: c}
-- {type: Webhook, name: d, webhook: {timeout: 40s, authorizedTTL: 1m, subjectAccessReviewVersion: v2, failurePolicy: Never,
+- {type: Webhook, name: d, webhook: {timeout: 40s, authorizedTTL: -1m, subjectAccessReviewVersion: v2, failurePolicy: Never,
    matchConditions: [{expression: "true"}], connectionInfo: {type: InClusterConfig}}}
 - {type: Webhook, name: e, webhook: {connectionInfo: {type: KubeConfigFile, kubeConfigFile: here}}, more: 1}
 )");
   for (auto part : {"authorizers[0].webhook: Invalid value", "authorizers[1].type: Duplicate value: \"RBAC\"",
                     "authorizers[1].name: Duplicate value: \"a\"", "authorizers[2].type: Unsupported value: \"ABAC\"",
                     "authorizers[2].name: Invalid value: \"B_\"", "authorizers[3].webhook: Required value",
-                    "authorizers[4].webhook.timeout: Invalid value: \"40s\": must be > 0s and <= 30s",
-                    "authorizers[4].webhook.unauthorizedTTL: Required value",
-                    "authorizers[4].webhook.subjectAccessReviewVersion: Unsupported value: \"v2\"",
-                    "authorizers[4].webhook.failurePolicy: Unsupported value: \"Never\"",
-                    "authorizers[4].webhook.matchConditions: Forbidden: CEL",
-                    "authorizers[4].webhook.connectionInfo.type: Forbidden"})
+                    "authorizers[4].timeout: Invalid value: \"40s\": must be > 0s and <= 30s",
+                    "authorizers[4].authorizedTTL: Invalid value: \"-1m0s\": must be > 0s",
+                    "authorizers[4].subjectAccessReviewVersion: Unsupported value: \"v2\"",
+                    "authorizers[4].failurePolicy: Unsupported value: \"Never\"",
+                    "authorizers[4].matchConditionSubjectAccessReviewVersion: Required value: required if",
+                    "authorizers[4].connectionInfo.type: Forbidden", "authorizers[5].timeout: Required value"})
     CHECK_MESSAGE(all.find(part) != std::string::npos, all);
 }
 
@@ -119,6 +119,49 @@ TEST_CASE("a webhook is asked once, in its turn, and again when the configuratio
       state->use({forgetful, {authorizer_type::always_allow, "all", {}}});
       CHECK((co_await decide(may, question, nothing)).what == (denies ? kind::deny : kind::allow));
     }
+  });
+}
+
+TEST_CASE("a webhook is asked what its match conditions let through, and what can't be told is an error") {
+  test::on_each_backend([]() -> task<void> {
+    webhook_world w;
+    const store::snapshot nothing;
+    using kind = decision::kind;
+    auto with = [&](std::string_view conditions, bool denies) {
+      findings found;
+      const auto document = yaml("{matchConditions: " + std::string(conditions) + "}");
+      fields f(document, "", found);
+      auto out = w.settings();
+      out.webhook.asked_if = match_conditions::read(f);
+      REQUIRE(found.wrong.empty());
+      out.webhook.denies_on_error = denies;
+      return authorization_configuration{out};
+    };
+    auto state = std::make_shared<authorization_state>(with(R"yaml([
+      {expression: "has(request.resourceAttributes) && request.resourceAttributes.namespace == 'default'"},
+      {expression: "request.user != 'bob' && request.groups.exists(g, g == 'system:authenticated')"},
+      {expression: "request.?resourceAttributes.fieldSelector.requirements.orValue([]).size() == 0"}])yaml",
+                                                            false));
+    configured_authorizer may(state);
+    w.asked.clear();
+    CHECK((co_await decide(may, ask(user("ann"), "get", "", "pods", "default"), nothing)).what == kind::allow);
+    CHECK((co_await decide(may, ask(user("ann"), "get", "", "pods", "other"), nothing)).what == kind::no_opinion);
+    CHECK((co_await decide(may, ask(user("bob"), "get", "", "pods", "default"), nothing)).what == kind::no_opinion);
+    auto narrowed = ask(user("ann"), "list", "", "pods", "default");
+    narrowed.fields = *field_selector::parse("spec.nodeName=a");
+    CHECK((co_await decide(may, narrowed, nothing)).what == kind::no_opinion);
+    CHECK(w.asked.size() == 1);
+    for (bool denies : {false, true}) {
+      state->use(with(R"([{expression: "request.extra['x'][0] == 'y'"}, {expression: "true"}])", denies));
+      auto d = co_await decide(may, ask(user("ann"), "get", "", "pods", "default"), nothing);
+      CHECK(d.what == (denies ? kind::deny : kind::no_opinion));
+      CHECK(d.error ==
+            "cel evaluation error: expression 'request.extra['x'][0] == 'y'' resulted in error: no such key: x");
+      // One that surely doesn't hold outweighs it.
+      state->use(with(R"([{expression: "request.extra['x'][0] == 'y'"}, {expression: "false"}])", denies));
+      CHECK((co_await decide(may, ask(user("ann"), "get", "", "pods", "default"), nothing)).error.empty());
+    }
+    CHECK(w.asked.size() == 1);
   });
 }
 

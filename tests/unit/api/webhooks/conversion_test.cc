@@ -232,4 +232,95 @@ TEST_CASE("admission webhooks are told of custom resources in the version that t
   CHECK(q["object"]["spec"]["host"].as_string() == "h");
 }
 
+namespace {
+
+// A policy on doors as v2 has them, or with params of that kind, and a binding of it.
+void govern(hooked_world& w, std::string_view kind, std::string_view name, const std::string& spec,
+            const std::string& binding = "") {
+  constexpr std::string_view group = "/apis/admissionregistration.k8s.io/v1";
+  const auto path =
+      fmt::format("{}/{}", group, kind == "Validating" ? "validatingadmissionpolicies" : "mutatingadmissionpolicies");
+  const auto bindings = fmt::format(
+      "{}/{}", group, kind == "Validating" ? "validatingadmissionpolicybindings" : "mutatingadmissionpolicybindings");
+  w.must(
+      w.post(
+          path,
+          fmt::format(
+              R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"{}AdmissionPolicy","metadata":{{"name":"{}"}},"spec":{{{}}}}})",
+              kind, name, spec)),
+      201);
+  w.must(
+      w.post(
+          bindings,
+          fmt::format(
+              R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"{0}AdmissionPolicyBinding","metadata":{{"name":"{1}"}},"spec":{{"policyName":"{1}"{2}{3}}}}})",
+              kind, name, kind == "Validating" ? R"(,"validationActions":["Deny"])" : "", binding)),
+      201);
+  for (int i = 0; i < 20; ++i) w.loop.turn(w.loop.now());
+}
+
+constexpr std::string_view doors_in_v2 =
+    R"("matchConstraints":{"matchPolicy":"Equivalent","resourceRules":[{"operations":["CREATE","UPDATE"],"apiGroups":["ex.io"],"apiVersions":["v2"],"resources":["doors"]}]})";
+
+}  // namespace
+
+TEST_CASE("policies judge a custom resource in the version that they know, as its webhook converts it") {
+  door_world w;
+  w.obey_policies();
+  govern(
+      w, "Validating", "ports",
+      fmt::format(
+          R"({},"validations":[{{"expression":"!has(object.spec.port) || object.spec.port != '666'"}},{{"expression":"oldObject == null || !has(oldObject.spec.port) || oldObject.spec.port != '7'"}}])",
+          doors_in_v2));
+  w.must(w.post(in_v2, door("v2", "a", R"({"host":"h","port":"666"})")), 422);
+  w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:666"})")), 422);
+  w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:7"})")), 201);
+  // What was there before, too.
+  w.must(w.patch(std::string(in_v1) + "/a", R"({"spec":{"hostPort":"h:1"}})", merge), 422);
+  // A webhook that converts nothing any more: the policy says what becomes of that.
+  w.scripts["/convert"] = [](const json::value&) -> task<std::string> { co_return "abort"; };
+  w.must(w.post(in_v1, door("v1", "b", R"({"hostPort":"h:1"})")), 422);
+}
+
+TEST_CASE("a policy that passes over its failures passes over a conversion's") {
+  door_world w;
+  w.obey_policies();
+  govern(w, "Validating", "ports",
+         fmt::format(R"("failurePolicy":"Ignore",{},"validations":[{{"expression":"false"}}])", doors_in_v2));
+  w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 422);
+  w.scripts["/convert"] = [](const json::value&) -> task<std::string> { co_return "abort"; };
+  w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201);
+}
+
+TEST_CASE("a policy's params are what the webhook makes of them in the version that it names") {
+  door_world w;
+  w.obey_policies();
+  w.must(w.post(in_v1, door("v1", "limit", R"({"hostPort":"most:5"})")), 201);
+  govern(
+      w, "Validating", "limits",
+      R"x("paramKind":{"apiVersion":"ex.io/v2","kind":"Door"},"matchConstraints":{"resourceRules":[{"operations":["CREATE"],"apiGroups":[""],"apiVersions":["v1"],"resources":["configmaps"]}]},"validations":[{"expression":"has(params.spec.port) && int(params.spec.port) >= size(object.data)"}])x",
+      R"(,"paramRef":{"name":"limit","namespace":"default","parameterNotFoundAction":"Deny"})");
+  auto map = [](std::string_view data) {
+    return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"generateName":"m"}},"data":{}}})", data);
+  };
+  w.must(w.post(maps, map(R"({"a":"1"})")), 201);
+  w.must(w.post(maps, map(R"({"a":"1","b":"2","c":"3","d":"4","e":"5","f":"6"})")), 422);
+  w.scripts["/convert"] = [](const json::value&) -> task<std::string> { co_return "abort"; };
+  w.must(w.post(maps, map(R"({"a":"1"})")), 422);
+}
+
+TEST_CASE("what a policy changes in the version that it knows arrives in the one that was asked for") {
+  door_world w;
+  w.obey_policies();
+  govern(
+      w, "Mutating", "ports",
+      fmt::format(
+          R"({},"reinvocationPolicy":"Never","mutations":[{{"patchType":"ApplyConfiguration","applyConfiguration":{{"expression":"Object{{spec: Object.spec{{port: '9'}}}}"}}}}])",
+          doors_in_v2));
+  CHECK(w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201)["spec"]["hostPort"].as_string() == "h:9");
+  CHECK(w.must(w.post(in_v2, door("v2", "b", R"({"host":"h","port":"1"})")), 201)["spec"]["port"].as_string() == "9");
+  w.scripts["/convert"] = [](const json::value&) -> task<std::string> { co_return "abort"; };
+  CHECK(w.post(in_v1, door("v1", "c", R"({"hostPort":"h:1"})")).code >= 400);
+}
+
 }  // namespace kedge::api

@@ -56,11 +56,23 @@ struct hooked_world : api_world {
     hooks = std::make_unique<webhook::webhooks>(webhook::webhooks::parts{
         .objects = *objects, .calls = *calls, .versions = versions.get(), .measures = &measures});
     hooks->follow();
-    chain = admission_chain::of({}, *authz, *sources);
-    chain->call_webhooks(*hooks);
     tables = std::make_unique<custom::tables>(*objects);
     tables->convert_by(*versions);
     tables->follow();
+    judge_by(admission_chain::of({}, *authz, *sources));
+    for (auto name : {"default", "other"})
+      must(post("/api/v1/namespaces",
+                fmt::format(
+                    R"({{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{0}","labels":{{"name":"{0}"}}}}}})",
+                    name)),
+           201);
+  }
+  // With webhooks, from now on.
+  void judge_by(std::unique_ptr<admission_chain> made) {
+    handler.reset();
+    client.reset();
+    chain = std::move(made);
+    chain->call_webhooks(*hooks);
     handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
                                                       .who = who,
                                                       .may = may,
@@ -71,12 +83,13 @@ struct hooked_world : api_world {
                                                       .server_address = "10.0.0.1:6443",
                                                       .custom = tables.get()});
     client = make_objects(*objects, *chain, ranges, tables.get());
-    for (auto name : {"default", "other"})
-      must(post("/api/v1/namespaces",
-                fmt::format(
-                    R"({{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{0}","labels":{{"name":"{0}"}}}}}})",
-                    name)),
-           201);
+  }
+  // Policies and all plugins, too.
+  void obey_policies() {
+    auto made = admission_chain::create({}, *authz, *sources, objects.get());
+    REQUIRE(made.has_value());
+    (*made)->obey_policies([this] { return tables->current(); }, versions.get());
+    judge_by(*std::move(made));
   }
   ~hooked_world() {
     handler.reset();

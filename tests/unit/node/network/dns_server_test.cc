@@ -9,6 +9,7 @@
 #include "../loop.h"
 #include "json/parse.h"
 #include "node/dns/limits.h"
+#include "sockets.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -17,55 +18,6 @@ using namespace kedge::node::dns;
 namespace {
 
 auto ip(std::string_view t) { return ip_address::parse(t).value(); }
-
-int bound(std::uint16_t& port) {
-  int s = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  sockaddr_in at{};
-  at.sin_family = AF_INET;
-  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  at.sin_port = htons(port);
-  CHECK(::bind(s, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-  socklen_t size = sizeof at;
-  ::getsockname(s, reinterpret_cast<sockaddr*>(&at), &size);
-  port = ntohs(at.sin_port);
-  return s;
-}
-
-// One that nobody has, for datagrams and for connections.
-std::uint16_t free_port() {
-  for (;;) {
-    std::uint16_t port = 0;
-    int datagrams = bound(port);
-    int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    at.sin_port = htons(port);
-    bool free = ::bind(s, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
-    ::close(s);
-    ::close(datagrams);
-    if (free) return port;
-  }
-}
-
-task<std::string> ask_udp(std::uint16_t port, std::string message) {
-  std::uint16_t own = 0;
-  int fd = bound(own);
-  reactor::descriptor s(fd);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  to.sin_port = htons(port);
-  ::sendto(fd, message.data(), message.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
-  std::array<char, 65536> room;
-  for (;;) {
-    auto got = ::recv(fd, room.data(), room.size(), 0);
-    if (got >= 0) co_return std::string(room.data(), static_cast<std::size_t>(got));
-    auto waited =
-        co_await reactor::with_deadline(s.readable(), reactor::loop::current().now() + std::chrono::seconds(8));
-    if (!waited) co_return std::string();
-  }
-}
 
 task<std::string> ask_tcp(std::uint16_t port, std::string message) {
   auto s = co_await reactor::os_network().connect({"127.0.0.1", port});
@@ -181,10 +133,43 @@ TEST_CASE(
 
     CHECK((co_await ask_udp(port, std::string("\0\1\1\0\0\2\0\0\0\0\0\0", 12)))[3] == '\x81');  // FORMERR
     CHECK(s.answered() == 7);
+
+    // What users configure: other names, hosts, a zone that another resolver has.
+    resolver theirs;
+    tasks.spawn(theirs.run());
+    auto to = "127.0.0.1:" + std::to_string(theirs.port);
+    s.use(read_custom({{"a.override",
+                        "rewrite name short.test b.a.svc.cluster.local\n"
+                        "rewrite name suffix .alias .example.com answer auto\n"
+                        "hosts {\n 192.0.2.77 nas\n}\n"},
+                       {"b.server", "www.example.com {\n forward . " + to + "\n}\nempty.test {\n}\n"}},
+                      {}));
+    auto ask = [&](std::string name) -> task<reply> {
+      auto q = write_query(6, name, type::a);
+      auto bytes = co_await ask_udp(port, q);
+      co_return read(bytes, q);
+    };
+    CHECK((co_await ask("short.test")).answers.at(0).data == std::string("\x0a\x2b\0\1", 4));
+    CHECK((co_await ask("nas")).answers.size() == 1);
+    auto before = good.asked;
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 1);
+    CHECK(good.asked == before);
+    // Without `cache` nothing is kept; a zone without anything answers nothing.
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 2);
+    CHECK((co_await ask("x.empty.test")).code == rcode::server_failure);
+    auto renamed = co_await ask("www.alias");
+    REQUIRE(renamed.answers.size() == 3);
+    CHECK((renamed.answers[0].owner == "www.alias" || renamed.answers[0].owner == "www.alias."));
+    s.use({});
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 2);
+    auto answered = s.answered();
     // Strangers get nothing.
     open = false;
     co_await ask_tcp(port, inside);
-    CHECK(s.answered() == 7);
+    CHECK(s.answered() == answered);
     tasks.cancel();
   }());
 }
@@ -212,7 +197,7 @@ TEST_CASE("dns: the cache gives what is fresh, aged, and is bounded") {
     answer a;
     a.answers.push_back(address_record({}, ip("192.0.2.1"), ttl));
     auto m = write_answer(q, a, 512);
-    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now);
+    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now, cache_time_max);
   };
   time_point t{};
   keep(1, 100, t);

@@ -38,7 +38,12 @@ value namespace_of(const std::string& name, const std::string& more = "") {
   return parsed(R"({"metadata":{"name":")" + name + R"(","labels":{"kubernetes.io/metadata.name":")" + name + R"(")" +
                 more + "}}}");
 }
+value cluster_policy_of(const std::string& name, const std::string& spec) {
+  return parsed(R"({"metadata":{"name":")" + name + R"("},"spec":)" + spec + "}");
+}
 std::string key_of(const value& v) {
+  if (!v["metadata"].find("namespace"))
+    return "/clusternetworkpolicies/" + std::string(v["metadata"]["name"].as_string());
   auto ns = v["metadata"]["namespace"].as_string();
   return std::string(ns) + "/" + std::string(v["metadata"]["name"].as_string());
 }
@@ -50,7 +55,7 @@ struct world {
 
   void put(const value& policy) {
     policies[key_of(policy)] = policy;
-    auto r = decode_policy(policy);
+    auto r = policy["metadata"].find("namespace") ? decode_policy(policy) : decode_cluster_policy(policy);
     all.set_policy(key_of(policy), &*r);
   }
   void drop(std::string key) {
@@ -138,11 +143,76 @@ bool is_port(const value& ports, const party& to, std::string_view protocol, int
   return false;
 }
 
+// --- and those of the whole cluster
+
+bool is_pods(const world& w, const value& v, const party& who) {
+  if (!who.pod) return false;
+  auto& m = (*who.pod)["metadata"];
+  auto& ns = w.namespaces.at(std::string(m["namespace"].as_string()))["metadata"]["labels"];
+  if (v.find("namespaces")) return matches(v["namespaces"], ns);
+  return v.find("pods") && matches(v["pods"]["namespaceSelector"], ns) &&
+         matches(v["pods"]["podSelector"], m["labels"]);
+}
+
+bool is_cluster_port(const value& protocols, const party& to, std::string_view protocol, int port) {
+  if (protocols.size() == 0) return true;
+  for (std::size_t i = 0; i < protocols.size(); ++i) {
+    auto& p = protocols[i];
+    if (auto* name = p.find("destinationNamedPort")) {
+      if (!to.pod) continue;
+      auto& of = (*to.pod)["spec"]["containers"][0]["ports"];
+      for (std::size_t k = 0; k < of.size(); ++k)
+        if (of[k]["name"] == *name && of[k]["containerPort"].as_integer() == port) return true;
+      continue;
+    }
+    auto* of = p.find(protocol == "TCP" ? "tcp" : "udp");
+    if (!of) continue;
+    auto* wanted = of->find("destinationPort");
+    if (!wanted) return true;
+    auto first = wanted->find("range") ? (*wanted)["range"]["start"] : (*wanted)["number"];
+    auto last = wanted->find("range") ? (*wanted)["range"]["end"] : first;
+    if (port >= first.as_integer() && port <= last.as_integer()) return true;
+  }
+  return false;
+}
+
+// What the tier says of the connection in one direction; nullopt: nothing.
+std::optional<bool> tier_says(const world& w, std::string_view tier, bool egress, const party& from, const party& to,
+                              std::string_view protocol, int port) {
+  auto& mine = egress ? from : to;
+  auto& other = egress ? to : from;
+  std::map<std::int64_t, const value*> in_order;  // priorities differ here
+  for (auto& [key, policy] : w.policies)
+    if (policy["spec"]["tier"].as_string() == tier && is_pods(w, policy["spec"]["subject"], mine))
+      in_order[policy["spec"]["priority"].as_integer()] = &policy["spec"];
+  for (auto& [priority, spec] : in_order) {
+    auto& rules = (*spec)[egress ? "egress" : "ingress"];
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+      auto& peers = rules[i][egress ? "to" : "from"];
+      bool is_about = false;
+      for (std::size_t k = 0; k < peers.size(); ++k) {
+        is_about |= is_pods(w, peers[k], other);
+        for (std::size_t n = 0; n < peers[k]["networks"].size(); ++n)
+          is_about |= ip_range::parse(peers[k]["networks"][n].as_string())->contains(ip(other.address));
+      }
+      if (!is_about || !is_cluster_port(rules[i]["protocols"], to, protocol, port)) continue;
+      auto action = rules[i]["action"].as_string();
+      if (action == "Pass") return std::nullopt;
+      return action == "Accept";
+    }
+  }
+  return std::nullopt;
+}
+
 bool may(const world& w, const party& from, const party& to, std::string_view protocol, int port) {
   for (bool egress : {true, false}) {
     auto& mine = egress ? from : to;
     auto& other = egress ? to : from;
-    if (!mine.pod) continue;
+    if (!mine.pod || from.address == to.address) continue;
+    if (auto said = tier_says(w, "Admin", egress, from, to, protocol, port)) {
+      if (!*said) return false;
+      continue;
+    }
     bool isolated = false, allowed = false;
     for (auto& [key, policy] : w.policies) {
       auto& spec = policy["spec"];
@@ -158,7 +228,7 @@ bool may(const world& w, const party& from, const party& to, std::string_view pr
         allowed |= is_peer(w, policy, rules[i][egress ? "to" : "from"], other) &&
                    is_port(rules[i]["ports"], to, protocol, port);
     }
-    if (isolated && !allowed && from.address != to.address) return false;
+    if (isolated ? !allowed : !tier_says(w, "Baseline", egress, from, to, protocol, port).value_or(true)) return false;
   }
   return true;
 }
@@ -356,6 +426,40 @@ struct maker {
     for (std::size_t n = below(3); n > 0; --n) out += rule(peers) + (n > 1 ? "," : "");
     return out + "]";
   }
+  std::string cluster_peer(bool egress) {
+    if (egress && below(3) == 0)
+      return R"({"networks":)" +
+             one({R"(["10.42.3.0/24"])", R"(["10.42.3.4/32","192.168.9.0/24"])", R"(["0.0.0.0/0"])"}) + "}";
+    return below(2) ? R"({"namespaces":)" + namespaces() + "}"
+                    : R"({"pods":{"namespaceSelector":)" + namespaces() + R"(,"podSelector":)" + pods() + "}}";
+  }
+  std::string cluster_rules(bool egress) {
+    std::string out = "[";
+    for (std::size_t n = 1 + below(3); n > 0; --n) {
+      out += R"({"action":")" + one({"Accept", "Deny", "Pass"}) + R"(",")" + (egress ? "to" : "from") + R"(":[)" +
+             cluster_peer(egress) + (below(2) ? "," + cluster_peer(egress) : "") + "]";
+      if (below(2) == 0)
+        out += R"(,"protocols":[)" +
+               one({R"({"tcp":{"destinationPort":{"number":80}}})",
+                    R"({"tcp":{"destinationPort":{"range":{"start":70,"end":80}}}})", R"({"udp":{}})", R"({"tcp":{}})",
+                    R"({"destinationNamedPort":"web"})",
+                    R"({"tcp":{"destinationPort":{"number":81}}},{"udp":{"destinationPort":{"number":80}}})"}) +
+               "]";
+      out += n > 1 ? "}," : "}";
+    }
+    return out + "]";
+  }
+  // Its priority is its name.
+  value cluster_policy(std::size_t priority) {
+    auto name = std::to_string(priority);
+    return cluster_policy_of(
+        name,
+        R"({"tier":")" + one({"Admin", "Admin", "Baseline"}) + R"(","priority":)" + name + R"(,"subject":)" +
+            (below(2) ? R"({"namespaces":)" + namespaces() + "}"
+                      : R"({"pods":{"namespaceSelector":)" + namespaces() + R"(,"podSelector":)" + pods() + "}}") +
+            (below(3) ? R"(,"ingress":)" + cluster_rules(false) : "") +
+            (below(3) ? R"(,"egress":)" + cluster_rules(true) : "") + "}");
+  }
   value policy(const std::string& ns, const std::string& name) {
     auto types = one({R"(["Ingress"])", R"(["Egress"])", R"(["Ingress","Egress"])"});
     return policy_of(ns, name,
@@ -469,7 +573,9 @@ TEST_CASE("policies: a selection that was told of changes is the one that was to
     for (int step = 0; step < 120; ++step) {
       auto ns = make.one(names);
       auto name = std::to_string(make.below(5));
-      switch (make.below(6)) {
+      switch (make.below(8)) {
+        case 6: w.put(make.cluster_policy(make.below(4))); break;
+        case 7: w.drop("/clusternetworkpolicies/" + std::to_string(make.below(4))); break;
         case 0: w.put(make.policy(ns, name)); break;
         case 1: w.drop(ns + "/" + name); break;
         case 2: w.drop_pod(ns + "/" + name); break;
@@ -558,6 +664,56 @@ TEST_CASE("policies: packets have the fates that Kubernetes promises, whatever t
   while (!l.w.policies.empty()) l.w.drop(l.w.policies.begin()->first);
   l.apply();
   compare(l, "none again");
+}
+
+TEST_CASE("policies: packets have the fates that the tiers promise, whatever the policies of the cluster") {
+  lab l;
+  if (!l.good) return;
+  for (unsigned seed = 100; seed < 125; ++seed) {
+    maker make{std::mt19937(seed)};
+    std::string context = "seed " + std::to_string(seed);
+    const char* const names[] = {"x", "y", "z"};
+    for (std::size_t n = 1 + make.below(2); n > 0; --n) l.w.put(make.cluster_policy(make.below(5)));
+    if (make.below(2) == 0) l.w.put(make.policy(make.one(names), std::to_string(make.below(2))));
+    if (make.below(3) == 0) l.w.put_namespace(namespace_of("z", make.below(2) ? R"(,"team":"red")" : ""));
+    if (make.below(3) == 0) l.put(xb, make.below(2) ? R"({"pod":"b"})" : R"({"pod":"a","tier":"db"})");
+    while (l.w.policies.size() > 5) l.w.drop(std::next(l.w.policies.begin(), long(make.below(5)))->first);
+    l.apply();
+    for (auto& [key, p] : l.w.policies) context += "\nhas " + json::write(p);
+    compare(l, context);
+  }
+  while (!l.w.policies.empty()) l.w.drop(l.w.policies.begin()->first);
+  l.apply();
+  compare(l, "none again");
+}
+
+TEST_CASE("policies: what a policy of the cluster says that isn't known fails closed") {
+  auto rules = [](const std::string& text) {
+    return decode_cluster_policy(
+               cluster_policy_of("p",
+                                 R"({"tier":"Admin","priority":1,"subject":{"namespaces":{}},"egress":)" + text + "}"))
+        ->egress;
+  };
+  CHECK(rules(R"([{"action":"Accept","to":[{"domainNames":["example.org"]}]}])").empty());
+  auto denied = rules(R"([{"action":"Pass","to":[{"nodes":{}},{"namespaces":{}}],"protocols":[{"tcp":{}}]}])");
+  REQUIRE(denied.size() == 1);
+  CHECK(denied[0].action == policy_action::deny);
+  CHECK_FALSE(denied[0].peers);
+  CHECK_FALSE(denied[0].ports);
+  CHECK_FALSE(decode_cluster_policy(cluster_policy_of("p", R"({"tier":"Admin","subject":{}})")));
+  // The older kinds say the same in other words.
+  const std::string older =
+      R"({"priority":7,"subject":{"namespaces":{}},"ingress":[{"action":"Allow","from":[{"namespaces":{}}],"ports":)"
+      R"([{"portNumber":{"protocol":"UDP","port":53}},{"portRange":{"start":80,"end":90}}]}]})";
+  auto admin = decode_admin_policy(cluster_policy_of("a", older));
+  auto baseline = decode_baseline_policy(cluster_policy_of("default", older));
+  REQUIRE(admin);
+  REQUIRE(baseline);
+  CHECK(admin->tier == policy_tier::admin);
+  CHECK(admin->priority == 7);
+  CHECK(baseline->tier == policy_tier::baseline);
+  CHECK(admin->ingress[0].action == policy_action::accept);
+  CHECK(*admin->ingress[0].ports == std::vector<policy_port>{{transport::udp, 53, 53}, {transport::tcp, 80, 90}});
 }
 
 TEST_CASE("policies: a running connection is cut when it isn't allowed any more, in both directions") {

@@ -167,6 +167,11 @@ TEST_CASE(
   CHECK(l.web.ask(l.outside, "192.168.9.1", 30080) == "0 10.42.3.1");
   l.set(spec(R"(,"loadBalancerSourceRanges":["198.51.100.0/24","192.168.9.0/24"])"), {slice(first_alone)});
   CHECK(l.web.ask(l.outside, "192.168.9.1", 80) == "0 10.42.3.1");
+  l.set(spec(R"(,"loadBalancerSourceRanges":[" 198.51.100.0/24 "])"), {slice(first_alone)});
+  CHECK(l.web.ask(l.outside, "192.168.9.1", 80, 300) == "nothing");
+  // Ranges of one family say nothing of the other.
+  l.set(spec(R"(,"loadBalancerSourceRanges":["2001:db8::/32"])"), {slice(first_alone)});
+  CHECK(l.web.ask(l.outside, "192.168.9.1", 80) == "0 10.42.3.1");
 }
 
 TEST_CASE("services: affinity keeps a client at its endpoint, and moves it when that is gone") {

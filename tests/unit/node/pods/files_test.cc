@@ -2,7 +2,10 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -10,6 +13,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <string>
 #include <thread>
 
 #include "crypto/files.h"
@@ -241,6 +245,32 @@ TEST_CASE("the options of a log that can't be are refused") {
   for (std::string_view bad :
        {"tailLines=-1", "limitBytes=0", "sinceSeconds=0", "sinceTime=x", "stream=Both", "tailLines=x"})
     CHECK_FALSE(log_options::parse(bad, now));
+}
+
+TEST_CASE("a folder's mounts are shared, once, and none of them is hidden for it") {
+  const std::string folder = "/tmp/kedge-shared-" + std::to_string(::getpid());
+  // In mounts of its own, where nothing is shared.
+  auto child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    auto count = [&](std::string_view mark) {
+      std::ifstream in("/proc/self/mountinfo");
+      int n = 0;
+      for (std::string line; std::getline(in, line);) n += line.contains(" " + folder + " ") && line.contains(mark);
+      return n;
+    };
+    bool fine = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    std::filesystem::create_directories(folder + "/inside");
+    fine = fine && ::mount("tmpfs", (folder + "/inside").c_str(), "tmpfs", 0, nullptr) == 0;
+    fine = fine && make_shared(folder).has_value() && count("") == 0;
+    fine = fine && ::umount((folder + "/inside").c_str()) == 0;
+    for (int i = 0; i < 2; ++i) fine = fine && make_shared(folder).has_value() && count("shared:") == 1;
+    ::_exit(fine ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  std::filesystem::remove_all(folder);
+  CHECK(status == 0);
 }
 
 }  // namespace kedge::node

@@ -26,6 +26,9 @@ class generous_cluster final : public pod_cluster {
   task<result<json::value>> patch_status(const json::value&, json::value) override {
     co_return fail(errc::unsupported, "none");
   }
+  task<result<json::value>> patch_claim_status(const json::value&, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<void>> remove(const json::value&) override { co_return result<void>(); }
   task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
   void tell(const json::value&, std::string, bool, std::string, std::string) override {}

@@ -1,0 +1,17 @@
+// opening_log.h: a datastore's log that gives nothing before it is known how it is opened: the seeds of KMS plugins are
+// asked for, page by page, before the store sees the values under them.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "datastore/log.h"
+
+namespace kedge::api::encryption {
+
+// Called for each value as it stands in the datastore, with the revision that wrote it; waits where it must.
+using value_opener = std::function<task<void>(const datastore::entry&)>;
+
+std::unique_ptr<datastore::log> make_opening_log(std::unique_ptr<datastore::log> inner, value_opener open);
+
+}  // namespace kedge::api::encryption

@@ -1,0 +1,31 @@
+// plugin.h: the calls of a KMS plugin (k8s.io/kms v2) over its unix socket. Each ends within the provider's timeout.
+#pragma once
+
+#include <string>
+
+#include "api/encryption/configuration.h"
+#include "api/encryption/envelope.h"
+#include "net/grpc.h"
+
+namespace kedge::api::encryption {
+
+struct plugin_status {
+  std::string version, health, key_id;
+};
+
+class plugin {
+ public:
+  explicit plugin(const kms_settings& s, reactor::network* network = nullptr);
+
+  task<result<plugin_status>> status();
+  // `uid` names the call in the plugin's log.
+  task<result<encrypted_seed>> encrypt(std::string uid, std::string seed);
+  task<result<std::string>> decrypt(std::string uid, encrypted_seed seed);
+
+ private:
+  task<result<std::string>> call(std::string_view method, std::string message);
+  net::grpc::channel channel_;
+  duration timeout_;
+};
+
+}  // namespace kedge::api::encryption

@@ -1,0 +1,60 @@
+#include "datastore/etcd/members.h"
+
+#include <utility>
+
+#include "base/protobuf_wire.h"
+
+namespace kedge::datastore::etcd {
+
+namespace {
+
+constexpr const char* list_method = "/etcdserverpb.Cluster/MemberList";
+constexpr const char* add_method = "/etcdserverpb.Cluster/MemberAdd";
+constexpr const char* promote_method = "/etcdserverpb.Cluster/MemberPromote";
+
+bool read_member(std::string_view message, cluster_member& out) {
+  wire::fields m(message);
+  while (m.next()) switch (m.field()) {
+      case 1: out.id = m.number(); break;
+      case 2: out.name = m.bytes(); break;
+      case 3: out.peer_urls.emplace_back(m.bytes()); break;
+      case 4: out.client_urls.emplace_back(m.bytes()); break;
+      case 5: out.learner = m.number() != 0; break;
+      default: break;
+    }
+  return m.ok();
+}
+
+// MemberListResponse has the members as field 2, MemberAddResponse as field 3 (2 is the new one).
+result<std::vector<cluster_member>> read_members(std::string_view message, int field) {
+  std::vector<cluster_member> out;
+  wire::fields m(message);
+  while (m.next())
+    if (m.field() == field && !read_member(m.bytes(), out.emplace_back()))
+      return fail(errc::protocol, "etcd's answer is no list of members");
+  if (!m.ok()) return fail(errc::protocol, "etcd's answer is no list of members");
+  return out;
+}
+
+}  // namespace
+
+result<std::vector<cluster_member>> decode_members(std::string_view message) { return read_members(message, 2); }
+
+task<result<std::vector<cluster_member>>> list_members(const connection& c) {
+  auto text = co_await c.ask(list_method, {}, false);
+  if (!text) co_return fail(std::move(text).error());
+  co_return decode_members(*text);
+}
+
+task<result<std::vector<cluster_member>>> add_learner(const connection& c, std::string peer_url) {
+  auto text = co_await c.ask(add_method, wire::writer().text(1, peer_url).number(2, 1).take(), false);
+  if (!text) co_return fail(std::move(text).error());
+  co_return read_members(*text, 3);
+}
+
+task<result<void>> promote_member(const connection& c, std::uint64_t id) {
+  KEDGE_CO_CHECK(co_await c.ask(promote_method, wire::writer().number(1, id).take(), false));
+  co_return result<void>();
+}
+
+}  // namespace kedge::datastore::etcd

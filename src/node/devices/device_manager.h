@@ -1,0 +1,89 @@
+// device_manager.h: device plugins (k8s.io/kubelet deviceplugin/v1beta1) and what containers get of their devices.
+//
+//   plugin ─ Register ─▶ device-plugins/kubelet.sock ─▶ connect ─▶ ListAndWatch ─▶ ledger ─▶ Node's capacity
+//   pod that is admitted ─▶ allocate ─▶ GetPreferredAllocation, Allocate ─▶ ledger, kubelet_internal_checkpoint
+//   container that is made ─▶ options_for ─▶ PreStartContainer; environment, mounts, devices, annotations, CDI names
+//
+// A plugin that ends is missed; one that comes back, as all do when the socket is made anew, goes on with what was
+// given.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/grpc.h"
+#include "net/grpc_server.h"
+#include "node/devices/ledger.h"
+#include "reactor/scope.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+class device_manager final : private net::grpc::service {
+ public:
+  struct parts {
+    std::string folder;  // "/var/lib/kubelet/device-plugins"
+    reactor::network* network = nullptr;
+    // The uids of pods that take something of the node; nullopt: not all are known yet.
+    std::function<std::optional<std::set<std::string, std::less<>>>()> active;
+    // The Node's devices are others now; and these pods' statuses are.
+    std::function<void(const std::set<std::string>& uids)> changed;
+  };
+  explicit device_manager(parts p) : parts_(std::move(p)) {}
+  device_manager(const device_manager&) = delete;
+  device_manager& operator=(const device_manager&) = delete;
+
+  // Reads what was given before, then serves registrations until dropped. Once.
+  task<void> run();
+
+  // Gives each container of the pod what its limits name; one that has it keeps it. The error is the admission's.
+  task<result<void>> allocate(json::value pod);
+  // What a container gets for its devices, right before it is made.
+  task<result<device_options>> options_for(json::value pod, json::value container);
+
+  // A plugin behind this socket, of a resource of this name: as registered at our socket, or found by who watches
+  // plugins' own.
+  result<void> validate(std::string_view resource, const std::vector<std::string>& versions) const;
+  task<result<void>> connect(std::string resource, std::string socket);
+
+  const device_ledger& ledger() const noexcept { return ledger_; }
+  // Frees what pods had that have gone.
+  void free_unused();
+
+ private:
+  struct plugin {
+    std::string resource, socket;
+    net::grpc::channel channel;
+    plugin_options options;
+    plugin(std::string r, std::string s, reactor::network* n)
+        : resource(std::move(r)),
+          socket(std::move(s)),
+          channel({.at = reactor::endpoint::unix_path(socket)}, net::grpc_message_max_bytes, n) {}
+  };
+  using shared_plugin = std::shared_ptr<plugin>;
+
+  task<result<std::string>> answer(std::string method, std::string message) override;
+  task<void> restore();
+  task<void> watch(shared_plugin p);
+  task<void> forget_lost();
+  shared_plugin find(std::string_view resource) const;  // the newest; null: none is connected
+  task<result<std::string>> ask(shared_plugin p, std::string method, std::string message, duration within);
+  task<result<void>> give(const json::value& pod, const json::value& container, std::string resource, std::size_t count,
+                          const device_ids& reusable);
+  task<result<device_ids>> preferred(shared_plugin p, const device_choice& c, device_ids among, std::size_t count);
+  task<result<void>> allocate_all(json::value pod, std::string only);
+  task<void> save();
+
+  parts parts_;
+  device_ledger ledger_;
+  std::vector<shared_plugin> plugins_;  // oldest first
+  reactor::event restored_;
+  reactor::semaphore one_at_a_time_{1};  // pods are given theirs in turn
+  reactor::semaphore one_save_{1};
+  std::string saved_;
+  reactor::scope tasks_;  // last: ends first
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,183 @@
+#include "node/pods/cpu_manager.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "crypto/files.h"
+#include "node/limits.h"
+#include "pod/amounts.h"
+#include "reactor/offload.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::value;
+
+// Those of a Guaranteed pod that ask for whole CPUs.
+std::vector<cpu_need> needs_of(const value& pod) {
+  std::vector<cpu_need> out;
+  if (qos_class(pod) != "Guaranteed") return out;
+  for (auto* list : {"initContainers", "containers"})
+    if (auto* all = pod["spec"][list].array())
+      for (auto& c : *all) {
+        auto& resources = c["resources"];
+        auto request = pod::amount_of(resources["requests"]["cpu"]);
+        if (request.is_zero()) request = pod::amount_of(resources["limits"]["cpu"]);
+        // Of a pod with resources as a whole, only who says all of its own.
+        if (pod["spec"]["resources"].is_object() && !pod["spec"]["resources"].empty()) {
+          bool all_said = true;
+          for (auto* name : {"cpu", "memory"}) {
+            auto limit = pod::amount_of(resources["limits"][name]);
+            auto asked = pod::amount_of(resources["requests"][name]);
+            all_said &= !limit.is_zero() && (asked.is_zero() || asked == limit);
+          }
+          if (!all_said) continue;
+        }
+        if (request.milli_value() % 1000 != 0) continue;
+        out.push_back({.container = std::string(c["name"].as_string()),
+                       .count = static_cast<int>(request.value()),
+                       .ends = std::string_view(list) == "initContainers" && !is_sidecar(c)});
+      }
+  return out;
+}
+
+int reserved_cpus(const kubelet_settings& k) {
+  schema::quantity all;
+  for (auto* kept : {&k.system_reserved, &k.kube_reserved})
+    if (auto one = kept->find("cpu"); one != kept->end()) all += one->second;
+  return static_cast<int>((all.milli_value() + 999) / 1000);
+}
+
+}  // namespace
+
+task<void> cpu_manager::begin() {
+  struct found {
+    result<cpu_ledger> ledger = fail(errc::internal, "it wasn't read");
+    std::string text;
+  };
+  auto read = co_await reactor::offload([file = parts_.file, k = parts_.settings]() -> found {
+    found out;
+    auto topology = read_topology({});
+    if (!topology) {
+      out.ledger = std::unexpected(topology.error());
+      return out;
+    }
+    out.ledger = cpu_ledger::make(*std::move(topology), k.cpus, reserved_cpus(k));
+    auto text = crypto::read_file(file, cpu_state_bytes_max);
+    if (!text && text.error().code != errc::not_found) out.ledger = std::unexpected(text.error());
+    if (!out.ledger || !text) return out;
+    if (auto restored = out.ledger->restore(*text); !restored)
+      out.ledger = fail(restored.error().code,
+                        fmt::format("{}: {}; drain the node and remove that file", file, restored.error().message));
+    out.text = *std::move(text);
+    return out;
+  });
+  if (read && read->ledger) {
+    ledger_.emplace(*std::move(read->ledger));
+    saved_ = std::move(read->text);
+  } else {
+    problem_ = read ? read->ledger.error().message : read.error().message;
+    log::warning("no container gets CPUs for itself: {}", problem_);
+  }
+  begun_.set();
+}
+
+bool cpu_manager::has_own(std::string_view uid, std::string_view container) const {
+  return ledger_ && (container.empty() ? ledger_->has_own(uid) : ledger_->own(uid, container) != nullptr);
+}
+
+cpu_set cpu_manager::own(std::string_view uid, std::string_view container) const {
+  auto* cpus = ledger_ ? ledger_->own(uid, container) : nullptr;
+  return cpus ? *cpus : cpu_set();
+}
+
+void cpu_manager::free_unused() {
+  if (!parts_.pods.knows_all()) return;
+  std::set<std::string, std::less<>> uids;
+  for (auto& p : parts_.pods.active()) uids.emplace((*p)["metadata"]["uid"].as_string());
+  (void)ledger_->keep_only(uids);
+}
+
+task<std::optional<waiting_reason>> cpu_manager::give(value pod) {
+  if (!parts_.settings.cpus.is_static) co_return std::nullopt;
+  auto needs = needs_of(pod);
+  std::erase_if(needs, [](auto& n) { return n.count == 0; });
+  if (needs.empty()) co_return std::nullopt;
+  co_await begun_.wait();
+  auto unexpected = [](const std::string& why) {
+    return waiting_reason{"UnexpectedAdmissionError",
+                          fmt::format("Allocate failed due to {}, which is unexpected", why)};
+  };
+  if (!ledger_) co_return unexpected(problem_);
+  free_unused();
+  auto given = ledger_->give(pod["metadata"]["uid"].as_string(), needs);
+  co_await save();
+  given_.set();
+  if (given) co_return std::nullopt;
+  if (given.error().code == errc::conflict) co_return waiting_reason{"SMTAlignmentError", given.error().message};
+  co_return unexpected(given.error().message);
+}
+
+task<std::string> cpu_manager::cpus_of(std::string uid, std::string container) {
+  if (!parts_.settings.cpus.is_static) co_return std::string();
+  co_await begun_.wait();
+  if (!ledger_) co_return std::string();
+  auto* own = ledger_->own(uid, container);
+  co_return text_of(own ? *own : ledger_->shared());
+}
+
+task<void> cpu_manager::save() {
+  auto text = ledger_->checkpoint();
+  if (text == saved_) co_return;
+  auto written =
+      co_await reactor::offload([file = parts_.file, text] { return crypto::write_file(file, text, {.mode = 0600}); });
+  if (written && *written)
+    saved_ = std::move(text);
+  else
+    log::warning("which CPUs containers have can't be kept: {}",
+                 written ? written->error().message : written.error().message);
+}
+
+task<void> cpu_manager::move_containers() {
+  struct running {
+    std::string id, cpus;
+  };
+  std::vector<running> all;
+  std::map<std::string, std::string> still;
+  for (auto* w : parts_.pods.all()) {
+    auto uid = std::string((*w->pod())["metadata"]["uid"].as_string());
+    for (auto& c : w->seen().containers) {
+      if (c.state != container_state::running) continue;
+      auto* own = ledger_->own(uid, c.name);
+      all.push_back({c.id, text_of(own ? *own : ledger_->shared())});
+      if (auto known = applied_.find(c.id); known != applied_.end()) still.insert(*known);
+    }
+  }
+  applied_ = std::move(still);
+  for (auto& c : all) {
+    if (c.cpus.empty() || applied_[c.id] == c.cpus) continue;
+    auto moved = co_await parts_.runtime.set_cpus(c.id, c.cpus);
+    if (moved)
+      applied_[c.id] = c.cpus;
+    else
+      log::debug("container {} can't be moved to CPUs {}: {}", c.id, c.cpus, moved.error().message);
+  }
+}
+
+task<void> cpu_manager::run() {
+  if (!parts_.settings.cpus.is_static) co_return;
+  co_await begin();
+  if (!ledger_) co_return;
+  co_await save();
+  auto& here = reactor::loop::current();
+  for (;;) {
+    free_unused();
+    co_await save();
+    co_await move_containers();
+    (void)co_await given_.wait_until(here.now() + parts_.settings.cpus.look_interval);
+    given_.reset();
+  }
+}
+
+}  // namespace kedge::node

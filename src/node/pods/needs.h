@@ -1,0 +1,36 @@
+// needs.h: what a pod has of the node beside its containers: a control group, devices, CPUs of its own. The real one is
+// node_keepers.h; where there is none, nothing is needed.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "json/value.h"
+#include "node/devices/plugin_messages.h"
+#include "node/pods/status.h"
+#include "reactor/task.h"
+
+namespace kedge::node {
+
+// What a container was given.
+struct container_gets {
+  device_options devices;
+  std::string cpus;       // on which it runs; empty: on any
+  bool own_cpus = false;  // nobody else does
+};
+
+class pod_needs {
+ public:
+  virtual ~pod_needs() = default;
+
+  // Before a sandbox of the pod is made.
+  virtual task<result<void>> prepare(json::value pod) = 0;
+  // When it is admitted: why it isn't, or nothing.
+  virtual task<std::optional<waiting_reason>> allocate(json::value pod) = 0;
+  // When a container is made.
+  virtual task<result<container_gets>> given(json::value pod, json::value container) = 0;
+  // The health of what containers have, in a status.
+  virtual json::value add_health(const json::value& pod, json::value status) const = 0;
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,132 @@
+#include "node/pods/node_keepers.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "node/machine/oom_log.h"
+
+namespace kedge::node {
+
+node_keepers::node_keepers(parts p)
+    : parts_(std::move(p)),
+      shutdown_({.pods = parts_.pods,
+                 .phases = parts_.settings.shutdown,
+                 .bus = system_bus_socket(),
+                 .changed =
+                     [this](bool goes_down) {
+                       parts_.of_pods.goes_down = goes_down;
+                       parts_.look();
+                     },
+                 .tell = [this](std::string reason,
+                                std::string message) { parts_.tell(false, std::move(reason), std::move(message)); }}),
+      devices_({.folder = parts_.of_pods.root + "/device-plugins",
+                .network = parts_.network,
+                .active = [this]() -> std::optional<std::set<std::string, std::less<>>> {
+                  if (!parts_.pods.knows_all()) return std::nullopt;
+                  std::set<std::string, std::less<>> out;
+                  for (auto& p : parts_.pods.active()) out.emplace((*p)["metadata"]["uid"].as_string());
+                  return out;
+                },
+                .changed =
+                    [this](const std::set<std::string>& uids) {
+                      parts_.of_pods.plugin_resources.clear();
+                      for (auto& [name, count] : devices_.ledger().counts())
+                        if (devices_.ledger().knows(name)) parts_.of_pods.plugin_resources.insert(name);
+                      for (auto& uid : uids) parts_.pods.look(uid);
+                      parts_.look();
+                    }}),
+      resources_(
+          {.folder = parts_.of_pods.root + "/pod-resources",
+           .network = parts_.network,
+           .devices = devices_,
+           .pods = [this] { return parts_.pods.active(); },
+           .cpus = [this](std::string_view uid, std::string_view container) { return cpus_.own(uid, container); },
+           .allocatable_cpus = [this] { return cpus_.allocatable(); }}),
+      cpus_({.pods = parts_.pods,
+             .runtime = parts_.runtime,
+             .settings = parts_.settings,
+             .file = parts_.of_pods.root + "/cpu_manager_state"}) {
+  if (!reactor::loop::current().io().is_real()) return;
+  groups_.emplace(pod_groups::parts{.settings = parts_.settings,
+                                    .pods = parts_.of_pods,
+                                    .machine = parts_.machine,
+                                    .active = [this] { return parts_.pods.active(); },
+                                    .tell = parts_.tell,
+                                    .tree = group_tree()});
+}
+
+task<result<void>> node_keepers::prepare(json::value pod) {
+  if (!groups_) co_return result<void>();
+  co_return co_await groups_->prepare(pod, cpus_.has_own(pod["metadata"]["uid"].as_string()));
+}
+
+task<std::optional<waiting_reason>> node_keepers::allocate(json::value pod) {
+  if (!groups_) co_return std::nullopt;
+  if (auto why = co_await cpus_.give(pod)) co_return why;
+  auto given = co_await devices_.allocate(std::move(pod));
+  if (given) co_return std::nullopt;
+  co_return waiting_reason{"UnexpectedAdmissionError",
+                           fmt::format("Allocate failed due to {}, which is unexpected", given.error().message)};
+}
+
+task<result<container_gets>> node_keepers::given(json::value pod, json::value container) {
+  container_gets out;
+  if (!groups_) co_return std::move(out);
+  auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
+  out.cpus = co_await cpus_.cpus_of(uid, name);
+  out.own_cpus = cpus_.has_own(uid, name);
+  KEDGE_CO_TRY(out.devices, co_await devices_.options_for(std::move(pod), std::move(container)));
+  co_return std::move(out);
+}
+
+json::value node_keepers::add_health(const json::value& pod, json::value status) const {
+  auto uid = pod["metadata"]["uid"].as_string();
+  for (auto* list : {"containerStatuses", "initContainerStatuses"}) {
+    auto* all = status.find(list) ? status.find(list)->array() : nullptr;
+    if (!all) continue;
+    for (auto& c : *all) {
+      auto* has = devices_.ledger().find(uid, c["name"].as_string());
+      if (!has || std::string_view(list) == "initContainerStatuses") continue;
+      json::array resources;
+      for (auto& [resource, a] : *has) {
+        std::map<std::string, bool, std::less<>> health;
+        for (auto& d : devices_.ledger().devices(resource)) health.emplace(d.id, d.healthy);
+        json::array devices;
+        for (auto& id : ids_of(a.devices)) {
+          auto known = health.find(id);
+          const bool fine = known == health.end() || known->second;
+          devices.push_back(json::object{{"health", fine ? "Healthy" : "Unhealthy"}, {"resourceID", id}});
+        }
+        resources.push_back(json::object{{"name", resource}, {"resources", std::move(devices)}});
+      }
+      c.set("allocatedResourcesStatus", std::move(resources));
+    }
+  }
+  return status;
+}
+
+// What a container's own limit ended is told of that container.
+task<void> node_keepers::tell_oom_kills() {
+  auto ended = co_await watch_oom_kills("/dev/kmsg", [this](const oom_kill& k) {
+    if (k.group != "/") return;
+    std::string message = "System OOM encountered";
+    if (!k.process.empty() && k.pid != 0) message += fmt::format(", victim process: {}, pid: {}", k.process, k.pid);
+    parts_.tell(true, "SystemOOM", std::move(message));
+  });
+  log::warning("nobody is told when the machine is out of memory: {}", ended.error().message);
+}
+
+task<void> node_keepers::run() {
+  if (!groups_) co_return;
+  tasks_.spawn(groups_->run());
+  tasks_.spawn(shutdown_.run());
+  tasks_.spawn(tell_oom_kills());
+  tasks_.spawn(devices_.run());
+  tasks_.spawn(cpus_.run());
+  tasks_.spawn(resources_.run());
+  co_await tasks_.join();
+}
+
+}  // namespace kedge::node

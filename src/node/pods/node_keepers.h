@@ -1,0 +1,55 @@
+// node_keepers.h: what a node does for its pods as a whole, beside their workers: control groups above them, a good
+// order when the machine goes down, word of a machine that is out of memory, devices of plugins,
+// CPUs that containers have for themselves. One object, so that
+// the agent starts all of it at once; none of it in a simulated world, which has neither groups nor a bus.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "node/devices/pod_resources.h"
+#include "node/pods/cpu_manager.h"
+#include "node/pods/pod_groups.h"
+#include "node/pods/shutdown.h"
+#include "reactor/scope.h"
+
+namespace kedge::node {
+
+class node_keepers final : public pod_needs {
+ public:
+  struct parts {
+    pod_manager& pods;
+    pod_runtime& runtime;
+    const kubelet_settings& settings;
+    pod_settings& of_pods;  // is told that the machine goes down
+    std::function<system_info()> machine;
+    reactor::network* network = nullptr;  // of plugins' sockets; null: this machine's
+    std::function<void()> look;           // the Node has news
+    // An event about the node.
+    std::function<void(bool warning, std::string reason, std::string message)> tell;
+  };
+  explicit node_keepers(parts p);
+
+  // Until dropped. Once.
+  task<void> run();
+  device_counts devices() const { return devices_.ledger().counts(); }  // what the Node says of them
+
+  task<result<void>> prepare(json::value pod) override;
+  task<std::optional<waiting_reason>> allocate(json::value pod) override;
+  task<result<container_gets>> given(json::value pod, json::value container) override;
+  json::value add_health(const json::value& pod, json::value status) const override;
+
+ private:
+  task<void> tell_oom_kills();
+
+  parts parts_;
+  std::optional<pod_groups> groups_;  // none in a simulated world
+  shutdown_keeper shutdown_;
+  device_manager devices_;
+  pod_resources resources_;
+  cpu_manager cpus_;
+  reactor::scope tasks_;  // last: ends first
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,21 @@
+// adopt.h: what stands in a server's SQLite database becomes the content of a new etcd.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "datastore/etcd/settings.h"
+#include "datastore/sqlite/database.h"
+#include "reactor/task.h"
+
+namespace kedge::server {
+
+// Gives how many keys were written. Nothing of the database is changed; may be done again. What was is forgotten: who
+// holds a revision of before lists again.
+task<result<std::size_t>> adopt_database(datastore::sqlite_options from, datastore::etcd::settings to);
+
+// "a,b"
+std::string join_texts(const std::vector<std::string>& parts);
+
+}  // namespace kedge::server

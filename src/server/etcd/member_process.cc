@@ -1,0 +1,137 @@
+#include "server/etcd/member_process.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "reactor/loop.h"
+
+namespace kedge::server {
+
+namespace {
+
+constexpr auto restart_pause = std::chrono::seconds(1);
+// One that runs for so long has started; and so many that didn't, in a row, never will.
+constexpr auto started_after = std::chrono::seconds(20);
+constexpr int starts_max = 5;
+constexpr auto stop_time = std::chrono::seconds(10);  // etcd hands its leadership over first
+constexpr std::size_t last_words_bytes = 2000;
+constexpr std::uintmax_t log_bytes_max = 16 * 1024 * 1024;  // of warnings; it begins anew at a start beyond that
+
+bool runs(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
+
+std::string last_words(const std::string& path) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) return {};
+  auto size = static_cast<std::size_t>(in.tellg());
+  auto from = size > last_words_bytes ? size - last_words_bytes : 0;
+  in.seekg(static_cast<std::streamoff>(from));
+  std::string out(size - from, '\0');
+  in.read(out.data(), static_cast<std::streamsize>(out.size()));
+  auto text = trim(out);
+  auto last = text.rfind('\n');
+  return std::string(last == std::string_view::npos ? text : text.substr(last + 1));
+}
+
+}  // namespace
+
+result<std::string> find_etcd(const std::string& wanted) {
+  if (!wanted.empty()) return wanted;
+  std::error_code failed;
+  auto self = std::filesystem::read_symlink("/proc/self/exe", failed);
+  if (auto beside = self.parent_path() / "etcd"; !failed && runs(beside)) return beside.string();
+  const char* path = std::getenv("PATH");
+  for (auto folder : split(path ? path : "/usr/bin:/usr/local/bin", ':'))
+    if (auto there = std::string(folder) + "/etcd"; !folder.empty() && runs(there)) return there;
+  return fail(errc::not_found,
+              "etcd isn't there, neither beside this program nor on PATH: install it (Debian: etcd-server), or put its "
+              "binary beside kedge");
+}
+
+std::vector<std::string> arguments_of(const member_options& o) {
+  auto at = [&](unsigned port) {
+    bool v6 = o.address.find(':') != std::string::npos;
+    return fmt::format("https://{}{}{}:{}", v6 ? "[" : "", o.address, v6 ? "]" : "", port);
+  };
+  auto metrics = std::string("http://127.0.0.1:2381");
+  if (o.expose_metrics) metrics += ",http" + at(2381).substr(5);
+  auto tls = [&](std::string_view file) { return fmt::format("{}/{}", o.certificates, file); };
+  return {o.binary,
+          "--name=" + o.name,
+          "--data-dir=" + o.data,
+          "--listen-client-urls=https://127.0.0.1:2379," + at(2379),
+          "--advertise-client-urls=" + at(2379),
+          "--listen-peer-urls=" + at(2380),
+          "--initial-advertise-peer-urls=" + at(2380),
+          "--listen-metrics-urls=" + metrics,
+          "--initial-cluster=" + o.cluster,
+          std::string("--initial-cluster-state=") + (o.joins ? "existing" : "new"),
+          "--client-cert-auth",
+          "--trusted-ca-file=" + tls("server-ca.crt"),
+          "--cert-file=" + tls("server-client.crt"),
+          "--key-file=" + tls("server-client.key"),
+          "--peer-client-cert-auth",
+          "--peer-trusted-ca-file=" + tls("peer-ca.crt"),
+          "--peer-cert-file=" + tls("peer-server-client.crt"),
+          "--peer-key-file=" + tls("peer-server-client.key"),
+          "--logger=zap",
+          "--log-level=warn",
+          "--log-outputs=stderr"};
+}
+
+result<void> member_process::spawn() {
+  KEDGE_TRY(running_, reactor::process::spawn({.argv = arguments_of(options_), .output_file = options_.log_file}));
+  return {};
+}
+
+result<void> member_process::start() {
+  std::error_code ignored;
+  if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
+    std::filesystem::resize_file(options_.log_file, 0, ignored);
+  KEDGE_CHECK(spawn());
+  watching_.spawn(keep());
+  return {};
+}
+
+task<void> member_process::keep() {
+  auto& loop = reactor::loop::current();
+  for (int failed = 0;;) {
+    auto began = loop.now();
+    auto code = co_await running_->wait();
+    running_.reset();
+    if (stopping_) break;
+    failed = loop.now() - began < started_after ? failed + 1 : 1;
+    auto said = fmt::format("etcd has ended ({}): {}", code ? *code : -1, last_words(options_.log_file));
+    if (failed == starts_max) {
+      why_ = error(errc::unavailable, fmt::format("{}; its log is {}", said, options_.log_file));
+      gave_up_.set();
+      break;
+    }
+    log::warning("{}; it is started again", said);
+    co_await reactor::sleep_for(restart_pause);
+    if (auto again = spawn(); !again) {
+      why_ = again.error();
+      gave_up_.set();
+      break;
+    }
+  }
+  ended_.set();
+}
+
+task<void> member_process::stop() {
+  stopping_ = true;
+  if (running_) {
+    running_->signal(SIGTERM);
+    co_await ended_.wait_until(reactor::loop::current().now() + stop_time);
+  }
+  watching_.cancel();
+  running_.reset();
+}
+
+}  // namespace kedge::server

@@ -1,0 +1,73 @@
+"""Servers that keep the cluster in an etcd of their own: begun, joined, moved into from SQLite, and a machine of it lost."""
+
+import json
+import os
+import signal
+import time
+import unittest
+
+from ha_lab import MAPS, Client, HaLab, Writers, stored_maps
+from harness import Server, eventually, main, run
+
+TOKEN = "cluster-secret"
+
+
+class Own(unittest.TestCase):
+    def setUp(self):
+        self.lab = HaLab()
+        self.addCleanup(self.lab.close)
+
+    def server(self, name, *args):
+        return Server(self.lab, name, host=self.lab.host(), args=["--disable-agent", "--token", TOKEN, *args])
+
+    def client(self, server):
+        c = Client(server.kubeconfig, server.address, timeout=15)
+        self.addCleanup(c.close)
+        return c
+
+    def members(self, server):
+        out = json.loads(run(*server.host.command("curl", "-sk", "https://127.0.0.1:6443/db/info")))["members"]
+        return {m["name"]: m.get("isLearner", False) for m in out}
+
+    def test_three_servers_of_which_one_goes(self):
+        first = self.server("one")  # SQLite
+        first.wait_ready(90)
+        self.assertEqual(self.client(first).request("POST", MAPS, {"metadata": {"name": "from-sqlite"}})[0], 201)
+        self.assertEqual(first.stop(), 0, first.log()[-2000:])
+        first.args.append("--cluster-init")
+        first.start()
+        first.wait_ready(120)
+        self.assertIn("from-sqlite", stored_maps(self.client(first)))
+        self.assertTrue(os.path.exists(os.path.join(first.data, "server/db/state.db.migrated")))
+        others = [self.server(name, "--server", first.url) for name in ("two", "three")]
+        servers = [first, *others]
+        for s in others:
+            s.wait_ready(120)
+        eventually("all vote", lambda: list(self.members(first).values()) == [False] * 3, timeout=60)
+        writers = Writers(first.kubeconfig, [s.address for s in others], "kept")
+        self.addCleanup(writers.end)
+        writers.progress()
+        # The first machine goes as if its power had: server, and etcd with it.
+        began, counted = time.monotonic(), writers.count()
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+        eventually("writes go on", lambda: writers.count() > counted + 8, timeout=60, every=0.01)
+        print(f"writes went on {time.monotonic() - began:.2f} s after the first machine was lost", flush=True)
+        writers.progress()
+        first.start()
+        first.wait_ready(120)
+        acknowledged = writers.end()
+        for s in servers:
+            stored = stored_maps(self.client(s))
+            self.assertEqual({n: v for n, v in acknowledged.items() if stored.get(n) != v}, {})
+        # Its Node tells the member.
+        c = self.client(others[0])
+        self.assertEqual(c.request("POST", "/api/v1/nodes", {"metadata": {"name": "one"}})[0], 201)
+        def marks():
+            metadata = c.get("/api/v1/nodes/one")["metadata"]
+            return metadata.get("annotations", {}).get("etcd.k3s.cattle.io/node-name"), metadata.get("labels", {}).get("node-role.kubernetes.io/etcd")
+        eventually("its Node tells the member", lambda: marks() == (next(n for n in self.members(others[0]) if n.startswith("one-")), "true"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""`kedge stop --all` and `kedge uninstall` on a machine of their own (namespaces, over an overlay of this one's files): nothing stays."""
+
+import os
+import pathlib
+import subprocess
+import unittest
+
+from harness import BINARY, Failed, Lab, eventually, main, run
+
+# $1 a folder for what is written. Becomes the machine's first process.
+BOOT = r"""
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1"
+for folder in etc var/lib usr/local; do
+  mkdir -p "$1/$folder/upper" "$1/$folder/work"
+  mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$1/$folder/upper,workdir=$1/$folder/work" "/$folder"
+done
+mount -t tmpfs tmpfs /run
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /sys/fs/cgroup
+mount -t proc proc /proc
+rm -rf /etc/rancher /var/lib/rancher /var/lib/kubelet /var/lib/cni /usr/local/bin/k3s* /usr/local/bin/kedge* /etc/systemd/system/k3s* /etc/systemd/system/kedge*
+ip link set lo up
+ip link add uplink type bridge && ip addr add 10.99.0.1/24 dev uplink && ip link set uplink up && ip route add default via 10.99.0.2
+cp "$KEDGE_BINARY" /usr/local/bin/kedge
+for name in kedge-killall.sh kedge-uninstall.sh; do printf '#!/bin/sh\n' >/usr/local/bin/$name; done
+ln -s kedge /usr/local/bin/k3s
+exec sleep infinity
+"""
+# What a node's pods leave: a shim with a container, mounts, a network namespace, the bridge with a port, control groups.
+PODS = r"""
+set -e
+bash -c 'exec -a /opt/containerd-shim-fake-v2 sh -c "sleep 7007 & wait" -namespace k8s.io -address /run/k3s/containerd/containerd.sock' >/dev/null 2>&1 &
+mkdir -p "/var/lib/kubelet/pods/p/volumes/with space" /run/k3s/containerd/x /run/netns /var/lib/cni/networks /sys/fs/cgroup/kubepods/burstable/podp
+mount -t tmpfs tmpfs "/var/lib/kubelet/pods/p/volumes/with space"
+mount -t tmpfs tmpfs /run/k3s/containerd/x
+mkdir -p /var/lib/rancher/k3s/agent/mine && mount -t tmpfs tmpfs /var/lib/rancher/k3s/agent/mine
+ip netns add cni-1234
+ip link show cni0 >/dev/null 2>&1 || ip link add cni0 type bridge
+ip link add vethpod type veth peer name eth7 netns cni-1234 && ip link set vethpod master cni0
+ip link show flannel.1 >/dev/null 2>&1 || ip link add flannel.1 type bridge
+# Another one's, which stay.
+ip link add other0 type bridge
+nft add table ip others
+ip netns add others
+"""
+
+
+class Machine:
+    def __init__(self, lab, name):
+        folder = os.path.join(lab.folder, name)
+        os.mkdir(folder)
+        self.process = lab.start(name, ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c", BOOT, "boot", folder],
+                                 env={**os.environ, "KEDGE_BINARY": BINARY})
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        self.first = int(eventually("its first process", lambda: children.read_text().split())[0])
+        eventually("it is up", lambda: pathlib.Path(f"/proc/{self.first}/cmdline").read_text().startswith("sleep"), timeout=30)
+
+    def command(self, *argv):
+        return ["nsenter", "--target", str(self.first), "--mount", "--pid", "--net", "--uts", "--ipc", *argv]
+
+    def run(self, *argv, check=True, input=None, timeout=150):
+        return run(*self.command(*argv), check=check, input=input, timeout=timeout)
+
+    def shell(self, text):
+        return self.run("sh", "-c", text, check=False).stdout
+
+
+class Uninstall(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.machine = m = Machine(cls.lab, "machine")
+        m.log = os.path.join(cls.lab.folder, "server.log")
+        cls.daemon = subprocess.Popen(m.command("/usr/local/bin/kedge", "server", "--node-name", "one"), stdout=open(m.log, "w"), stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        cls.addClassCleanup(cls.end)
+        try:
+            eventually("the server serves", lambda: m.run("/usr/local/bin/kedge", "kubectl", "get", "--raw", "/readyz") == "ok", timeout=60, every=0.5)
+            eventually("rules of Services stand", lambda: "table ip kedge" in m.shell("nft list tables"), timeout=60, every=0.5)
+        except Failed as e:
+            raise Failed(f"{e}\n{open(m.log).read()[-3000:]}") from None
+        m.run("sh", "-c", PODS)
+
+    @classmethod
+    def end(cls):
+        if cls.daemon.poll() is None:
+            cls.daemon.kill()
+        cls.daemon.wait(20)
+
+    def nothing_left(self):
+        m = self.machine
+        self.assertEqual(m.shell("ps -eo args | grep -E 'kedge|shim-fake|sleep 7007|containerd' | grep -v grep"), "")
+        self.assertEqual(m.shell("grep -E ' /run/k3s| /var/lib/kubelet/pods| /var/lib/rancher' /proc/self/mountinfo"), "")
+        self.assertEqual(m.shell("ls /sys/class/net | sort | tr '\\n' ' '"), "lo other0 uplink ")
+        self.assertEqual(m.shell("ls /run/netns"), "others\n")
+        self.assertEqual(m.shell("nft list tables"), "table ip others\n")
+        self.assertEqual(m.shell("ls -d /run/k3s /var/lib/cni /run/flannel /sys/fs/cgroup/kubepods"), "")
+
+    def test_1_nobody_is_asked_and_nothing_is_done(self):
+        m = self.machine
+        p = m.run("/usr/local/bin/kedge", "uninstall", check=False, input="")
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("--yes says that it is meant", p.stderr)
+        p = m.run("/usr/local/bin/kedge", "stop", check=False)
+        self.assertIn("--all is missing", p.stderr)
+        self.assertIsNone(self.daemon.poll())
+        self.assertIn("vethpod", m.shell("ls /sys/class/net"))
+
+    def test_2_stop_all_keeps_data(self):
+        m = self.machine
+        told = m.run("/usr/local/bin/kedge", "stop", "--all")
+        self.assertIn("ended 1 servers and agents", told)
+        self.assertIn("ended 1 pods' shims", told)
+        self.assertEqual(self.daemon.wait(20), 0)  # orderly
+        self.nothing_left()
+        self.assertIn("state.db", m.shell("ls /var/lib/rancher/k3s/server/db"))
+        self.assertEqual(m.run("/usr/local/bin/kedge", "stop", "--all"), "")
+
+    def test_3_uninstall_leaves_nothing(self):
+        m = self.machine
+        m.run("/usr/local/bin/kedge", "uninstall", "--yes", "--keep-data")
+        self.assertEqual(m.shell("ls /usr/local/bin | grep -E 'kedge|k3s'"), "")
+        self.assertIn("state.db", m.shell("ls /var/lib/rancher/k3s/server/db"))
+        # A program that runs from elsewhere than an installer has put it stays.
+        m.run(BINARY, "uninstall", "--yes")
+        self.assertTrue(os.path.exists(BINARY))
+        self.assertEqual(m.shell("ls -d /var/lib/rancher /var/lib/kubelet /etc/rancher"), "")
+        self.nothing_left()
+
+
+if __name__ == "__main__":
+    main()

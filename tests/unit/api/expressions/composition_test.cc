@@ -1,0 +1,95 @@
+// An expression in steps: between two of them others have their turn, and what comes out is what comes of it at once.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include "api/expressions/composition.h"
+#include "api/expressions/limits.h"
+#include "json/value.h"
+
+namespace kedge::api::expressions {
+namespace {
+
+constexpr std::size_t items = 200;
+
+json::value object_with_items() {
+  json::array list;
+  for (std::size_t i = 0; i < items; ++i) list.emplace_back(static_cast<std::int64_t>(i));
+  return json::object{{"items", std::move(list)}};
+}
+
+// What a variable of this text costs is more than a step may, and less than an expression may.
+constexpr std::string_view heavy = "object.items.all(a, object.items.all(b, a + b >= 0 && a + b < 10000))";
+
+struct outcome_of_steps {
+  std::size_t steps = 0;
+  std::string text;  // the value, or what is wrong
+  std::uint64_t cost = 0;
+};
+
+outcome_of_steps run(const composition& all, const expression& e, std::uint64_t budget = object_budget) {
+  const auto object = object_with_items();
+  const admission_values values{.object = &object};
+  cel::arena memory;
+  evaluation in(all, values, memory, budget);
+  outcome_of_steps out;
+  for (;;) {
+    ++out.steps;
+    auto done = in.step(e);
+    if (!done) continue;
+    out.cost = budget - in.left();
+    out.text = !*done                            ? done->error().message
+               : (*done)->is(cel::kind::boolean) ? ((*done)->is_true() ? "true" : "false")
+               : (*done)->is(cel::kind::integer) ? fmt::format("{}", (*done)->as_integer())
+                                                 : "another";
+    return out;
+  }
+}
+
+TEST_CASE("heavy variables are computed one a step, and an expression is worth what it is at once") {
+  composition all(false);
+  all.add("first", heavy);
+  all.add("second", fmt::format("variables.first && {}", heavy));
+  all.add("light", "size(object.items)");
+  all.add("wrong", "object.nothing == 1");
+  struct {
+    std::string_view text;
+    std::size_t steps;
+    std::string_view result;
+  } const cases[] = {
+      {"variables.light == 200", 1, "true"},
+      {"variables.first", 2, "true"},
+      // The second asks for the first, which is computed alone.
+      {"variables.second && variables.first", 3, "true"},
+      // What was paused is no error that another operand makes up for, and no value.
+      {"variables.second || true", 3, "true"},
+      {"!variables.second", 3, "false"},
+      {"variables.second ? false : true", 3, "false"},
+      {"object.items.exists(i, variables.first && i == 199)", 2, "true"},
+      {"variables.wrong || variables.first", 2, "true"},
+      {"variables.light > 1000 && variables.first", 1, "false"},
+  };
+  for (auto& c : cases) {
+    CAPTURE(c.text);
+    auto e = all.compile(c.text, boolean_result());
+    REQUIRE_MESSAGE(e.program, e.wrong);
+    auto got = run(all, e);
+    CHECK(got.text == c.result);
+    CHECK(got.steps == c.steps);
+  }
+}
+
+TEST_CASE("each variable is paid for once, however many steps it took") {
+  composition all(false);
+  all.add("first", heavy);
+  all.add("second", fmt::format("variables.first && {}", heavy));
+  auto one = run(all, all.compile("variables.first", boolean_result()));
+  auto both = run(all, all.compile("variables.second && variables.first", boolean_result()));
+  CHECK(one.cost > variables_step_cost);
+  CHECK(both.cost > 2 * one.cost - 100);
+  CHECK(both.cost < 2 * one.cost + 100);
+  auto short_of = run(all, all.compile("variables.second", boolean_result()), one.cost + one.cost / 2);
+  CHECK(short_of.text.find("running out of cost budget") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace kedge::api::expressions

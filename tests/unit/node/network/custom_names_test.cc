@@ -1,0 +1,172 @@
+// What users configure of the cluster's DNS: CoreDNS' text, and what it means.
+#include "node/dns/custom.h"
+
+#include <doctest/doctest.h>
+
+#include "base/strings.h"
+
+using namespace kedge;
+using namespace kedge::node::dns;
+using words = std::vector<std::string>;
+
+namespace {
+
+auto ip(std::string_view t) { return ip_address::parse(t).value(); }
+
+query asks(std::string name, type t = type::a) {
+  auto m = write_query(7, name, t);
+  return *parse_query(as_bytes(m)).query;
+}
+
+// "192…1/60", "SERVFAIL", "nothing" (NODATA), "on" (asked elsewhere)
+std::string host(const custom_zone& z, const std::string& name, type t = type::a) {
+  auto found = z.find_host(asks(name, t));
+  if (!found) return "on";
+  if (found->code == rcode::server_failure) return "SERVFAIL";
+  words out;
+  for (auto& r : found->answers) {
+    if (r.type == type::ptr)
+      out.push_back("name");
+    else if (r.type == type::a)
+      out.push_back(std::to_string(static_cast<unsigned char>(r.data[0])) + "…" +
+                    std::to_string(static_cast<unsigned char>(r.data[3])) + "/" + std::to_string(r.ttl));
+    else
+      out.push_back("six/" + std::to_string(r.ttl));
+  }
+  return out.empty() ? "nothing" : join(out, " ");
+}
+
+}  // namespace
+
+TEST_CASE("corefile: words, quotes, comments, blocks") {
+  auto all = parse_servers(R"(
+# a comment
+example.org:53, example.net {   # two zones
+    hosts {
+        192.0.2.7 nas "two words"
+        fallthrough
+    }
+    forward . 192.0.2.53 dns://192.0.2.54
+    a"quote" b#c
+}
+b.test {
+}
+)");
+  REQUIRE(all);
+  REQUIRE(all->size() == 2);
+  CHECK((*all)[0].zones == words{"example.org:53", "example.net"});
+  auto& plugins = (*all)[0].plugins;
+  REQUIRE(plugins.size() == 3);
+  CHECK(plugins[0].words == words{"hosts"});
+  CHECK(plugins[0].block == std::vector<words>{{"192.0.2.7", "nas", "two words"}, {"fallthrough"}});
+  CHECK(plugins[1].words == words{"forward", ".", "192.0.2.53", "dns://192.0.2.54"});
+  CHECK(plugins[2].words == words{"a\"quote\"", "b#c"});
+  CHECK((*all)[1].plugins.empty());
+  auto alone = parse_plugins("log\nhosts {\n 1.2.3.4 a\n}\n");
+  REQUIRE(alone);
+  CHECK(alone->size() == 2);
+
+  struct row {
+    std::string text, message;
+  };
+  for (auto& r :
+       {row{"a {\n log\n", "line 2: a server block has no end"},
+        row{"a {\n hosts {\n 1.2.3.4 b\n", "line 2: a block has no end"},
+        row{"a {\n x {\n y {\n z\n}\n}\n}\n", "line 3: no plugin has a block within its block"},
+        row{"a {\n \"b\n", "line 2: a quote has no end"}, row{"{\n log\n}\n", "line 1: a server block of no zone"},
+        row{"log\nerrors\n", "line 2: a server block begins with its zones and a brace"},
+        row{"} {\n}\n", "line 1: a brace that is out of place"}}) {
+    auto refused = parse_servers(r.text);
+    REQUIRE_MESSAGE(!refused, r.text);
+    CHECK(refused.error().message == r.message);
+  }
+  CHECK(parse_plugins("log\n}\n").error().message == "line 2: a brace that nothing opens");
+  CHECK(parse_servers("").value().empty());
+  // Every beginning of a text is read or refused.
+  const std::string text =
+      "a.test, b {\n hosts {\n 1.2.3.4 \"x y\" # c\n }\n forward . 1.1.1.1 {\n policy random\n}\n}\n";
+  for (std::size_t n = 0; n < text.size(); ++n) {
+    (void)parse_servers(text.substr(0, n));
+    (void)parse_plugins(text.substr(n));
+  }
+}
+
+TEST_CASE("custom names: hosts") {
+  auto c = read_custom({{"a.override", "hosts {\n 192.0.2.7 NAS.intern nas\n fd00::7 nas\n 192.0.2.8 nas\n ttl 9\n}"},
+                        {"b.server",
+                         "lan {\n hosts {\n 192.0.2.9 printer.lan\n no_reverse\n }\n}\n"
+                         "home {\n hosts home {\n 192.0.2.10 tv.home\n fallthrough\n }\n forward . 192.0.2.1\n}"}},
+                       "192.0.2.20 mine\n10.9.9.9 edge-1\n");
+  CHECK(c.problems.empty());
+  auto& all = c.zone_of("nas");
+  CHECK(host(all, "nas.intern") == "192…7/9");
+  CHECK(host(all, "nas") == "192…7/9 192…8/9");
+  CHECK(host(all, "nas", type::aaaa) == "six/9");
+  CHECK(host(all, "nas", type::srv) == "nothing");
+  CHECK(host(all, "other") == "on");
+  CHECK(host(all, "mine") == "192…20/9");  // a line of NodeHosts
+  CHECK(host(all, "7.2.0.192.in-addr.arpa", type::ptr) == "name name");
+  auto& lan = c.zone_of("x.printer.LAN");
+  auto& small = c.zone_of("printer.lan");
+  CHECK(&lan == &c.everything);  // names come lower-case
+  CHECK(host(small, "printer.lan") == "192…9/3600");
+  CHECK(host(small, "printer.lan", type::aaaa) == "nothing");
+  CHECK(host(small, "nobody.lan") == "SERVFAIL");
+  CHECK(host(c.zone_of("tv.home"), "tv.home") == "192…10/3600");
+  CHECK(host(c.zone_of("pc.home"), "pc.home") == "on");
+  CHECK(c.zone_of("pc.home").forward_of("pc.home"));
+  CHECK(c.zone_of("homes").name.empty());
+  // NodeHosts alone, with K3s's time to live.
+  CHECK(host(read_custom({}, "192.0.2.20 mine").everything, "mine") == "192…20/60");
+}
+
+TEST_CASE("custom names: rewrites, in their order") {
+  auto c = read_custom({{"a.override", R"(
+rewrite name old.example.com web.default.svc.cluster.local
+rewrite name exact A.Example.Org. b.example.org
+rewrite continue name prefix dev. prod
+rewrite stop name suffix .corp .svc.cluster.local answer auto
+rewrite name substring staging live
+)"}},
+                       {});
+  CHECK(c.problems.empty());
+  auto& z = c.everything;
+  CHECK(z.rewritten("old.example.com") == "web.default.svc.cluster.local");
+  CHECK(z.rewritten("x.old.example.com") == "x.old.example.com");
+  CHECK(z.rewritten("a.example.org") == "b.example.org");
+  CHECK(z.rewritten("dev.x.ns.corp") == "prod.x.ns.svc.cluster.local");
+  CHECK(z.rewritten("dev-x.ns.corp") == "dev-x.ns.svc.cluster.local");
+  CHECK(z.rewritten("web.staging.corp") == "web.staging.svc.cluster.local");  // who stops stops
+  CHECK(z.rewritten("staging.staging.test") == "live.live.test");
+}
+
+TEST_CASE("custom names: where to ask, and what isn't known here is told") {
+  auto c =
+      read_custom({{"a.override",
+                    "forward . 192.0.2.53:5353 [fd00::53]:53 {\n except intern.example svc\n policy sequential\n}\n"
+                    "kubernetes x\nrewrite type ANY A\nrewrite name regex a( b\ntemplate IN A {\n answer \"{{ .Remote "
+                    "}} A 1.2.3.4\"\n}\ntemplate IN MX"},
+                   {"b.server",
+                    "corp.example:53 {\n errors\n cache 30\n forward . tls://192.0.2.1 /etc/resolv.conf\n health\n}\n"
+                    "corp.example:5353 {\n}\n. {\n forward . 192.0.2.1\n}"},
+                   {"c.server", "broken {"},
+                   {"notes.txt", "anything"}},
+                  {});
+  auto& all = c.everything;
+  REQUIRE(all.forward_of("www.example.com"));
+  CHECK(all.forward_of("www.example.com")->to);
+  CHECK_FALSE(all.forward_of("a.intern.example"));
+  CHECK(all.forward_of("ntern.example"));
+  auto& corp = c.zone_of("a.corp.example");
+  CHECK(corp.name == "corp.example");
+  CHECK(corp.errors);
+  CHECK_FALSE(corp.forward_of("a.corp.example")->to);  // the machine's resolvers
+  CHECK(c.problems ==
+        words{"a.override: plugin kubernetes isn't known here", "a.override: \"rewrite type ANY A\" isn't known here",
+              "a.override: plugin rewrite: \"a(\" is no regular expression: missing ): a(",
+              "a.override: plugin template: {{ .Remote }} isn't known here",
+              "a.override: plugin template: type MX isn't known here",
+              "b.server: plugin forward: \"tls://192.0.2.1\" can't be asked here",
+              "b.server: plugin health isn't known here", "b.server: zone corp.example:5353 can't be served here",
+              "b.server: zone . can't be served here", "c.server: line 1: a server block has no end"});
+}
