@@ -127,10 +127,11 @@ task<void> server_main(host& h, cluster& c, member& me) {
                                  .row = "/kedge/secrets-encrypt",
                                  .address = [&h] { return h.address(); },
                                  .identity = process,
-                                 .lives = [&listed](std::string_view other) {
-                                   return std::ranges::any_of(listed.living(),
-                                                              [&](auto& p) { return p.identity == other; });
-                                 }});
+                                 .lives =
+                                     [&listed](std::string_view other) {
+                                       return std::ranges::any_of(listed.living(),
+                                                                  [&](auto& p) { return p.identity == other; });
+                                     }});
   keys.serve({.objects = *objects,
               .record = *record,
               .lock = lock,

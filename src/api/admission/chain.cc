@@ -128,7 +128,8 @@ std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> 
   return out;
 }
 
-void admission_chain::obey_policies(policy::policies::resources served, custom::converter* versions, metrics* measures) {
+void admission_chain::obey_policies(policy::policies::resources served, custom::converter* versions,
+                                    metrics* measures) {
   if (!objects_ || (!mutating_policies_ && !validating_policies_)) return;
   policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served), versions, measures);
   policies_->follow();

@@ -52,9 +52,10 @@ class admission_chain final : public admission {
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
-  // Lets admission policies act from now on. `served`: what the API has now. `versions`, who converts custom resources, and
-  // `measures`, where what they do is counted, outlive it; null: nobody, nowhere.
-  void obey_policies(policy::policies::resources served, custom::converter* versions = nullptr, metrics* measures = nullptr);
+  // Lets admission policies act from now on. `served`: what the API has now. `versions`, who converts custom resources,
+  // and `measures`, where what they do is counted, outlive it; null: nobody, nowhere.
+  void obey_policies(policy::policies::resources served, custom::converter* versions = nullptr,
+                     metrics* measures = nullptr);
 
   std::vector<std::string> names() const;  // what is on, in order
 

@@ -45,7 +45,8 @@ TEST_CASE("every command explains itself, with an example") {
     const bool runs = c.run != nullptr;
     CHECK(runs);
   }
-  CHECK(program_help().find("certificate     Certificates of this machine (check, rotate, rotate-ca)") != std::string::npos);
+  CHECK(program_help().find("certificate     Certificates of this machine (check, rotate, rotate-ca)") !=
+        std::string::npos);
   CHECK(group_help("token").find("generate") != std::string::npos);
 }
 

@@ -40,7 +40,8 @@ class policies {
  public:
   // What is served now, for versions and params.
   using resources = std::function<std::shared_ptr<const registry>()>;
-  // All outlive it. `versions`: who converts custom resources; null: nobody. `measures`: where it is counted; null: nowhere.
+  // All outlive it. `versions`: who converts custom resources; null: nobody. `measures`: where it is counted; null:
+  // nowhere.
   policies(store::store& objects, authorizer& may, resources served, custom::converter* versions, metrics* measures)
       : tables_(objects), may_(may), served_(std::move(served)), versions_(versions), counts_(measures) {}
 
