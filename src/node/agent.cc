@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -26,10 +25,10 @@
 #include "node/plugins/plugin_watcher.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/evictor.h"
-#include "node/pods/host_dns.h"
 #include "node/pods/manager.h"
 #include "node/pods/node_keepers.h"
 #include "node/pods/offline.h"
+#include "node/pods/settings.h"
 #include "node/pods/static_pods.h"
 #include "node/policy/policy_enforcer.h"
 #include "node/port/kubelet_api.h"
@@ -525,34 +524,7 @@ task<void> agent::register_again() {
 }
 
 task<void> agent::prepare_pods() {
-  auto& j = *control_.joined;
-  auto& s = pod_settings_;
-  s.node.name = config_.node_name;
-  s.node.host_ips = config_.node_ips;
-  auto& k = config_.kubelet;
-  s.cluster_domain = k.cluster_domain.empty() ? j.cluster.cluster_domain : k.cluster_domain;
-  s.cluster_dns = k.cluster_dns.empty() ? j.cluster.cluster_dns : k.cluster_dns;
-  s.root = config_.kubelet_folder();
-  s.logs = config_.pod_logs_folder();
-  s.log_links = config_.log_links_folder();
-  s.memory_bytes = machine_.memory_bytes;
-  s.pods_max = k.pods_max;
-  s.cpu_quota = k.cpu_quota;
-  if (auto groups = co_await reactor::offload([] {
-        const group_tree tree;
-        return std::pair(tree.is_unified(), tree.counts_swap());
-      })) {
-    std::tie(s.is_cgroup2, s.can_limit_swap) = *groups;
-  }
-  s.kills_containers_whole = !k.single_process_oom_kill.value_or(!s.is_cgroup2);
-  s.swap_bytes = machine_.swap_bytes;
-  s.limited_swap = k.limited_swap;
-  s.memory_throttling_factor = k.memory_throttling_factor;
-  s.tiered_memory_reservation = k.tiered_memory_reservation;
-  s.pod_processes_max = k.pod_processes_max;
-  auto resolv_conf = k.resolv_conf.empty() ? config_.resolv_conf : k.resolv_conf;
-  if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
-    s.host_dns = *std::move(dns);
+  co_await take_settings(pod_settings_, config_, control_.joined->cluster, machine_);
   pod_events_.emplace(*api_, config_.node_name);
   pod_cluster_.emplace(*api_, *pod_events_);
   if (config_.start_without_server) {
@@ -613,7 +585,7 @@ task<void> agent::prepare_pods() {
                                        .of_pods = pod_settings_,
                                        .machine = [this] { return machine_; },
                                        .network = control_.network,
-                                       .look = [this] { look_now_.pulse(); },
+                                       .look = [this] { look_now_.set(); },
                                        .tell =
                                            [this](bool warning, std::string reason, std::string message) {
                                              node_tasks_.spawn(

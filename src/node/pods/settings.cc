@@ -1,0 +1,41 @@
+#include "node/pods/settings.h"
+
+#include <tuple>
+#include <utility>
+
+#include "node/cgroups/groups.h"
+#include "node/pods/host_dns.h"
+#include "reactor/offload.h"
+
+namespace kedge::node {
+
+task<void> take_settings(pod_settings& into, const agent_config& config, const cluster_config& cluster,
+                         const system_info& machine) {
+  auto& kubelet = config.kubelet;
+  into.node.name = config.node_name;
+  into.node.host_ips = config.node_ips;
+  into.cluster_domain = kubelet.cluster_domain.empty() ? cluster.cluster_domain : kubelet.cluster_domain;
+  into.cluster_dns = kubelet.cluster_dns.empty() ? cluster.cluster_dns : kubelet.cluster_dns;
+  into.root = config.kubelet_folder();
+  into.logs = config.pod_logs_folder();
+  into.log_links = config.log_links_folder();
+  into.memory_bytes = machine.memory_bytes;
+  into.pods_max = kubelet.pods_max;
+  into.cpu_quota = kubelet.cpu_quota;
+  if (auto groups = co_await reactor::offload([] {
+        const group_tree tree;
+        return std::pair(tree.is_unified(), tree.counts_swap());
+      }))
+    std::tie(into.is_cgroup2, into.can_limit_swap) = *groups;
+  into.kills_containers_whole = !kubelet.single_process_oom_kill.value_or(!into.is_cgroup2);
+  into.swap_bytes = machine.swap_bytes;
+  into.limited_swap = kubelet.limited_swap;
+  into.memory_throttling_factor = kubelet.memory_throttling_factor;
+  into.tiered_memory_reservation = kubelet.tiered_memory_reservation;
+  into.pod_processes_max = kubelet.pod_processes_max;
+  auto resolv_conf = kubelet.resolv_conf.empty() ? config.resolv_conf : kubelet.resolv_conf;
+  if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
+    into.host_dns = *std::move(dns);
+}
+
+}  // namespace kedge::node
