@@ -45,9 +45,6 @@ constexpr auto failed_message = "Job has reached configured number of retries wi
 constexpr auto retry_time = std::chrono::seconds(5);  // of what the Job's own changes bring back sooner
 
 std::string text(const json::value& v) { return std::string(v.as_string()); }
-std::string place_of(const json::value& o) {
-  return text(o["metadata"]["namespace"]) + "/" + text(o["metadata"]["name"]);
-}
 bool is_true(const json::value* job, std::string_view condition) {
   return job && condition_status(*job, condition) == "True";
 }

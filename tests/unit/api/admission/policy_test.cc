@@ -1,4 +1,6 @@
 // Which requests policies are about, and what their values do to objects.
+#include <fmt/format.h>
+
 #include "../access_harness.h"
 #include "api/admission/policy/changes.h"
 #include "api/admission/policy/match.h"
