@@ -58,6 +58,7 @@ class host final : public reactor::network {
   bool paused() const noexcept { return paused_; }
   // Moves this host's wall clock (not its monotonic one).
   void jump_clock(duration by) noexcept { clock_offset_ += by; }
+  duration clock_offset() const noexcept { return clock_offset_; }
 
   task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override;
   result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at,

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "base/kubernetes_version.h"
+#include "crypto/certificate.h"
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -224,7 +225,9 @@ bool cluster_world::serves(const server_machine& s) const {
 }
 
 bool cluster_world::could_serve(const server_machine& s, const agent_machine& a) const {
-  return serves(s) && a.at->running() && !a.at->paused() && !a.disk_away && !w.cut_off(*s.at, *a.at);
+  // An agent whose clock stands before the authorities' begin can trust nobody.
+  const bool can_trust = a.at->clock_offset() > -crypto::authority_backdate;
+  return serves(s) && a.at->running() && can_trust && !a.at->paused() && !a.disk_away && !w.cut_off(*s.at, *a.at);
 }
 
 std::string cluster_world::amiss() const {

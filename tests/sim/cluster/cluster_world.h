@@ -75,7 +75,7 @@ class cluster_world {
   std::string wait_until_all_is_well(duration limit);
   // What is amiss now: a server that isn't ready, a node that isn't. Empty: nothing.
   std::string amiss() const;
-  // Whether an agent could be served by a server, as far as machines and network go.
+  // Whether an agent could be served by a server, as far as machines, clocks and network go.
   bool could_serve(const server_machine& s, const agent_machine& a) const;
   bool serves(const server_machine& s) const;
 
