@@ -234,10 +234,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
        .change_encryption = s.change_encryption,
        .datastore_status = s.datastore_status,
        .compact_datastore = s.compact_datastore,
-       .etcd_members = [&s]() -> task<result<std::string>> {
-         if (s.etcd_members) return s.etcd_members();
-         return []() -> task<result<std::string>> { co_return fail(errc::unsupported, "etcd datastore disabled"); }();
-       },
+       .etcd_members = s.etcd_members,
        .snapshot_request = s.snapshot_request,
        .tunnels = *s.tunnels,
        .dialer = *f->dialer_});

@@ -76,7 +76,7 @@ class routes final : public net::http::handler {
                          : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
     if (path == "/db/snapshot") return snapshot(e);
-    if (path == "/db/info") return members(e);
+    if (path == "/db/info" && s_.etcd_members) return members(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
     return serve_own(e, std::string_view(path).substr(8));
@@ -251,8 +251,7 @@ class routes final : public net::http::handler {
     if (!(own_machine && own_machine->is_loopback()) && !co_await member(e, "k3s:server")) co_return;
     auto told = co_await s_.etcd_members();
     if (told) co_return co_await answer(e, 200, "application/json", *std::move(told));
-    co_await refuse(e, told.error().code == errc::unsupported ? plain(400, "BadRequest", told.error().message)
-                                                              : plain(503, "ServiceUnavailable", told.error().message));
+    co_await refuse(e, plain(503, "ServiceUnavailable", told.error().message));
   }
 
   task<void> egress(exchange& e) {
@@ -416,9 +415,7 @@ class routes final : public net::http::handler {
 
   task<void> server_bootstrap(exchange& e, const api::user_info&, std::string) {
     // Only who keeps the members has another server to give the cluster's keys to.
-    auto told = co_await s_.etcd_members();
-    if (!told && told.error().code == errc::unsupported)
-      co_return co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+    if (!s_.etcd_members) co_return co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
     auto files = co_await reactor::offload([dir = s_.settings.server_dir()] { return read_bootstrap_files(dir); });
     if (!files || !*files)
       co_return co_await refuse(e, plain(500, "InternalError", "the cluster's keys can't be read"));

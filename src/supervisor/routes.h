@@ -45,8 +45,7 @@ struct services {
   // the answer.
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
-  // The members of the cluster's own etcd, from this core, as K3s's /db/info tells them; errc::unsupported: there is
-  // none.
+  // The members of the cluster's own etcd, from this core, as K3s's /db/info tells them; null: there is none.
   std::function<task<result<std::string>>()> etcd_members;
   // Snapshots, from this core: what `k3s etcd-snapshot` asks for, and the answer.
   std::function<task<result<json::value>>(json::value)> snapshot_request;
