@@ -29,5 +29,6 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/precompiled_in.h"
 #include "base/strings.h"
 #include "base/time.h"
