@@ -60,6 +60,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.echo()
         if path == ROOT:
             return self.send(200, RESOURCES)
+        if path in self.server.measured:
+            return self.send(200, self.server.measured[path])
         if path == f"{ROOT}/moved":
             return self.send(302, "", more=[("Location", "https://elsewhere.example/")])
         if self.command == "POST":
@@ -131,6 +133,7 @@ class Wardle:
         self.server = Quiet((self.address, self.port), Handler)
         self.port = self.server.server_address[1]
         self.server.requests, self.server.events, self.server.connections = [], threading.Semaphore(0), []
+        self.server.measured = {}  # by path
         self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -156,7 +159,7 @@ class Aggregation(unittest.TestCase):
         cls.lab = Lab()
         cls.addClassCleanup(cls.lab.close)
         cls.host = cls.lab.host()
-        cls.server = Server(cls.lab, host=cls.host, args=("--disable-agent",)).wait_ready()
+        cls.server = Server(cls.lab, host=cls.host, args=("--disable-agent", "--kube-controller-manager-arg=horizontal-pod-autoscaler-sync-period=1s")).wait_ready()
         trust = cls.server.get("configmap", "-n", "kube-system", "extension-apiserver-authentication")["data"]
         assert trust["requestheader-allowed-names"] == '["system:auth-proxy"]'
         cls.wardle = Wardle(cls.lab, trust["requestheader-client-ca-file"])
@@ -387,6 +390,29 @@ class Aggregation(unittest.TestCase):
         self.kubectl("delete", "apiservice", name)
         eventually("they are built in again", lambda: json.loads(self.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"))["kind"] == "NodeMetricsList")
         self.assertEqual(eventually("registered as before", lambda: self.condition(name))["reason"], "Local")
+
+    def test_an_autoscaler_goes_by_what_it_measures(self):
+        group, version = "external.metrics.k8s.io", "v1beta1"
+        root = f"/apis/{group}/{version}"
+        value = {"metricName": "waiting", "metricLabels": {"queue": "q"}, "timestamp": "2026-01-01T00:00:00Z", "value": "45"}
+        self.wardle.server.measured |= {
+            root: {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{group}/{version}", "resources": []},
+            f"{root}/namespaces/default/waiting": {"kind": "ExternalMetricValueList", "apiVersion": f"{group}/{version}", "metadata": {}, "items": [value]}}
+        self.register(group, version)
+        self.kubectl("create", "deployment", "crowd", "--image=i")
+        self.kubectl("create", "-f", "-", input=json.dumps({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "crowd"},
+            "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "crowd"}, "metrics": [
+                {"type": "External", "external": {"metric": {"name": "waiting", "selector": {"matchLabels": {"queue": "q"}}}, "target": {"type": "AverageValue", "averageValue": "10"}}}]}}))
+        eventually("it is as large as what waits", lambda: self.server.get("deployment", "crowd")["spec"]["replicas"] == 5)
+        self.assertIn(f"{root}/namespaces/default/waiting?labelSelector=queue%3Dq", [r["path"] for r in self.wardle.requests])
+        self.assertIn("9/10 (avg)", eventually("kubectl shows it", lambda: (t := self.kubectl("get", "hpa", "crowd")) and "9/10" in t and t))
+        owners = json.loads(self.kubectl("get", "deployment", "crowd", "-o", "json", "--show-managed-fields"))["metadata"]["managedFields"]
+        self.assertIn("scale", [o.get("subresource") for o in owners])
+        self.kubectl("delete", "apiservice", f"{version}.{group}")
+        eventually("it says what is missing", lambda: "FailedGetExternalMetric" in self.kubectl("describe", "hpa", "crowd"))
+        self.assertEqual(self.server.get("deployment", "crowd")["spec"]["replicas"], 5)
+        self.kubectl("delete", "hpa,deployment", "crowd")
 
     def test_who_is_trusted_is_kept_true(self):
         at = ("configmap", "-n", "kube-system", "extension-apiserver-authentication")
