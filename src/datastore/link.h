@@ -45,6 +45,8 @@ class link {
     if (broken_ || waiting_.empty()) return duration::zero();
     return reactor::loop::current().now() - std::max(heard_, waiting_.front()->sent);
   }
+  // How long ago the last byte came, whether something waits or not.
+  duration unheard() const { return reactor::loop::current().now() - heard_; }
 
  protected:
   link() = default;

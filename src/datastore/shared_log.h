@@ -62,6 +62,15 @@ class shared_log : public log {
     if (l->silent() >= p.answer) return fail(errc::unavailable, "the database does not answer");
     return {};
   }
+  // The same of a link that has another one beside it. Where nothing waits, or not for long yet, a link can't know that
+  // it is dead: when the other one has fallen silent, and nothing was heard here since, nothing is sent here either.
+  template <typename L>
+  result<void> answers(const L* l, const patience& p, const L* beside, const patience& of_beside) const {
+    KEDGE_CHECK(answers(l, p));
+    if (beside && beside->silent() >= of_beside.answer && l->unheard() >= beside->silent())
+      return fail(errc::unavailable, "the database does not answer");
+    return {};
+  }
 
   // Waits until the database can be connected to; gives up after `wait`, or at once for what time won't mend. `connect`
   // makes a link.

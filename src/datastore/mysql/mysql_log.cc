@@ -257,7 +257,7 @@ class mysql_log final : public kine_log {
   static constexpr patience reads{read_patience, give_up_after}, writes{write_patience, give_up_after};
 
   result<void> can_read() const override { return answers(t_.get(), reads); }
-  result<void> can_write() const override { return answers(w_.get(), writes); }
+  result<void> can_write() const override { return answers(w_.get(), writes, t_.get(), reads); }
   duration poll() const override {
     return std::clamp<duration>((reactor::loop::current().now() - last_news_) / poll_part, poll_min, poll_max);
   }

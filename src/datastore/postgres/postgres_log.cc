@@ -319,7 +319,7 @@ class postgres_log final : public kine_log {
   static constexpr patience reads{read_patience, give_up_after}, writes{write_patience, give_up_after};
 
   result<void> can_read() const override { return answers(t_.get(), reads); }
-  result<void> can_write() const override { return answers(w_.get(), writes); }
+  result<void> can_write() const override { return answers(w_.get(), writes, t_.get(), reads); }
   duration poll() const override {
     return reactor::loop::current().now() < peers_until_ ? poll_with_peers : poll_with_notifications;
   }

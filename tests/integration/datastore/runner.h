@@ -17,6 +17,22 @@ struct runner {
     REQUIRE_MESSAGE(r.has_value(), (r ? std::string() : r.error().message));
     if constexpr (!std::is_void_v<T>) return std::move(*r);
   }
+  // Opens it as a server does; gives the newest revision that was there.
+  revision start(log& l) {
+    must(l.open());
+    revision at = 0;
+    auto load = [&] {
+      for (bool done = false; !done;) {
+        auto p = must(l.load(at));
+        at = p.at;
+        done = p.done;
+      }
+    };
+    load();
+    must(l.begin());
+    load();
+    return at;
+  }
   time_point in(std::chrono::milliseconds d) { return monotonic_clock::now() + d; }
   void end(server& s) { loop.run_until(s.raw().close()); }
   // Turns the loop until it is so; false when it isn't in time.
