@@ -87,14 +87,14 @@ class Authorities(unittest.TestCase):
 
     def load(self, kubeconfig, label):
         addresses = [s.address for s in self.servers]
-        return [Writers(kubeconfig, addresses, label, clients=3, pause=0.1)] + [Reader(kubeconfig, s.address, a.name) for s in self.servers[:2] for a in self.agents]
+        return [Writers(kubeconfig, addresses, label, clients=3, pause=0.1, timeout=20)] + [Reader(kubeconfig, s.address, a.name) for s in self.servers[:2] for a in self.agents]
 
     def nothing_failed(self, load):
         load[0].progress(20)
         for one in load:
             one.end()
         self.assertEqual([one.failures for one in load], [[] for _ in load])
-        self.assertLess(max(r.gap for r in load[1:]), 3)
+        self.assertLess(max(r.gap for r in load[1:]), 10)
 
     def test_1_what_is_given_is_looked_at(self):
         refused = self.rotate(check=False)

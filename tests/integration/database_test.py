@@ -165,7 +165,7 @@ class Links(unittest.TestCase):
                 took.append((began, time.monotonic() - began, status))
                 n += 1
         writer = threading.Thread(target=write, daemon=True)
-        small = Writers(self.servers[0].kubeconfig, [self.servers[0].address], "small", clients=2, pause=0.05)
+        small = Writers(self.servers[0].kubeconfig, [self.servers[0].address], "small", clients=2, pause=0.05, timeout=20)
         self.addCleanup(small.end)
         writer.start()
         time.sleep(4)  # a stream to compare with
@@ -180,7 +180,7 @@ class Links(unittest.TestCase):
         print(f"slowest write beside a slow link: {slowest * 1000:.0f} ms of {sum(b >= slowed for b, _, _ in took)}, before {usual * 1000:.0f} ms", flush=True)
         self.assertEqual({status for _, _, status in took}, {201})
         self.assertEqual(small.failures, [])
-        self.assertLess(slowest, 2.0)  # a busy machine; the lock of before was held for ten seconds
+        self.assertLess(slowest, 6)  # a busy machine; the lock of before was held for ten seconds
         self.wire.heal()
         late = self.client(self.servers[1])
         eventually("it catches up", lambda: late.get(f"{MAPS}?limit=1"), timeout=60)
@@ -253,7 +253,7 @@ class Links(unittest.TestCase):
         eventually("it waits for the database", lambda: "; waiting for it" in lone.log()[len(before):], timeout=60)
         began = time.monotonic()
         self.assertEqual(lone.stop(timeout=60), 0, lone.log()[-3000:])
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
         wire.heal()
 
 

@@ -315,12 +315,12 @@ class Writers:
 
     Each is on the hosts given, in turn, or here."""
 
-    def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02, port=6443, hosts=()):
+    def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02, port=6443, hosts=(), timeout=5):
         self.acknowledged, self.failures, self.lock = {}, [], threading.Lock()
         self.last, self.pause_seen = time.monotonic(), 0.0  # when one was acknowledged; the longest time between two
         self.stopping, self.pause = threading.Event(), pause
         self.threads = [threading.Thread(target=self.work, daemon=True,
-                                         args=(Client(kubeconfig, addresses[i % len(addresses)], port, timeout=5), f"{label}-{i}",
+                                         args=(Client(kubeconfig, addresses[i % len(addresses)], port, timeout=timeout), f"{label}-{i}",
                                                hosts[i % len(hosts)] if hosts else None))
                         for i in range(clients)]
         for t in self.threads:

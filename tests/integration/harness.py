@@ -37,8 +37,13 @@ def run(*argv, check=True, input=None, env=None, timeout=60):
     return p if not check else p.stdout
 
 
+# How much longer than usual anything may take, on a slow machine with other work: waiting for what comes costs nothing.
+PATIENCE = 3
+
+
 def eventually(what, condition, timeout=60, every=0.05):
-    """Waits until condition() gives something true and gives that; the last exception or value is told on timeout."""
+    """Waits until condition() gives something true and gives that; the last exception or value is told on timeout: seconds of a machine that has time."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     last = None
     while True:

@@ -162,11 +162,11 @@ TEST_CASE("etcd: one that swallows everything counts as away within two seconds,
   auto before = monotonic_clock::now();
   REQUIRE(r.until([&] { return !log.healthy().has_value(); }));
   auto noticed = monotonic_clock::now() - before;
-  CHECK(noticed < 2500ms);
+  CHECK(noticed < busy * 2500ms);
   auto asked = r.loop.run_until(log.current());
   REQUIRE(!asked.has_value());
   CHECK(asked.error().code == errc::unavailable);
-  CHECK(monotonic_clock::now() - before - noticed < 2s);
+  CHECK(monotonic_clock::now() - before - noticed < busy * 2s);
   proxy.stand_still(false);
   REQUIRE(r.until([&] { return log.healthy().has_value(); }));
   CHECK(r.must(log.current()) == 2);

@@ -74,11 +74,11 @@ TEST_CASE("MySQL: a database that swallows everything counts as away within two 
   auto before = monotonic_clock::now();
   REQUIRE(r.until([&] { return !log->healthy().has_value(); }));
   auto noticed = monotonic_clock::now() - before;
-  CHECK(noticed < 2s);
+  CHECK(noticed < busy * 2s);
   auto asked = r.loop.run_until(log->current());
   REQUIRE(!asked.has_value());
   CHECK(asked.error().code == errc::unavailable);
-  CHECK(monotonic_clock::now() - before - noticed < 1500ms);
+  CHECK(monotonic_clock::now() - before - noticed < busy * 1500ms);
   proxy.stand_still(false);
   before = monotonic_clock::now();
   REQUIRE(r.until([&] { return log->healthy().has_value(); }));
@@ -108,7 +108,7 @@ TEST_CASE("MySQL: a frozen server counts as away within two seconds, and loses n
     out.emplace(co_await l.append(one(create("/registry/frozen", "v"))));
   }(s.raw(), doubt));
   CHECK(r.until([&] { return !s.raw().healthy().has_value(); }));
-  CHECK(monotonic_clock::now() - before < 3s);
+  CHECK(monotonic_clock::now() - before < busy * 3s);
   ::kill(own.pid(), SIGCONT);
   REQUIRE(r.until([&] { return doubt.has_value(); }));
   REQUIRE(r.until([&] { return s.raw().healthy().has_value(); }));

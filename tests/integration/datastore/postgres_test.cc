@@ -330,11 +330,11 @@ TEST_CASE("a database that swallows everything counts as away within two seconds
   auto before = monotonic_clock::now();
   REQUIRE(r.until([&] { return !log->healthy().has_value(); }));
   auto noticed = monotonic_clock::now() - before;
-  CHECK(noticed < 2s);
+  CHECK(noticed < busy * 2s);
   auto asked = r.loop.run_until(log->current());
   REQUIRE(!asked.has_value());
   CHECK(asked.error().code == errc::unavailable);
-  CHECK(monotonic_clock::now() - before - noticed < 1500ms);
+  CHECK(monotonic_clock::now() - before - noticed < busy * 1500ms);
   proxy.stand_still(false);
   before = monotonic_clock::now();
   REQUIRE(r.until([&] { return log->healthy().has_value(); }));

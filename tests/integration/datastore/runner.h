@@ -8,6 +8,9 @@
 
 namespace kedge::datastore {
 
+// What a moment may take longer where others work on the machine, too: links are given up after 13 s.
+inline constexpr int busy = 3;
+
 struct runner {
   reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
   reactor::loop::current_guard here{loop};
