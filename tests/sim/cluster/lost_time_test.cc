@@ -63,7 +63,8 @@ TEST_CASE("what ended while all was off is made anew at the start, and who still
   }
 }
 
-TEST_CASE("a server that starts before 1980, or beyond its authorities' end, harms nobody, and is well when its clock is") {
+TEST_CASE(
+    "a server that starts before 1980, or beyond its authorities' end, harms nobody, and is well when its clock is") {
   // Before the epoch, too.
   for (duration by : {-45 * year, -60 * year, 15 * year}) {
     CAPTURE(format_duration(by));
