@@ -1,6 +1,7 @@
 #include "backup/save.h"
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "backup/limits.h"
@@ -71,12 +72,15 @@ task<result<saved>> save(save_options o, store::snapshot s, std::shared_ptr<prog
     auto block = take_block(s, next);
     if (block.empty()) continue;
     auto count = block.size();
-    auto added = co_await reactor::offload([out, block = std::move(block)] { return out->add(block); });
+    auto added = co_await reactor::offload([out, block = std::move(block)]() mutable {
+      // The pool keeps nothing of it once it has answered: a failure removes the file before it is told.
+      return std::exchange(out, nullptr)->add(block);
+    });
     if (!added) co_return fail(std::move(added).error());
     KEDGE_CO_CHECK(*added);
     told->objects += count;
   }
-  auto whole = co_await reactor::offload([out] { return out->finish(); });
+  auto whole = co_await reactor::offload([out]() mutable { return std::exchange(out, nullptr)->finish(); });
   if (!whole) co_return fail(std::move(whole).error());
   KEDGE_CO_CHECK(*whole);
   co_return saved{.bytes = **whole, .objects = told->objects, .revision = s.at()};

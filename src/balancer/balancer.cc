@@ -543,7 +543,9 @@ task<result<void>> load_balancer::run() {
   for (auto at : s->options.listen) {
     // Further cores share the first one's port, also when the system chose it.
     if (at.port == 0 && !first) at.port = s->cores[0]->listeners.at(c.listeners.size())->local().port;
-    auto l = co_await reactor::listen_when_free(s->network(), at, {.reuse_port = s->cores.size() > 1});
+    const reactor::listen_options how{.reuse_port = s->cores.size() > 1};
+    auto l = co_await (how.reuse_port && first && at.port != 0 ? reactor::listen_first(s->network(), at, how)
+                                                               : reactor::listen_when_free(s->network(), at, how));
     if (!l && c.listeners.empty()) co_return std::unexpected(std::move(l).error());
     if (!l) {
       log::warning("{}: {}", s->options.name, l.error().message);  // the other loopback is best effort (K3s)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 
 #include "cli/datastore_options.h"
 #include "crypto/files.h"
@@ -65,7 +66,13 @@ void look_at_database(const server_options& o, problems& out) {
 
 }  // namespace
 
+std::optional<std::string> clock_problem(wall_time now) {
+  if (now >= wall_time(std::chrono::sys_days(std::chrono::year(1980) / 1 / 1))) return std::nullopt;
+  return "this machine's clock is before 1980; set it first";
+}
+
 void look_at_machine(audience who, const server_options& o, std::vector<std::string>& out) {
+  if (auto wrong = clock_problem(system_wall_time())) out.push_back(*std::move(wrong));
   auto backend = reactor::make_backend(reactor::io_backend::automatic);
   if (!backend) {
     out.push_back(backend.error().message);

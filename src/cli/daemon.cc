@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
@@ -71,7 +72,11 @@ int begin_anew(int code) {
     return code;
   }
   std::vector<char*> arguments;
-  for (std::size_t at = 0; at < words->size(); at = words->find('\0', at) + 1) arguments.push_back(words->data() + at);
+  // Each ends with a NUL; the last one of a text that was cut off, with the string.
+  for (std::size_t at = 0; at < words->size(); ++at) {
+    arguments.push_back(words->data() + at);
+    at = std::min(words->find('\0', at), words->size());
+  }
   arguments.push_back(nullptr);
   log::info("beginning anew, as process {} still", ::getpid());
   sigset_t none;

@@ -15,4 +15,13 @@ task<result<std::unique_ptr<listener>>> listen_when_free(network& on, endpoint a
   }
 }
 
+task<result<std::unique_ptr<listener>>> listen_first(network& on, endpoint at, listen_options options, duration most) {
+  auto alone = options;
+  alone.reuse_port = false;
+  // Who shares nothing gets the port only when nobody has it.
+  KEDGE_CO_TRY(auto free, co_await listen_when_free(on, at, alone, most));
+  free = nullptr;
+  co_return on.listen(at, options);
+}
+
 }  // namespace kedge::reactor

@@ -15,4 +15,9 @@ inline constexpr duration listen_wait = std::chrono::seconds(2);
 task<result<std::unique_ptr<listener>>> listen_when_free(network& on, endpoint at, listen_options options = {},
                                                          duration most = listen_wait);
 
+// As listen_when_free(), of several cores' listeners (options.reuse_port) the first: nobody else's may be there, not
+// even one that shares the port likewise and is about to end. The kernel would give that a share of the connections.
+task<result<std::unique_ptr<listener>>> listen_first(network& on, endpoint at, listen_options options,
+                                                     duration most = listen_wait);
+
 }  // namespace kedge::reactor

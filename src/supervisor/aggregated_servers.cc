@@ -72,6 +72,7 @@ aggregated_servers::aggregated_servers(node_dialer& dialer, api::objects& object
 void aggregated_servers::use(front_proxy self) {
   self_ = std::move(self);
   contexts_.clear();
+  http_.forget_idle();
 }
 
 result<endpoint_address> aggregated_servers::resolve(const api_service& to) {

@@ -37,7 +37,10 @@ class node_dialer {
   explicit node_dialer(parts p);
 
   // Who this server is to the others from now on.
-  void use(std::shared_ptr<net::tls_client_context> peers) { parts_.peers = std::move(peers); }
+  void use(std::shared_ptr<net::tls_client_context> peers) {
+    parts_.peers = std::move(peers);
+    http_.forget_idle();
+  }
 
   // One way to a node's kubelet.
   struct way {

@@ -24,8 +24,11 @@ class node_proxy {
   // `kubelets`: who we are to them, and the CA that signs their certificates.
   node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
   ~node_proxy();
-  // Who we are to kubelets from the next connection on.
-  void use(std::shared_ptr<net::tls_client_context> kubelets) { kubelet_tls_ = std::move(kubelets); }
+  // Who we are to kubelets from the next connection on; none is kept that was made before.
+  void use(std::shared_ptr<net::tls_client_context> kubelets) {
+    kubelet_tls_ = std::move(kubelets);
+    kubelets_.forget_idle();
+  }
 
   // A GET of a node's kubelet: the pieces of a 200's body go to `take`, until it fails. errc::not_found: there is no
   // such Node; errc::unavailable: no way leads there. The deadline is the caller's.

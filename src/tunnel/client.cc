@@ -32,10 +32,20 @@ struct client::entry {
   time_point since{};
   unsigned attempts = 0;
   std::string last_error;
-  tunnel::link* link = nullptr;
-  bool wanted = true;   // else it goes when its streams have ended
-  bool left = false;    // the server ended the last attempt's tunnel because it stops
-  reactor::scope work;  // last: ends first
+  tunnel::link* link = nullptr;  // the one that stands
+  unsigned credentials = 0;      // that it was opened with
+  std::vector<tunnel::link*> replaced;
+  bool replacing = false;
+  bool wanted = true;      // else it goes when its streams have ended
+  bool left = false;       // the server ended the last tunnel because it stops
+  reactor::event ended{};  // the one that stood
+  reactor::scope work{};   // last: ends first
+
+  std::size_t streams() const {
+    std::size_t n = link ? link->streams() : 0;
+    for (auto* l : replaced) n += l->streams();
+    return n;
+  }
 };
 
 client::client(client_options options) : options_(std::move(options)) {}
@@ -52,6 +62,12 @@ void client::begin_anew() {
     e->work.cancel();
     e->work.spawn(keep(*e));
   }
+}
+
+void client::renew() {
+  ++credentials_;
+  for (auto& [address, e] : entries_)
+    if (e->link && !e->replacing) e->work.spawn(replace(*e));
 }
 
 task<void> client::run() {
@@ -97,8 +113,7 @@ task<void> client::let_go(std::string address) {
   for (;;) {
     auto i = entries_.find(address);
     if (i == entries_.end() || i->second->wanted) co_return;
-    auto* link = i->second->link;
-    if (!link || link->streams() == 0 || reactor::loop::current().now() >= until) {
+    if (i->second->streams() == 0 || reactor::loop::current().now() >= until) {
       entries_.erase(i);
       co_return;
     }
@@ -116,8 +131,17 @@ void client::change(entry& e, server_state s) {
 task<void> client::keep(entry& e) {
   for (;;) {
     e.left = false;
-    auto ended = co_await attempt(e);
-    e.last_error = ended.error().message;
+    e.ended.reset();
+    const auto credentials = credentials_;
+    auto opened = co_await open(e);
+    if (opened) {
+      e.attempts = 0;
+      change(e, server_state::ok);
+      stand(e, *std::move(opened), credentials);
+      co_await e.ended.wait();
+    } else {
+      e.last_error = std::move(opened).error().message;
+    }
     if (e.left) {
       change(e, server_state::leaving);
       log::info("tunnel to {}: the server stops; trying again in {}", e.address,
@@ -132,8 +156,7 @@ task<void> client::keep(entry& e) {
   }
 }
 
-// One tunnel from its dialling to its end; always an error.
-task<result<void>> client::attempt(entry& e) {
+task<result<std::unique_ptr<link>>> client::open(const entry& e) {
   net::http::target to;
   KEDGE_CO_TRY(auto host, split_host_port(e.address));
   to.host = host.host;
@@ -150,21 +173,80 @@ task<result<void>> client::attempt(entry& e) {
     if (said.status != 0 && !said.body.empty()) why.message += ": " + quote(said.body.substr(0, 200));
     co_return fail(std::move(why));
   }
-  link l((*upgraded)->release(), role::client, "client", 0,
-         [this](std::unique_ptr<tunnel_stream> s) { return answer(std::move(s)); }, options_.session);
-  upgraded->reset();
-  struct linked {
-    entry& of;
-    ~linked() { of.link = nullptr; }
-  } guard{e};
-  e.link = &l;
-  e.attempts = 0;
-  change(e, server_state::ok);
+  co_return std::make_unique<link>((*upgraded)->release(), role::client, "client", 0,
+                                   [this](std::unique_ptr<tunnel_stream> s) { return answer(std::move(s)); },
+                                   options_.session);
+}
+
+// From now on that is the tunnel.
+void client::stand(entry& e, std::unique_ptr<link> l, unsigned credentials) {
   log::info("tunnel to {} is open", e.address);
-  l.on_lively = [this, &e](bool lively) { change(e, lively ? server_state::ok : server_state::failed); };
-  auto why = co_await l.run();
-  e.left = l.peer_left();
-  co_return fail(std::move(why));
+  l->on_lively = [this, &e, own = l.get()](bool lively) {
+    if (e.link == own) change(e, lively ? server_state::ok : server_state::failed);
+  };
+  e.link = l.get();
+  e.credentials = credentials;
+  e.work.spawn(serve(e, std::move(l)));
+  // They were renewed while this one was made.
+  if (e.link && credentials != credentials_ && !e.replacing) e.work.spawn(replace(e));
+}
+
+task<void> client::serve(entry& e, std::unique_ptr<link> l) {
+  struct listed {
+    entry& of;
+    link* own;
+    ~listed() {
+      if (of.link == own) of.link = nullptr;
+      std::erase(of.replaced, own);
+    }
+  } guard{e, l.get()};
+  auto why = co_await l->run();
+  if (e.link != l.get()) co_return;
+  e.left = l->peer_left();
+  e.last_error = std::move(why.message);
+  e.ended.set();
+}
+
+// The one that stands goes on until there is another one: a server that refuses the new credentials yet costs nothing.
+task<void> client::replace(entry& e) {
+  e.replacing = true;
+  struct done {
+    entry& of;
+    ~done() { of.replacing = false; }
+  } guard{e};
+  while (e.link && e.credentials != credentials_) {
+    const auto credentials = credentials_;
+    auto opened = co_await open(e);
+    if (!e.link) co_return;  // whoever keeps it makes the next one
+    if (!opened) {
+      log::warning("tunnel to {}: no new one with renewed credentials: {}; trying again in {}", e.address,
+                   opened.error().message, format_duration(options_.retry_interval));
+      co_await reactor::sleep_for(options_.retry_interval);
+      continue;
+    }
+    auto* old = e.link;
+    if (e.replaced.size() >= replaced_max) e.replaced.front()->close();
+    e.replaced.push_back(old);
+    change(e, server_state::ok);
+    stand(e, *std::move(opened), credentials);
+    e.work.spawn(drain(e, old));
+  }
+}
+
+// Its server may have chosen it just before it heard of the new one: so only when nothing came for a while.
+task<void> client::drain(entry& e, link* l) {
+  const auto end = reactor::loop::current().now() + replaced_max_age;
+  auto quiet_since = reactor::loop::current().now();
+  for (;;) {
+    co_await reactor::sleep_for(std::min<duration>(leave_check, options_.replaced_quiet));
+    if (std::ranges::find(e.replaced, l) == e.replaced.end()) co_return;  // ended by itself
+    const auto now = reactor::loop::current().now();
+    if (l->streams() > 0) quiet_since = now;
+    if (now - quiet_since < options_.replaced_quiet && now < end) continue;
+    log::info("tunnel to {}: the one before is closed", e.address);
+    l->close();
+    co_return;
+  }
 }
 
 task<void> client::answer(std::unique_ptr<tunnel_stream> s) {
@@ -189,7 +271,7 @@ std::vector<client::status> client::servers() const {
     out.push_back({.server = address,
                    .state = e->state,
                    .since = e->since,
-                   .streams = e->link ? e->link->streams() : 0,
+                   .streams = e->streams(),
                    .round_trip = e->link ? e->link->round_trip() : duration(0),
                    .attempts = e->attempts,
                    .last_error = e->last_error});

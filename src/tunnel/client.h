@@ -4,6 +4,8 @@
 //                                          │ Connect: allow? ──▶ dial ──▶ relay
 //                                          ▼
 //                                   on_state: unknown → ok ⇄ failed, leaving (the balancer's health)
+//   renew ──▶ per server: a second tunnel, as who the node is now; once it stands the first one gets no new streams (a
+//             server takes the newest) and goes when those that it has are over
 //
 // A Connect that isn't allowed is answered by an Error for that stream; K3s's agent ends its whole session instead, and
 // with it every other stream: nobody is safer for that. A server that leaves pings unanswered counts as failed after
@@ -45,6 +47,7 @@ struct client_options {
   duration retry_interval = tunnel::retry_interval;
   duration debounce = server_set_debounce;
   duration leave_max = tunnel::leave_max;
+  duration replaced_quiet = tunnel::replaced_quiet;
 };
 
 class client {
@@ -60,14 +63,16 @@ class client {
 
   // Every tunnel is made anew at once: this machine has other addresses, and those that stand lead nowhere.
   void begin_anew();
+  // options.tls gives other credentials: tunnels that stand are replaced by new ones, and no stream is lost.
+  void renew();
 
   struct status {
     std::string server;
     server_state state = server_state::unknown;
-    time_point since{};  // of the state
-    std::size_t streams = 0;
-    duration round_trip{0};  // of the last ping; zero when not known
-    unsigned attempts = 0;   // that failed since the tunnel last stood
+    time_point since{};       // of the state
+    std::size_t streams = 0;  // those of a tunnel that was replaced too
+    duration round_trip{0};   // of the last ping; zero when not known
+    unsigned attempts = 0;    // that failed since the tunnel last stood
     std::string last_error;
   };
   std::vector<status> servers() const;
@@ -75,7 +80,11 @@ class client {
  private:
   struct entry;
   task<void> keep(entry& e);
-  task<result<void>> attempt(entry& e);
+  task<result<std::unique_ptr<link>>> open(const entry& e);
+  void stand(entry& e, std::unique_ptr<link> l, unsigned credentials);
+  task<void> serve(entry& e, std::unique_ptr<link> l);
+  task<void> replace(entry& e);
+  task<void> drain(entry& e, link* l);
   task<void> answer(std::unique_ptr<tunnel_stream> s);
   void change(entry& e, server_state s);
   void apply(const std::vector<std::string>& addresses);
@@ -84,6 +93,7 @@ class client {
   client_options options_;
   std::map<std::string, std::unique_ptr<entry>> entries_;
   std::vector<std::string> wanted_;
+  unsigned credentials_ = 0;  // how often they were renewed
   reactor::event changed_;
   reactor::scope leaving_;
 };

@@ -49,6 +49,12 @@ inline constexpr std::chrono::seconds server_set_debounce{3};
 // A tunnel to a server that is no longer listed goes when its streams have ended; at the latest after leave_max.
 inline constexpr std::chrono::seconds leave_max{10};
 inline constexpr std::chrono::milliseconds leave_check{100};
+// A tunnel that another one of the same node replaced goes when it had no stream for replaced_quiet, which is longer
+// than a round trip of a slow link; a kubectl exec holds it for replaced_max_age at most. More than replaced_max at a
+// server are those of credentials that change by the minute: the oldest goes then.
+inline constexpr std::chrono::seconds replaced_quiet{2};
+inline constexpr std::chrono::hours replaced_max_age{1};
+inline constexpr std::size_t replaced_max = 4;
 // An end that closes its tunnel says so, and waits this long for the other's word: several round trips of a slow link,
 // and no time that anybody who stops would notice.
 inline constexpr std::chrono::milliseconds farewell_time{500};

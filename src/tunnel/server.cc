@@ -14,7 +14,7 @@ namespace kedge::tunnel {
 struct server::state {
   struct core {
     reactor::loop* loop;
-    std::map<std::string, std::vector<session_info>, std::less<>> nodes;  // all cores' sessions, the oldest first
+    std::map<std::string, std::vector<session_info>, std::less<>> nodes;  // all cores' sessions, the newest first
     std::unordered_map<std::int64_t, link*> links;                        // this core's
     bool closing = false;
   };
@@ -31,10 +31,10 @@ struct server::state {
 
   static void add(core& c, const session_info& s) {
     auto& all = c.nodes[s.node];
-    auto older = [](const session_info& a, const session_info& b) {
-      return std::pair(a.since, a.key) < std::pair(b.since, b.key);
+    auto newer = [](const session_info& a, const session_info& b) {
+      return std::pair(a.since, a.key) > std::pair(b.since, b.key);
     };
-    all.insert(std::upper_bound(all.begin(), all.end(), s, older), s);
+    all.insert(std::upper_bound(all.begin(), all.end(), s, newer), s);
   }
   static void change(core& c, const session_info& s) {
     auto i = c.nodes.find(s.node);

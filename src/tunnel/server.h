@@ -1,11 +1,12 @@
 // server.h: the server's end: nodes' websockets come in, streams to nodes go out.
 //
 //   agent ── GET /v1-k3s/connect, Upgrade ──▶ serve() on the core that accepted it: a link, listed on every core
-//   any core ── dial(node, "tcp", "127.0.0.1:10250") ──▶ the oldest session's core ──▶ Connect
+//   any core ── dial(node, "tcp", "127.0.0.1:10250") ──▶ the newest session's core ──▶ Connect
 //
 // Each core has the whole list of sessions (who, on which core), kept by messages; a dial from another core gets a
-// stream that carries its bytes across in copied pieces. Several sessions of a node may stand; the oldest is used
-// (wire). A session whose agent missed two pings stays, but is known as one that may be dead.
+// stream that carries its bytes across in copied pieces. Several sessions of a node may stand; the newest is
+// used, so that one that a node has replaced gets nothing new and can go (remotedialer takes the oldest). A session
+// whose agent missed two pings stays, but is known as one that may be dead.
 #pragma once
 
 #include <functional>
@@ -47,7 +48,7 @@ class server {
     time_point since{};
     bool lively = true;  // it has pinged of late; others may be black holes, and are last resorts
   };
-  std::vector<session_info> sessions() const;  // by node, the oldest first
+  std::vector<session_info> sessions() const;  // by node, the newest first
   std::vector<session_info> sessions_of(std::string_view node) const;
   // As dial, through that session alone.
   task<result<std::unique_ptr<reactor::stream>>> dial_through(session_info through, std::string protocol,

@@ -1,6 +1,7 @@
 """The cluster's authorities are replaced while three servers and their nodes work: nobody is started again, and nothing fails."""
 
 import os
+import re
 import shutil
 import threading
 import time
@@ -125,6 +126,8 @@ class Authorities(unittest.TestCase):
             eventually(f"{a.name} has the new authorities\n{a.log()[-1500:]}", lambda: self.read(a.data + "/agent/server-ca.crt") == self.read(self.first.data + "/server/tls/server-ca.crt")
                        and self.read(a.data + "/agent/client-ca.crt") == self.read(self.first.data + "/server/tls/client-ca.crt"), timeout=90, every=0.5)
             eventually("its certificate is of the new one", lambda: "new-client-ca" in run("openssl", "x509", "-noout", "-issuer", "-in", a.data + "/agent/client-kubelet.crt"), timeout=30, every=0.5)
+            # Three more than there were, and no request through them failed (below).
+            eventually("its tunnels are of the new one, too", lambda: len(re.findall("tunnel to .* is open", a.log())) >= 6, timeout=60, every=0.5)
         self.nothing_failed(load)
         self.all_live()
         # Who knows the old ones alone goes on, over new connections too; and who knows the new one alone, with a token of before.

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -117,6 +118,29 @@ class Lost(unittest.TestCase):
         self.refuse(servers, "seen")  # by itself, or by the other, who said so in the database
         self.assertEqual(second.sql("select max(id) from kine", DATABASE), newest)
         self.accept(servers, seen)
+
+    def test_a_server_that_accepts_losses_begins_anew_by_itself(self):
+        db = Postgres(self.lab, self.lab.host())
+        s = self.lab.server("a", db, args=[*SERVER_ONLY, "--accept-data-loss"]).wait_ready(90)
+        began = time.monotonic()
+        self.create(self.client(s), "early")
+        backup = os.path.join(db.folder, "backup")
+        db.command("pg_dump", "-h", db.folder, "-U", "postgres", "-Fc", "-f", backup, DATABASE)
+        seen = self.create(self.client(s), *[f"late-{i}" for i in range(20)])
+        eventually("it has run for ten seconds, or it would leave that to the service manager", lambda: time.monotonic() - began > 11, every=0.5)
+        db.sql(f"drop database {DATABASE} with (force)")
+        db.command("pg_restore", "-h", db.folder, "-U", "postgres", "-C", "-d", "postgres", backup)
+        anew = eventually("it begins anew", lambda: re.search(r"beginning anew, as process (\d+) still", s.log()), timeout=90, every=0.2)
+        s.wait_ready(90)
+        self.assertIsNone(s.process.poll())
+        with open(f"/proc/{anew[1]}/cmdline") as f:
+            self.assertIn("--accept-data-loss", f.read().split("\0"))
+        self.assertIn("begins anew with what the database has", s.log())
+        c = self.client(s)
+        self.assertEqual({n for n in stored_maps(c) if n.startswith(("early", "late"))}, {"early"})
+        self.assertIn('"code":410', c.request("GET", f"{MAPS}?watch=true&resourceVersion={seen}&timeoutSeconds=5")[1].decode())
+        self.assertGreater(self.create(c, "after"), seen + 1_000_000)
+        self.assertEqual(s.stop(), 0, s.log()[-2000:])
 
     def test_a_restored_sqlite_file(self):
         s = Server(self.lab, "one", host=self.lab.host(), args=SERVER_ONLY).wait_ready(60)

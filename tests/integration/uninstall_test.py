@@ -118,7 +118,18 @@ class Uninstall(unittest.TestCase):
         self.assertIn("state.db", m.shell("ls /var/lib/rancher/k3s/server/db"))
         self.assertEqual(m.run("/usr/local/bin/kedge", "stop", "--all"), "")
 
-    def test_3_uninstall_leaves_nothing(self):
+    def test_3_what_others_have_stays(self):
+        m = self.machine
+        # A folder beside others' and their disk (named with a slash at its end), and one on whose way a link stands, with a disk of somebody's below it.
+        m.run("sh", "-c", "mount -t tmpfs tmpfs /srv && mkdir -p /srv/real/seen /srv/real/k3s/server/disk /srv/apps/server /srv/apps/theirs/disk && mount -t tmpfs tmpfs /srv/apps/theirs/disk && ln -s real /srv/link && mount -t tmpfs tmpfs /srv/real/k3s/server/disk"
+                          " && touch /srv/real/k3s/server/disk/kept /srv/apps/theirs/disk/kept && mount --bind /srv/real/k3s/server/disk /srv/real/seen")
+        for folder in ("/srv/apps/", "/srv/link/k3s", "/srv/", "//srv"):
+            m.run(BINARY, "uninstall", "--yes", "--data-dir", folder)
+        self.assertEqual(m.shell("ls -d /srv/apps/server /srv/real/k3s"), "")
+        self.assertEqual(m.shell("ls /srv/apps/theirs/disk /srv/real/seen | sort -u"), "\n/srv/apps/theirs/disk:\n/srv/real/seen:\nkept\n")
+        self.assertIn(" /srv/apps/theirs/disk ", m.shell("cat /proc/self/mountinfo"))
+
+    def test_4_uninstall_leaves_nothing(self):
         m = self.machine
         m.run("/usr/local/bin/kedge", "uninstall", "--yes", "--keep-data")
         self.assertEqual(m.shell("ls /usr/local/bin | grep -E 'kedge|k3s'"), "")

@@ -121,6 +121,24 @@ auto persistently(F step) -> decltype(step()) {
   }
 }
 
+// Who waits in vain is told for whom, and for how long.
+template <typename T>
+task<result<T>> in_time(task<result<T>> work, time_point deadline, const settings& s) {
+  auto done = co_await reactor::with_deadline(std::move(work), deadline);
+  if (!done && done.error().code == errc::timeout && reactor::loop::current().now() >= deadline)
+    co_return fail(errc::timeout, fmt::format("S3 at {} is too slow: it was not done within {} (--etcd-s3-timeout)",
+                                              s.endpoint, format_duration(s.timeout)));
+  co_return done;
+}
+
+// A file that is written under another name first, and goes when it doesn't get its own.
+struct half_file {
+  std::string path;
+  ~half_file() {
+    if (!path.empty()) ::unlink(path.c_str());
+  }
+};
+
 }  // namespace
 
 result<listing> parse_listing(std::string_view xml) {
@@ -202,7 +220,7 @@ task<result<net::http::client_response>> bucket::ask(request r) {
 task<result<void>> bucket::look() {
   auto deadline = reactor::loop::current().now() + settings_.timeout;
   auto asked = [this]() -> task<result<net::http::client_response>> { return ask(make("HEAD", "/")); };
-  auto done = co_await reactor::with_deadline(persistently(asked), deadline);
+  auto done = co_await in_time(persistently(asked), deadline, settings_);
   if (!done && done.error().code == errc::not_found)
     co_return fail(errc::not_found, fmt::format("bucket {} does not exist", settings_.bucket));
   if (!done) co_return fail(std::move(done).error());
@@ -254,7 +272,7 @@ task<result<void>> bucket::put(std::string path, std::string name,
   for (auto& [key, value] : metadata) r.headers.emplace_back("x-amz-meta-" + key, value);
   auto size = (*about)->size;
   auto sent = [this, r, path, size]() -> task<result<void>> { return send_file(r, path, size); };
-  co_return co_await reactor::with_deadline(persistently(sent), deadline);
+  co_return co_await in_time(persistently(sent), deadline, settings_);
 }
 
 task<result<void>> bucket::receive_file(request r, std::string path) {
@@ -270,6 +288,7 @@ task<result<void>> bucket::receive_file(request r, std::string path) {
   auto out =
       std::make_shared<open_file>(::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (out->fd < 0) co_return fail(os_error(errno, "create " + part));
+  half_file half{part};
   for (;;) {
     KEDGE_CO_TRY(auto piece, co_await x->read());
     auto text = std::string(as_text(piece.view()));
@@ -287,6 +306,7 @@ task<result<void>> bucket::receive_file(request r, std::string path) {
     KEDGE_CO_CHECK(*written);
   }
   if (::rename(part.c_str(), path.c_str()) < 0) co_return fail(os_error(errno, "rename " + part));
+  half.path.clear();
   co_return result<void>();
 }
 
@@ -294,7 +314,7 @@ task<result<void>> bucket::get(std::string name, std::string path) {
   auto deadline = reactor::loop::current().now() + settings_.timeout;
   auto r = make("GET", key_of(name));
   auto got = [this, r, path]() -> task<result<void>> { return receive_file(r, path); };
-  co_return co_await reactor::with_deadline(persistently(got), deadline);
+  co_return co_await in_time(persistently(got), deadline, settings_);
 }
 
 task<result<std::vector<item>>> bucket::read_list(std::string prefix) {
@@ -323,13 +343,13 @@ task<result<std::vector<item>>> bucket::read_list(std::string prefix) {
 task<result<std::vector<item>>> bucket::list(std::string prefix) {
   auto deadline = reactor::loop::current().now() + settings_.timeout;
   auto read = [this, prefix]() -> task<result<std::vector<item>>> { return read_list(prefix); };
-  co_return co_await reactor::with_deadline(persistently(read), deadline);
+  co_return co_await in_time(persistently(read), deadline, settings_);
 }
 
 task<result<void>> bucket::remove(std::string name) {
   auto deadline = reactor::loop::current().now() + settings_.timeout;
   auto asked = [this, name]() -> task<result<net::http::client_response>> { return ask(make("DELETE", key_of(name))); };
-  auto done = co_await reactor::with_deadline(persistently(asked), deadline);
+  auto done = co_await in_time(persistently(asked), deadline, settings_);
   if (!done) co_return fail(std::move(done).error());
   co_return result<void>();
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "cli/commands/commands.h"
+#include "cli/config_check.h"
 #include "cli/options_load.h"
 #include "cli/restore.h"
 #include "cli/unread.h"
@@ -24,9 +25,7 @@ result<server_options> prepare(audience who, const invocation& call) {
   for (const auto& warning : loaded.warnings) log::warning("{}", warning);
   KEDGE_TRY(auto unread, look_for_unread(who, loaded.options, call.here));
   for (const auto& warning : unread) log::warning("{}", warning);
-  // Certificates made now would have expired when the clock is set (K3s refuses too).
-  if (system_wall_time() < wall_time(std::chrono::sys_days(std::chrono::year(1980) / 1 / 1)))
-    return fail(errc::invalid, "this machine's clock is before 1980; set it first");
+  if (auto wrong = clock_problem(system_wall_time())) return fail(errc::invalid, *std::move(wrong));
   return std::move(loaded.options);
 }
 

@@ -47,7 +47,14 @@ bool is_below(std::string_view path, std::string_view folder) {
 // The node mounts it on itself where the machine's mounts aren't shared (make_shared in node/pods/files.cc).
 constexpr std::string_view kubelet_folder = "/var/lib/kubelet";
 
-// Deepest first.
+// As mountinfo says it: without links on the way to it.
+std::string without_links(const fs::path& path) {
+  std::error_code unknown;
+  auto real = fs::weakly_canonical(path, unknown);
+  return unknown ? path.string() : real.string();
+}
+
+// Deepest first. `folders`: without links. What the folder itself is mounted on is the machine's, and not among them.
 std::vector<std::string> mounts_below(const std::vector<std::string>& folders) {
   std::vector<std::string> out;
   std::ifstream in("/proc/self/mountinfo");
@@ -55,7 +62,6 @@ std::vector<std::string> mounts_below(const std::vector<std::string>& folders) {
     auto fields = split(line, ' ');
     if (fields.size() < 5) continue;
     auto path = unescaped(fields[4]);
-    // What the folder itself is mounted on is the machine's.
     const auto below = [&](const std::string& f) { return is_below(path, f) && path != f; };
     const auto root = unescaped(fields[3]);
     const bool on_itself = path == kubelet_folder && root != "/" && path.ends_with(root);
@@ -87,14 +93,28 @@ class remover {
   }
 
   void unmount() {
-    auto folders = data_dirs_;
+    std::vector<std::string> data_dirs, folders;
+    for (auto& folder : data_dirs_) data_dirs.push_back(without_links(folder));
     for (auto* folder :
          {"/run/k3s", "/run/k3s-", "/var/lib/kubelet/pods", "/var/lib/kubelet/plugins", "/run/netns/cni-"})
-      folders.emplace_back(folder);
+      folders.push_back(without_links(folder));
+    // Of a data directory what Kedge has there, a disk for `storage` too; what else is mounted beside that is others'.
+    const auto in_state = [&](std::string_view path) {
+      return std::ranges::any_of(data_dirs, [&](const std::string& d) {
+        return std::ranges::any_of(state_names,
+                                   [&](auto name) { return is_below(path, fmt::format("{}/{}", d, name)); });
+      });
+    };
+    const auto mounted = [&] {
+      auto out = mounts_below(data_dirs);
+      std::erase_if(out, [&](auto& path) { return !in_state(path); });
+      for (auto& path : mounts_below(folders)) out.push_back(std::move(path));
+      return out;
+    };
     std::size_t n = 0;
     // Twice, for what was mounted over; and a mount may be there more than once.
     for (int round = 0; round < 3; ++round)
-      for (auto& path : mounts_below(folders)) {
+      for (auto& path : mounted()) {
         if (::umount2(path.c_str(), MNT_DETACH) == 0)
           ++n;
         else if (errno != EINVAL && errno != ENOENT)
@@ -227,7 +247,10 @@ result<void> remove_below(const fs::path& folder, const std::vector<std::string>
 
 taken_away remove_leftovers(const std::vector<std::string>& data_dirs) { return remover(data_dirs).run(); }
 
-result<void> remove_folder(const std::string& path) {
+result<void> remove_folder(const std::string& folder) {
+  // The last name may be a link: that goes, and not what it leads to.
+  const fs::path given(folder);
+  const auto path = (fs::path(without_links(given.parent_path())) / given.filename()).string();
   std::error_code failed;
   const auto kind = fs::symlink_status(path, failed).type();
   if (kind == fs::file_type::not_found) return {};

@@ -3,21 +3,26 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
 
 namespace kedge::cli::commands {
 
-// Takes all of it away, data directories excepted (their mounts are taken away). Answers what was, for people; goes on
-// after a failure, whose text is in the error at the end. Nothing there is fine.
+// What servers and agents have in a data directory (data: K3s's programs).
+inline constexpr std::string_view state_names[] = {"agent", "data", "server", "storage"};
+
+// Takes all of it away, data directories excepted (what is mounted in their state is unmounted). Answers what was, for
+// people; goes on after a failure, whose text is in the error at the end. Nothing there is fine.
 struct taken_away {
   std::vector<std::string> what;
   std::vector<std::string> failures;
 };
 taken_away remove_leftovers(const std::vector<std::string>& data_dirs);
 
-// The folder with all below it, but for what is mounted there: that is somebody else's. Its not being there is fine.
-result<void> remove_folder(const std::string& path);
+// The folder (an absolute path, without a slash at its end) with all below it, but for what is mounted there: that is
+// somebody else's. A link goes, and not what it leads to. Its not being there is fine.
+result<void> remove_folder(const std::string& folder);
 
 }  // namespace kedge::cli::commands

@@ -135,7 +135,8 @@ std::vector<service_unit> service_units(const std::string& folder) {
       std::vector<std::string> words;
       for (auto word : split(line, ' '))
         words.emplace_back(word.starts_with('"') ? word.substr(1, word.size() - 2) : word);
-      unit.data_dir = data_dir_in(words);
+      const auto at = data_dir_in(words);
+      if (!at.empty()) unit.data_dir = (fs::path("/") / at).string();
     }
     out.push_back(std::move(unit));
   }
@@ -166,7 +167,11 @@ running find_running() {
     const bool daemon = is_daemon(words);
     if ((!daemon && !is_shim(words)) || !is_here(process)) continue;
     (daemon ? out.daemons : out.shims).push_back(process);
-    if (auto folder = daemon ? data_dir_in(words) : std::string(); !folder.empty()) out.data_dirs.insert(folder);
+    auto folder = daemon ? data_dir_in(words) : std::string();
+    if (folder.empty()) continue;
+    std::error_code gone;
+    const auto its_own = fs::read_symlink(fmt::format("/proc/{}/cwd", process), gone);  // a relative one is below it
+    if (!gone || folder.starts_with('/')) out.data_dirs.insert((its_own / folder).string());
   }
   return out;
 }

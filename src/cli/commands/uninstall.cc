@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 
@@ -40,6 +41,7 @@ constexpr flag flags_of_uninstall[] = {
 
 constexpr std::string_view script_names[] = {"kedge-killall.sh", "k3s-killall.sh",           "kedge-uninstall.sh",
                                              "k3s-uninstall.sh", "kedge-agent-uninstall.sh", "k3s-agent-uninstall.sh"};
+constexpr const char* system_folders[] = {"/var/lib/kubelet", "/etc/rancher/k3s", "/etc/rancher/node"};
 constexpr std::string_view link_names[] = {"k3s", "kubectl", "crictl", "ctr"};
 
 result<void> as_root(const machine& here) {
@@ -52,9 +54,28 @@ std::vector<std::string> data_dirs_of(const scanned& given, const machine& here,
   for (auto& unit : service_units())
     if (!unit.data_dir.empty()) out.insert(unit.data_dir);
   out.insert(now.data_dirs.begin(), now.data_dirs.end());
-  // A folder of the system, by somebody's mistake, is nobody's data.
-  std::erase_if(out, [](const std::string& d) { return std::ranges::count(d, '/') < 2; });
-  return {out.begin(), out.end()};
+  std::set<std::string> plain;
+  for (auto& folder : out) {
+    std::error_code none;
+    auto path = fs::absolute(folder, none).lexically_normal();
+    if (!path.has_filename()) path = path.parent_path();
+    // A folder of the system, by somebody's mistake, is nobody's data.
+    if (std::ranges::count(path.native(), '/') >= 2) plain.insert(path.string());
+  }
+  return {plain.begin(), plain.end()};
+}
+
+// A folder that holds more than state stays with the rest: `--data-dir /srv/apps` makes nobody the owner of what else
+// lies there.
+result<void> remove_state(const std::string& data_dir) {
+  for (auto name : state_names) KEDGE_CHECK(remove_folder(fmt::format("{}/{}", data_dir, name)));
+  std::error_code failed;
+  if (!fs::exists(data_dir, failed)) return {};
+  if (!fs::is_empty(data_dir, failed))
+    fmt::print("{} stays: it holds more than Kedge's\n", data_dir);
+  else if (!fs::remove(data_dir, failed) && failed && failed.value() != EBUSY)
+    return fail(os_error(failed.value(), "remove " + data_dir));
+  return {};
 }
 
 result<void> stop_everything(const std::vector<std::string>& data_dirs) {
@@ -137,18 +158,21 @@ result<void> remove_programs() {
 result<void> uninstall(const scanned& given, const machine& here) {
   KEDGE_CHECK(as_root(here));
   const auto data_dirs = data_dirs_of(given, here, find_running());
+  const bool with_data = given.value("keep-data") != "true";
   std::vector<std::string> folders;
-  if (given.value("keep-data") != "true") {
+  if (with_data) {
     folders = data_dirs;
-    for (auto* more : {"/var/lib/kubelet", "/etc/rancher/k3s", "/etc/rancher/node"}) folders.emplace_back(more);
+    folders.insert(folders.end(), std::begin(system_folders), std::end(system_folders));
   }
   if (given.value("yes") != "true") KEDGE_CHECK(ask_whether(folders));
   KEDGE_CHECK(stop_everything(data_dirs));
   remove_units();
-  for (auto& folder : folders) KEDGE_CHECK(remove_folder(folder));
-  std::error_code in_use;  // what others have put there stays
-  if (!folders.empty())
+  if (with_data) {
+    for (auto& folder : data_dirs) KEDGE_CHECK(remove_state(folder));
+    for (auto* folder : system_folders) KEDGE_CHECK(remove_folder(folder));
+    std::error_code in_use;  // what others have put there stays
     for (auto* parent : {"/etc/rancher", "/var/lib/rancher"}) fs::remove(parent, in_use);
+  }
   return remove_programs();
 }
 

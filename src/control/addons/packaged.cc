@@ -35,9 +35,11 @@ value local_path_config(const std::string& path) {
                 {"data", object{{"config.json", json::write_indented(config, 2)}}}};
 }
 
-// Under which names pods ask for another runtime than runc; K3s has all of them, whatever the nodes have.
-constexpr const char* runtimes[] = {
-    "nvidia", "nvidia-experimental", "crun", "lunatic", "slight", "spin", "wws", "wasmedge", "wasmer", "wasmtime"};
+// Under which names pods ask for a runtime: the two that every node has, of which one is its default, and those that
+// K3s names, whatever the nodes have.
+constexpr const char* runtimes[] = {"kedge", "runc",     "nvidia", "nvidia-experimental",
+                                    "crun",  "lunatic",  "slight", "spin",
+                                    "wws",   "wasmedge", "wasmer", "wasmtime"};
 
 std::vector<value> runtime_classes() {
   std::vector<value> out;

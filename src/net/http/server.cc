@@ -79,9 +79,10 @@ task<result<void>> server::run(std::size_t core) {
   std::vector<std::unique_ptr<reactor::listener>> listeners;
   for (auto& at : options_.listen) {
     if (at.is_unix && core != 0) continue;
-    KEDGE_CO_TRY(auto l,
-                 co_await reactor::listen_when_free(
-                     network, at, {.reuse_port = !at.is_unix && cores_.size() > 1, .unix_mode = options_.unix_mode}));
+    const bool shared = !at.is_unix && cores_.size() > 1;
+    const reactor::listen_options how{.reuse_port = shared, .unix_mode = options_.unix_mode};
+    KEDGE_CO_TRY(auto l, co_await (shared && core == 0 ? reactor::listen_first(network, at, how)
+                                                       : reactor::listen_when_free(network, at, how)));
     c.listening.push_back(l->local());
     listeners.push_back(std::move(l));
   }

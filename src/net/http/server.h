@@ -1,7 +1,8 @@
 // server.h: listens, speaks TLS when asked to, and gives every connection to HTTP/1.1 or 2.
 //
 //   http::server s(handler, options);              // one object for all cores
-//   loop.spawn(s.run(core));                       // on each core's loop: listens with SO_REUSEPORT and serves
+//   loop.spawn(s.run(core));                       // on each core's loop, the first's before the others listen:
+//                                                  // listens with SO_REUSEPORT and serves
 //
 //   client ─▶ the core that the kernel's hash says ─▶ the core with the least work (server::place) ─▶ TLS ─▶ HTTP
 //

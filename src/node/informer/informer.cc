@@ -33,6 +33,7 @@ result<informer> informer::make(std::string api_url, const std::string& ca, cons
 result<void> informer::use(const std::string& ca, const client_identity& identity) {
   KEDGE_TRY(target_.tls, client_context(ca, identity));
   http_->forget_idle();
+  renewed_->pulse();
   return {};
 }
 
@@ -137,7 +138,8 @@ task<void> informer::follow(std::string path, kind_sink& into) {
     result<void> done;
     std::optional<time_point> watching;
     if (version.empty()) done = co_await list(path, into, version);
-    if (done) done = co_await watch(path, into, version, watching);
+    if (done) done = co_await reactor::with_stop(watch(path, into, version, watching), *renewed_);
+    if (!done && done.error().code == errc::cancelled) watching = reactor::loop::current().now();  // renewed
     std::optional<duration> stood;
     if (watching) stood = reactor::loop::current().now() - *watching;
     auto now = done || stood ? std::string() : done.error().message;

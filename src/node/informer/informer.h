@@ -11,6 +11,7 @@
 #include "node/informer/kind_cache.h"
 #include "node/join/supervisor_client.h"
 #include "reactor/scope.h"
+#include "reactor/sync.h"
 
 namespace kedge::node {
 
@@ -18,7 +19,7 @@ class informer {
  public:
   static result<informer> make(std::string api_url, const std::string& ca, const client_identity& identity,
                                reactor::network* network);
-  // From the next list or watch on as that.
+  // From now on as that: watches are begun again where they were, and no connection is kept that was made before.
   result<void> use(const std::string& ca, const client_identity& identity);
 
   // `path`: "/api/v1/services", perhaps with "?fieldSelector=…". Never ends. `into` outlives the task.
@@ -34,6 +35,7 @@ class informer {
 
   net::http::target target_;
   std::unique_ptr<net::http::client> http_;
+  std::unique_ptr<reactor::event> renewed_ = std::make_unique<reactor::event>();  // pulsed
 };
 
 }  // namespace kedge::node

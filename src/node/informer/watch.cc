@@ -84,7 +84,8 @@ task<void> watch_collection(api_client& api, std::string name, std::string path,
   for (;;) {
     std::optional<time_point> since;
     one_watch w(api, path, sink);
-    auto ended = co_await w.run(since);
+    auto ended = co_await reactor::with_stop(w.run(since), api.renewed());
+    if (!ended && ended.error().code == errc::cancelled) since = reactor::loop::current().now();  // renewed
     std::optional<duration> stood;
     if (since) stood = reactor::loop::current().now() - *since;
     auto now = ended || stood ? std::string() : ended.error().message;

@@ -33,6 +33,7 @@ result<api_client> api_client::make(std::string url, const std::string& ca, cons
 result<void> api_client::use(const std::string& ca, const client_identity& identity) {
   KEDGE_TRY(target_.tls, client_context(ca, identity));
   http_->forget_idle();
+  renewed_->pulse();
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include "node/join/server_clock.h"
 #include "node/join/supervisor_client.h"
 #include "node/limits.h"
+#include "reactor/sync.h"
 
 namespace kedge::node {
 
@@ -21,7 +22,7 @@ class api_client {
   // `ca` in PEM; empty: the system's trust store.
   static result<api_client> make(std::string url, const std::string& ca, const client_identity& identity,
                                  reactor::network* network);
-  // From the next connection on as that, and none is kept that was made before.
+  // From the next connection on as that, and none is kept that was made before; `renewed` is pulsed.
   result<void> use(const std::string& ca, const client_identity& identity);
 
   // All give the object that the server answers with, or its Status as an error (http_answer.h). Each has a deadline.
@@ -35,6 +36,8 @@ class api_client {
   task<result<net::http::client_response>> cacerts(std::string known_mark);
   // A GET whose answer is read piece by piece: a watch. Without a deadline.
   task<result<std::unique_ptr<net::http::client_exchange>>> open(std::string path);
+  // To wait for: who it is has changed. Exchanges that stream (open) go on as who they were begun.
+  reactor::event& renewed() noexcept { return *renewed_; }
 
  private:
   api_client() = default;
@@ -44,6 +47,7 @@ class api_client {
   std::string url_;
   net::http::target target_;
   std::unique_ptr<net::http::client> http_;
+  std::unique_ptr<reactor::event> renewed_ = std::make_unique<reactor::event>();
   server_clock clock_;
 };
 

@@ -140,6 +140,9 @@ result<void> server_links::use(const registration& joined, const client_identity
   KEDGE_TRY(node.chain, without_roots(node.chain));
   KEDGE_TRY(as_node_, client_context(joined.server_ca, node));
   KEDGE_TRY(as_controller_, client_context(joined.server_ca, controller));
+  http_->forget_idle();
+  renewed_.pulse();
+  if (tunnels_) tunnels_->renew();
   return {};
 }
 
@@ -234,6 +237,7 @@ struct server_links::followed {
   std::string problem = {};
 
   task<void> wait_before_the_next(result<void> ended) {
+    if (!ended && ended.error().code == errc::cancelled) watching = reactor::loop::current().now();  // renewed
     std::optional<duration> stood;
     if (watching) stood = reactor::loop::current().now() - *watching;
     auto now = ended || stood ? std::string() : ended.error().message;
@@ -330,7 +334,7 @@ task<void> server_links::learn() {
       else if (servers_.empty() && !fixed_address_.empty())
         tunnels_->set_servers({fixed_address_});
     }
-    auto ended = co_await follow(slices, as_controller_);
+    auto ended = co_await reactor::with_stop(follow(slices, as_controller_), renewed_);
     co_await slices.wait_before_the_next(std::move(ended));
   }
 }
@@ -343,7 +347,7 @@ task<void> server_links::follow_pods() {
                 .of = targets_of_pod,
                 .use = [this](std::vector<std::string> all) { pod_targets_ = {all.begin(), all.end()}; }};
   for (;;) {
-    auto ended = co_await follow(pods, as_node_);
+    auto ended = co_await reactor::with_stop(follow(pods, as_node_), renewed_);
     co_await pods.wait_before_the_next(std::move(ended));
   }
 }

@@ -26,6 +26,7 @@
 #include "node/join/registration.h"
 #include "node/limits.h"
 #include "reactor/scope.h"
+#include "reactor/sync.h"
 #include "tunnel/client.h"
 
 namespace kedge::node {
@@ -53,7 +54,7 @@ class server_links {
   const std::string& api_url() const noexcept { return api_url_; }
   // With credentials: tunnels are kept and servers learnt from now on. `controller` reads the endpoints.
   result<void> join(const registration& joined, const client_identity& controller);
-  // Renewed credentials: for each tunnel and each watch that is made from now on.
+  // Renewed credentials: tunnels and watches are made anew with them, and none loses what it has to do.
   result<void> use(const registration& joined, const client_identity& controller);
 
   // This machine has other addresses: what stands leads nowhere.
@@ -85,7 +86,8 @@ class server_links {
   std::unique_ptr<net::http::client> http_;
   std::unique_ptr<balancer::load_balancer> balancer_;
   std::optional<tunnel::client> tunnels_;
-  reactor::scope tasks_;  // last: ends first
+  reactor::event renewed_;  // pulsed
+  reactor::scope tasks_;    // last: ends first
 };
 
 // The addresses that an EndpointSlice's ready endpoints have, "host:port".

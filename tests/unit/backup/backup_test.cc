@@ -1,5 +1,6 @@
 // Saving what a store shows into a file, and restoring it into a database: whole, damaged, cut off anywhere.
 #include <doctest/doctest.h>
+#include <sys/mount.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "crypto/bootstrap_record.h"
 #include "datastore/memory/memory_log.h"
 #include "store/open.h"
+#include "support/skipped.h"
 #include "support/temporary_folder.h"
 
 namespace kedge::backup {
@@ -266,6 +268,34 @@ TEST_CASE("a save that fails or is dropped leaves no file") {
   std::vector<std::string> names;
   for (auto& f : std::filesystem::directory_iterator(folder.path())) names.push_back(f.path().filename().string());
   CHECK(names == std::vector<std::string>{"taken"});
+}
+
+TEST_CASE("a disk that fills up while a snapshot is saved is told of, and has room again at once") {
+  temporary_folder folder;
+  if (::mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=1m") != 0)
+    return tests::skip("mounting a tmpfs needs root");
+  struct mounted {
+    std::string path;
+    ~mounted() { ::umount2(path.c_str(), MNT_DETACH); }
+  } disk{folder.path()};
+  REQUIRE(cluster(10).save_to(folder.path() + "/first"));
+  const auto first = content_of(folder.path() + "/first");
+  {
+    cluster large(10);
+    // What deflate can't make smaller than the disk.
+    for (int i = 100; i < 400; ++i) large.put(cluster::key(i), cluster::map(i, large.loop.random().hex_text(20'000)));
+    for (int again = 0; again < 2; ++again) {
+      auto failed = large.save_to(folder.path() + "/second");
+      REQUIRE_FALSE(failed);
+      CHECK_MESSAGE(failed.error().message.find("No space left on device") != std::string::npos,
+                    failed.error().message);
+      std::vector<std::string> names;
+      for (auto& f : std::filesystem::directory_iterator(folder.path())) names.push_back(f.path().filename().string());
+      CHECK(names == std::vector<std::string>{"first"});
+    }
+  }
+  CHECK(content_of(folder.path() + "/first") == first);
+  CHECK(cluster(10).save_to(folder.path() + "/third"));
 }
 
 TEST_CASE("lists show what is whole and what isn't; the newest are kept") {

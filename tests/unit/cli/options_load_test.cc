@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cli/config_check.h"
 #include "json/write.h"
 
 #include "temporary.h"
@@ -494,4 +495,13 @@ TEST_CASE("all that is wrong is said at once, and what only warns is no problem"
   folder.write("config.yaml", "write-kubeconfig-mode: \"0644\"\n");
   CHECK(judge_options(audience::server, words{"--data-dir", folder.path, "--https-listen-port", "29871"}, here)
             .problems.empty());
+}
+
+TEST_CASE("nothing is started by a clock before 1980, nor before the epoch") {
+  const auto at = [](const char* text) { return clock_problem(parse_rfc3339(text).value()); };
+  CHECK(at("1979-12-31T23:59:59Z") == "this machine's clock is before 1980; set it first");
+  CHECK(at("1970-01-01T00:00:00Z"));
+  CHECK(clock_problem(wall_time(std::chrono::hours(-24 * 3650))));
+  CHECK_FALSE(at("1980-01-01T00:00:00Z"));
+  CHECK_FALSE(at("2099-01-01T00:00:00Z"));
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/strings.h"
+#include "crypto/certificate.h"
 #include "crypto/files.h"
 #include "crypto/request.h"
 #include "json/parse.h"
@@ -138,6 +139,32 @@ TEST_CASE("where no server answers, a node that was one before goes by what it w
     for (auto& one : {another, elsewhere, of_another_cluster, strict})
       CHECK((co_await register_for(one, "pw", offline_patience + 200ms)).error().code == errc::timeout);
   }(config));
+}
+
+TEST_CASE("a node whose clock lost the time goes by what its own disk has of authorities that begin later") {
+  temporary_folder folder;
+  agent_config config;
+  with_cluster([&](small_cluster& c) -> task<void> {
+    config = config_for(c, folder);
+    config.start_without_server = true;
+    auto r = co_await register_for(config, "pw", 10s);
+    NEEDS(r);
+  });
+  // As after a rotation: a signer that the token's authority has signed.
+  const auto later = system_wall_time() + 24h * 365 * 20;
+  const auto root = crypto::authority::create("root", later).value(),
+             signer = crypto::authority::create("new", later).value();
+  const auto bridge = crypto::cross_sign(root, signer.signer(), system_random()).value();
+  REQUIRE(crypto::write_file(config.agent_folder() + "/server-ca.crt", bridge.pem() + root.signer().pem()));
+  test_loop t;
+  t.run([](agent_config told, std::string named) -> task<void> {
+    told.token = "K10" + named + "::node:secret";
+    auto r = co_await register_for(told, "pw", 20s);
+    NEEDS(r);
+    CHECK(r->from_disk);
+    told.token = "K10" + std::string(64, 'a') + "::node:secret";
+    CHECK((co_await register_for(told, "pw", offline_patience + 200ms)).error().code == errc::timeout);
+  }(config, root.signer().fingerprint_sha256()));
 }
 
 TEST_CASE("every form of token joins") {

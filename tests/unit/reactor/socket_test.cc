@@ -162,6 +162,39 @@ TEST_CASE("a port that is let go of in a moment is waited for, one that is kept 
   });
 }
 
+TEST_CASE("the first of several listeners at a port finds out who else shares it, also who is about to end") {
+  on_every_backend([]() -> task<void> {
+    endpoint at{"127.0.0.1", 0};
+    {
+      auto probe = os_network().listen(at);
+      REQUIRE(probe.has_value());
+      at = (*probe)->local();
+    }
+    constexpr listen_options shared{.reuse_port = true};
+    auto a = co_await listen_first(os_network(), at, shared), b = os_network().listen(at, shared);
+    REQUIRE_MESSAGE(a.has_value(), a.error().message);
+    REQUIRE_MESSAGE(b.has_value(), b.error().message);
+    for (int i = 0; i < 2; ++i) {
+      auto second = co_await listen_first(os_network(), at, shared, 20ms);
+      REQUIRE_FALSE(second.has_value());
+      CHECK(second.error().os_error == EADDRINUSE);
+      *a = nullptr;  // the other one is there yet
+    }
+    scope s;
+    s.spawn([](std::unique_ptr<listener> last) -> task<void> {
+      co_await sleep_for(50ms);
+      last = nullptr;
+    }(std::move(*b)));
+    auto again = co_await listen_first(os_network(), at, shared);
+    REQUIRE_MESSAGE(again.has_value(), again.error().message);
+    // What connects gets to those of now.
+    auto c = co_await os_network().connect(at);
+    REQUIRE(c.has_value());
+    auto taken = co_await (*again)->accept();
+    CHECK(taken.has_value());
+  });
+}
+
 TEST_CASE("unix sockets carry the same streams") {
   on_every_backend([]() -> task<void> {
     auto path = "/tmp/kedge-reactor-test-" + std::to_string(getpid()) + ".sock";

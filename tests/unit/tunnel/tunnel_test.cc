@@ -498,3 +498,114 @@ TEST_CASE("a dial from another core") {
   cores.run();
   CHECK(passed);
 }
+
+TEST_CASE("a node whose credentials were renewed has a new tunnel before the old one goes, and loses no stream") {
+  on_each_backend([]() -> task<void> {
+    for (bool tls : {false, true}) {
+      pair_of_ends p(tls, {.replaced_quiet = 30ms});
+      echo_server echo;
+      co_await p.open();
+      auto ok = [&] { return p.states == std::vector<std::string>{"ok"}; };
+      CHECK(co_await eventually(ok));
+      auto held = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(held.has_value());
+      (void)co_await (*held)->send(as_bytes("x"));
+      CHECK(co_await read_exactly(**held, 1) == "x");
+      const auto first = p.server.sessions().at(0).key;
+      p.client->renew();
+      auto two = [&] { return p.server.sessions().size() == 2; };
+      CHECK(co_await eventually(two));
+      CHECK(p.server.sessions().at(0).key != first);  // the newest gets what is new
+      auto next = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(next.has_value());
+      (void)co_await (*next)->send(as_bytes("y"));
+      CHECK(co_await read_exactly(**next, 1) == "y");
+      auto both = [&] { return p.client->servers().at(0).streams == 2; };
+      CHECK(co_await eventually(both));
+      (void)co_await (*held)->send(as_bytes("z"));
+      CHECK(co_await read_exactly(**held, 1) == "z");
+      held->reset();
+      auto one = [&] { return p.server.sessions().size() == 1; };
+      CHECK(co_await eventually(one));
+      CHECK(p.server.sessions().at(0).key != first);
+      (void)co_await (*next)->send(as_bytes("w"));
+      CHECK(co_await read_exactly(**next, 1) == "w");
+      CHECK(ok());  // nobody took the server for failed or leaving
+    }
+  });
+}
+
+TEST_CASE("streams go on while credentials are renewed again and again, and old tunnels are bounded") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true, {.replaced_quiet = 20ms});
+    echo_server echo;
+    co_await p.open();
+    bool over = false;
+    int answered = 0, failed = 0;
+    reactor::scope asking;
+    for (int i = 0; i < 4; ++i)
+      asking.spawn([](pair_of_ends& ends, std::string to, bool& end, int& good, int& bad) -> task<void> {
+        while (!end) {
+          auto s = co_await ends.server.dial("edge-1", "tcp", to);
+          bool here = s && co_await (*s)->send(as_bytes("ping")) && co_await read_exactly(**s, 4) == "ping";
+          ++(here ? good : bad);
+        }
+      }(p, echo.at(), over, answered, failed));
+    std::vector<std::unique_ptr<reactor::stream>> held;  // one through each tunnel: none of these can go by itself
+    for (int round = 0; round < 8; ++round) {
+      auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(s.has_value());
+      held.push_back(std::move(*s));
+      const auto newest = p.server.sessions().at(0).key;
+      p.client->renew();
+      auto replaced = [&] { return p.server.sessions().at(0).key != newest; };
+      CHECK(co_await eventually(replaced));
+      auto more = [&, until = answered + 5] { return answered >= until; };
+      CHECK(co_await eventually(more));
+    }
+    over = true;
+    co_await asking.join();
+    CHECK(failed == 0);
+    auto bounded = [&] { return p.server.sessions().size() <= 1 + tunnel::replaced_max; };
+    CHECK(co_await eventually(bounded));
+    held.clear();
+    auto one = [&] { return p.server.sessions().size() == 1; };
+    CHECK(co_await eventually(one));
+    CHECK(p.states == std::vector<std::string>{"ok"});
+  });
+}
+
+TEST_CASE("a server that doesn't take the renewed credentials yet keeps the tunnel that stands") {
+  on_each_backend([]() -> task<void> {
+    tunnel::server server({&reactor::loop::current()});
+    bool refuses = false;
+    int refused = 0;
+    running_server http([&](net::http::exchange& e) -> task<void> {
+      if (!refuses) co_return co_await server.serve(e, "edge-1");
+      ++refused;
+      (void)co_await e.respond({.status = 401}, "Unauthorized\n");
+    });
+    std::vector<std::string> states;
+    tunnel::client client({.on_state = [&](auto&, tunnel::server_state s) { states.emplace_back(name_of(s)); },
+                           .retry_interval = 20ms,
+                           .replaced_quiet = 20ms});
+    client.set_servers({http.at().text()});
+    reactor::scope scope;
+    scope.spawn(client.run());
+    auto here = [&] { return server.has_session("edge-1"); };
+    CHECK(co_await eventually(here));
+    const auto first = server.sessions().at(0).key;
+    refuses = true;
+    client.renew();
+    auto twice = [&] { return refused >= 2; };
+    CHECK(co_await eventually(twice));
+    CHECK(server.sessions().size() == 1);
+    CHECK(server.sessions().at(0).key == first);
+    client.renew();  // while one is tried for
+    refuses = false;
+    auto replaced = [&] { return server.sessions().size() == 1 && server.sessions().at(0).key != first; };
+    CHECK(co_await eventually(replaced));
+    CHECK(states == std::vector<std::string>{"ok"});
+    scope.cancel();
+  });
+}

@@ -1,0 +1,292 @@
+"""Our shim when a machine runs out: disks that are full, output that nobody reads, floods of it, no more processes. And scripted lives beside the Go shim's."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import unittest
+
+import shim_test
+from harness import eventually, main, run, stands_still
+from shim_test import BUSYBOX, KEDGE, OURS, RUNC, THEIRS, lives
+
+LIVES = int(os.environ.get("KEDGE_SHIM_LIVES", "12"))
+FLOOD_MB = 64
+
+
+def own_kb(pid):
+    return int(re.search(r"Anonymous: +(\d+)", open(f"/proc/{pid}/smaps_rollup").read()).group(1))
+
+
+def pids_folder(*names):
+    """Of the controller of processes, whichever version it is of."""
+    v1 = "/sys/fs/cgroup/pids"
+    return os.path.join(v1 if os.path.isdir(v1) else "/sys/fs/cgroup", *names)
+
+
+class Faults(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.node = shim_test.Node()
+        cls.addClassCleanup(cls.node.close)
+
+    def tearDown(self):
+        for space in (OURS, THEIRS):
+            self.node.remove(*self.node.ctr("containers", "ls", "-q", space=space).split(), space=space)
+        left = stands_still("what is left", self.node.leftovers, timeout=20)
+        self.assertEqual(left, [])
+
+    @contextlib.contextmanager
+    def disk(self, name, size):
+        """A small one, mounted in the node's folder."""
+        folder = os.path.join(self.node.folder, name)
+        os.makedirs(folder, exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+        try:
+            yield folder
+        finally:
+            run("umount", "-l", folder)
+
+    def ended(self, id):
+        eventually(f"{id} stops", lambda: self.node.tasks()[id][1] == "STOPPED", timeout=30)
+
+    def code(self, id):
+        """The exit code of an ended task, which goes; ctr tells it on its standard error."""
+        p = self.node.ctr("tasks", "rm", id, check=False)
+        found = re.search(r"exit code (\d+)", p.stderr)
+        return int(found.group(1)) if found else p.returncode
+
+    def bystander(self):
+        """In the same shim as the pod's others: what befalls these isn't its business."""
+        self.node.run(KEDGE, "bystander", "sleep", "1000", flags=["-d", "--null-io", "--annotation", "io.containerd.runc.v2.group=pod"])
+        return self.node.shims()["bystander"]
+
+    def still_well(self, shim):
+        self.assertEqual(self.node.shims()["bystander"], shim)
+        self.assertEqual(self.node.tasks()["bystander"][1], "RUNNING")
+        self.assertEqual(self.node.ctr("tasks", "exec", "--exec-id", "well", "bystander", "echo", "well"), "well\n")
+
+    GROUP = ("-d", "--annotation", "io.containerd.runc.v2.group=pod")
+
+    def test_a_log_on_a_full_disk(self):
+        shim = self.bystander()
+        with self.disk("logs", "1m") as folder:
+            self.node.run(KEDGE, "full", "sh", "-c", "dd if=/dev/zero bs=64k count=64 2>/dev/null; exit 4", flags=[*self.GROUP, "--log-uri", f"file://{folder}/log"])
+            self.ended("full")
+            self.assertEqual(self.code("full"), 4)
+            self.assertGreater(os.path.getsize(folder + "/log"), 500_000)
+        self.still_well(shim)
+
+    def test_no_room_for_what_the_shim_notes(self):
+        """The bundle's disk is full: what runs goes on and its end is told, what is to begin is refused with the reason, and begins when there is room."""
+        node = shim_test.Node.__new__(shim_test.Node)
+        node.folder, node.process = os.path.join(self.node.folder, "small"), None
+        with self.disk("small/state", "2m") as state:
+            with open(node.folder + "/config.toml", "w") as f:
+                f.write(shim_test.CONFIG.format(node.folder))
+            node.start()
+            try:
+                node.ctr("images", "import", shim_test.image(node.folder, BUSYBOX, [], ["sh"]))
+                node.run(KEDGE, "ends", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 6", flags=["-d", "--null-io"])
+                pid = node.tasks()["ends"][0]
+                ballast = os.open(state + "/ballast", os.O_WRONLY | os.O_CREAT)
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.write(ballast, b"x" * 4096)
+                os.close(ballast)
+                p = node.run(KEDGE, "refused", "true", flags=["--rm", "--null-io"], check=False)
+                self.assertNotEqual(p.returncode, 0)
+                self.assertIn("no space left on device", p.stderr.lower())
+                open(f"/proc/{pid}/root/go", "w").close()
+                eventually("its end is told", lambda: node.tasks()["ends"][1] == "STOPPED", timeout=30)
+                os.remove(state + "/ballast")
+                self.assertIn("exit code 6", node.ctr("tasks", "rm", "ends", check=False).stderr)
+                self.assertEqual(node.ctr("run", "--rm", "--runtime", KEDGE, "--null-io", BUSYBOX, "now", "true"), "")
+            finally:
+                node.remove(*node.ctr("containers", "ls", "-q").split())
+                node.stop()
+
+    def test_output_that_nobody_reads(self):
+        """A process that writes into a full pipe stands still, costs nothing, and can be killed."""
+        shim = self.bystander()
+        self.node.run(KEDGE, "mute", "yes", flags=[*self.GROUP])
+        self.node.ctr("tasks", "exec", "-d", "--fifo-dir", self.node.folder + "/fifo", "--exec-id", "loud", "bystander", "yes")
+        pid = self.node.tasks()["mute"][0]
+
+        def ticks():
+            return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[11:13]
+        stands_still("it has written all that the pipe takes", ticks)
+        self.assertLess(own_kb(shim), 300)
+        self.still_well(shim)
+        self.node.ctr("tasks", "kill", "-s", "SIGKILL", "mute")
+        self.ended("mute")
+        self.assertEqual(self.code("mute"), 137)
+        self.node.ctr("tasks", "kill", "-s", "SIGKILL", "--exec-id", "loud", "bystander")
+        self.still_well(shim)
+
+    def test_floods_of_output(self):
+        """Into a file, through a fifo and through a terminal: every byte comes, and the shim holds none."""
+        shim, log = self.bystander(), os.path.join(self.node.folder, "flood")
+        flood = f"dd if=/dev/zero bs=64k count={FLOOD_MB * 16} 2>/dev/null"
+        self.node.run(KEDGE, "file", "sh", "-c", flood, flags=[*self.GROUP, "--log-uri", f"file://{log}"])
+        self.ended("file")
+        self.assertEqual(self.code("file"), 0)
+        self.assertEqual(os.path.getsize(log), FLOOD_MB << 20)
+        os.remove(log)
+        group = self.GROUP[1:]
+        p = subprocess.Popen(self.node.command("run", "--rm", "--runtime", KEDGE, "--fifo-dir", self.node.folder + "/fifo", *group, BUSYBOX, "fifo", "sh", "-c", flood), stdout=subprocess.PIPE)
+        size = 0
+        while piece := p.stdout.read(1 << 20):
+            size += len(piece)
+        p.stdout.close()
+        self.assertEqual((p.wait(30), size), (0, FLOOD_MB << 20))
+        terminal = subprocess.Popen(["script", "-qec", " ".join(self.node.command("run", "--rm", "-t", "--runtime", KEDGE, *group, BUSYBOX, "tty", "sh", "-c", "'yes 0123456789 | head -n 200000; exit 3'")),
+                                     "/dev/null"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        lines = terminal.stdout.read().count(b"0123456789")
+        terminal.stdout.close()
+        self.assertEqual((terminal.wait(30), lines), (3, 200000))
+        self.assertLess(own_kb(shim), 300)
+        self.still_well(shim)
+
+    def test_no_more_processes(self):
+        """In the container, then for the shim itself: what can't be begun is refused with the reason, what ends is told, and all goes on afterwards."""
+        shim = self.bystander()
+        self.node.run(KEDGE, "a", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 8", flags=[*self.GROUP, "--null-io"])
+        limit = pids_folder(OURS, "bystander", "pids.max")
+        with open(limit, "w") as f:
+            f.write("1")
+        p = self.node.ctr("tasks", "exec", "--exec-id", "x", "bystander", "sh", "-c", "sleep 0 & wait", check=False)
+        self.assertNotEqual(p.returncode, 0)
+        with open(limit, "w") as f:
+            f.write("max")
+        self.still_well(shim)
+        own = pids_folder(f"{OURS}-shim")
+        os.mkdir(own)
+        before = pids_folder(re.search(r"^\d+:pids:/?(.*)$|^0::/?(.*)$", open(f"/proc/{shim}/cgroup").read(), re.M).group(1) or "")
+        try:
+            with open(own + "/cgroup.procs", "w") as f:
+                f.write(str(shim))
+            with open(own + "/pids.max", "w") as f:
+                f.write("1")
+            for n in range(3):
+                p = self.node.ctr("tasks", "exec", "--exec-id", f"y{n}", "bystander", "true", check=False)
+                self.assertNotEqual(p.returncode, 0)
+                self.assertIn("resource temporarily unavailable", p.stderr.lower())
+            # An end needs no process to be told.
+            open(f"/proc/{self.node.tasks()['a'][0]}/root/go", "w").close()
+            self.ended("a")
+        finally:
+            with open(own + "/pids.max", "w") as f:
+                f.write("max")
+            with open(before + "/cgroup.procs", "w") as f:
+                f.write(str(shim))
+            eventually("the group is empty", lambda: os.rmdir(own) is None)
+        self.assertEqual(self.code("a"), 8)
+        self.still_well(shim)
+
+
+class Scripts(unittest.TestCase):
+    """Lives of containers by a seed, each on both shims: the same exit codes, states and events (KEDGE_SHIM_LIVES=100 for more of them)."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = shim_test.Node()
+        cls.addClassCleanup(cls.node.close)
+
+    COMMANDS = ("sleep 1000", "trap 'exit 5' TERM; trap 'exit 6' HUP; while :; do sleep 0.02; done", "sleep 1000 & sleep 1001 & wait", "exit {n}", "kill -{signal} $$",
+                "echo out; echo err >&2; exit {n}", "exec sh -c 'exit {n}'", "true & wait; exit {n}")
+
+    def play(self, seed, runtime, space):
+        node, r, seen = self.node, random.Random(seed), []
+        id = f"life{seed}"
+
+        def step(*args):
+            p = subprocess.run(node.command(*args, space=space), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+            seen.append((args[:2], p.returncode))
+            return p
+
+        def state():
+            return node.tasks(space).get(id, (0, "NONE"))[1]
+        command = r.choice(self.COMMANDS).format(n=r.randrange(0, 200), signal=r.choice(("KILL", "SEGV", "ABRT")))
+        output = r.choice((["--null-io"], ["--log-uri", f"file://{node.folder}/{space}-{id}"], ["--fifo-dir", node.folder + "/fifo"]))
+        memory = r.choice(([], [], ["--memory-limit", "50000000"]))
+        step("run", "-d", "--runtime", runtime, *output, *memory, BUSYBOX, id, "sh", "-c", command)
+        stays = "1000" in command or "while" in command
+        if not stays:
+            # Init ignores the signals that it doesn't handle: `kill -SEGV $$` ends nothing.
+            eventually("it has ended, or ignored its signal", lambda: state() == "STOPPED" or "kill -" in command and "KILL" not in command, timeout=30)
+        for n in range(r.randrange(0, 4)):
+            what = r.choice(("exec", "exec", "missing", "pause", "signal", "ls"))
+            if what == "exec":
+                step("tasks", "exec", "--exec-id", f"e{n}", id, "sh", "-c", f"exit {r.randrange(0, 100)}")
+            elif what == "missing":
+                step("tasks", "exec", "--exec-id", f"m{n}", id, "/nonexistent")
+            elif what == "pause":
+                step("tasks", "pause", id)
+                seen.append(state())
+                step("tasks", "resume", id)
+            elif what == "signal":
+                word = r.choice(("SIGTERM", "SIGHUP", "SIGWINCH"))
+                step("tasks", "kill", "-s", word, id)
+                if "trap" in command and word != "SIGWINCH" and seen[-1][1] == 0:
+                    eventually("it ends by that", lambda: state() == "STOPPED", timeout=30)
+            else:
+                seen.append(state())
+        if state() != "STOPPED":
+            step("tasks", "kill", "-s", "SIGKILL", id)
+            eventually("it ends", lambda: state() == "STOPPED", timeout=30)
+        told = step("tasks", "rm", id)
+        seen.append(re.findall(r"exit code \d+", told.stderr))
+        step("containers", "rm", id)
+        if output[0] == "--log-uri":
+            path = f"{node.folder}/{space}-{id}"
+            # The Go shim may still be writing, and its two pipes keep no order.
+            wanted = 2 if command.startswith("echo") else 0
+            eventually("its log", lambda: len(open(path).readlines()) == wanted, timeout=30)
+            os.remove(path)
+        return command, seen
+
+    def test_scripted_lives(self):
+        spaces, events = {KEDGE: OURS, RUNC: THEIRS}, {}
+        readers = []
+        for runtime, space in spaces.items():
+            p = subprocess.Popen(self.node.command("events", space=space), stdout=subprocess.PIPE, text=True)
+            lines = events[runtime] = []
+            reader = threading.Thread(target=lambda p=p, lines=lines: lines.extend(p.stdout))
+            reader.start()
+            readers.append((p, reader))
+            eventually("the events are heard", lambda: (self.node.ctr("namespaces", "label", space, f"n={random.random()}"), lines)[1])
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            jobs = {(seed, runtime): pool.submit(self.play, seed, runtime, space) for seed in range(LIVES) for runtime, space in spaces.items()}
+            lived = {key: job.result() for key, job in jobs.items()}
+
+        def told(runtime):
+            out = {}
+            for line in list(events[runtime]):
+                topic, _, body = re.sub(r"^.*? UTC \S+ ", "", line).partition(" ")
+                if topic.startswith("/tasks/") and topic != "/tasks/oom":
+                    event = {k: v for k, v in json.loads(body).items() if k not in ("pid", "exited_at", "bundle", "rootfs", "io")}
+                    out.setdefault(event["container_id"], []).append((topic, event))
+            return out
+        for runtime in spaces:
+            eventually("the last event", lambda: sum(e[-1][0] == "/tasks/delete" for e in told(runtime).values()) == LIVES)
+        for p, reader in readers:
+            p.terminate()
+            p.wait(10)
+            reader.join()
+            p.stdout.close()
+        ours, theirs = told(KEDGE), told(RUNC)
+        for seed in range(LIVES):
+            with self.subTest(seed=seed, command=lived[seed, KEDGE][0]):
+                self.assertEqual(lived[seed, KEDGE], lived[seed, RUNC])
+                self.assertEqual(ours[f"life{seed}"], theirs[f"life{seed}"])
+        self.assertEqual(stands_still("what is left", self.node.leftovers, timeout=20), [])
+
+
+if __name__ == "__main__":
+    main()
