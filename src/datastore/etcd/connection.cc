@@ -39,7 +39,9 @@ meaning meaning_of(const error& e) {
   auto says = [&](std::string_view words) { return e.message.find(words) != std::string::npos; };
   if (says("has been compacted")) return meaning::compacted;
   if (says("database space exceeded")) return meaning::no_space;
-  if (says("request is too large") || e.code == errc::too_large) return meaning::too_large;
+  // etcd's word, and that of gRPC below it for what is larger still.
+  if (says("request is too large") || says("received message larger than max") || e.code == errc::too_large)
+    return meaning::too_large;
   // Tokens end, and are taken back when users change: a new connection gets a new one.
   if (says("invalid auth token") || says("auth store is old") || says("too many requests") || says("no leader") ||
       says("leader changed") || says("not supported for learner"))
