@@ -231,6 +231,21 @@ TEST_CASE("etcd: three members, of which any one may go") {
   r.end(t);
 }
 
+TEST_CASE("etcd: who knows one member goes on with the others when that one goes") {
+  etcd_server own({.members = 3});
+  runner r;
+  auto log =
+      make_etcd_log({.cluster = *etcd::parse_endpoint(own.url(0)), .learn_members = true, .start_wait = patience});
+  r.must(log->open());
+  r.must(log->load(0));
+  r.must(log->begin());
+  own.stop(0, SIGKILL);
+  REQUIRE(r.until([&] { return !log->healthy().has_value(); }));
+  REQUIRE(r.until([&] { return log->healthy().has_value(); }));
+  CHECK(r.must(log->current()) >= 2);
+  r.loop.run_until(log->close());
+}
+
 TEST_CASE("etcd: one that was set back, or is another, is noticed, and nothing is served from it") {
   for (bool another : {false, true}) {
     CAPTURE(another);
