@@ -22,7 +22,8 @@ constexpr auto started_after = std::chrono::seconds(20);
 constexpr int starts_max = 5;
 constexpr auto stop_time = std::chrono::seconds(10);  // etcd hands its leadership over first
 constexpr std::size_t last_words_bytes = 2000;
-constexpr std::uintmax_t log_bytes_max = 16 * 1024 * 1024;  // of warnings; it begins anew at a start beyond that
+constexpr std::uintmax_t log_bytes_max = 16 * 1024 * 1024;  // of warnings; it begins anew beyond that
+constexpr auto log_look = std::chrono::minutes(1);
 
 bool runs(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
 
@@ -91,12 +92,19 @@ result<void> member_process::spawn() {
 }
 
 result<void> member_process::start() {
-  std::error_code ignored;
-  if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
-    std::filesystem::resize_file(options_.log_file, 0, ignored);
+  watching_.spawn(bound_log());
   KEDGE_CHECK(spawn());
   watching_.spawn(keep());
   return {};
+}
+
+// etcd appends, so it may be cut while etcd writes: on a slow disk it warns of every request.
+task<void> member_process::bound_log() {
+  for (;; co_await reactor::sleep_for(log_look)) {
+    std::error_code ignored;
+    if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
+      std::filesystem::resize_file(options_.log_file, 0, ignored);
+  }
 }
 
 task<void> member_process::keep() {

@@ -38,6 +38,7 @@ class member_process {
 
  private:
   task<void> keep();
+  task<void> bound_log();
   result<void> spawn();
 
   member_options options_;
