@@ -8,8 +8,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
-#include "datastore/endpoint.h"
-#include "datastore/etcd/limits.h"
+#include "datastore/etcd/etcd_log.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/join/supervisor_client.h"
@@ -22,16 +21,11 @@ namespace kedge::server {
 
 namespace {
 
+constexpr const char* own_client = "https://127.0.0.1:2379";
 constexpr auto ask_time = std::chrono::seconds(5);
 constexpr auto join_pause = std::chrono::seconds(1);
 // Another one may be learning: servers that are started together join one after the other.
 constexpr auto join_patience = std::chrono::minutes(5);
-
-std::string host_of(std::string_view url) {
-  auto begin = url.find("://");
-  auto rest = begin == std::string_view::npos ? url : url.substr(begin + 3);
-  return std::string(rest.substr(0, rest.rfind(':')));
-}
 
 // As Go writes etcdserverpb.Member: numbers that are no doubles, and nothing that has its default.
 std::string info_of(const std::vector<datastore::etcd::cluster_member>& members) {
@@ -66,7 +60,7 @@ std::string managed_etcd::peer_url() const {
 }
 
 datastore::etcd::settings managed_etcd::client_of(const std::vector<std::string>& urls) const {
-  auto s = datastore::etcd::parse_endpoint(join_texts(urls));
+  auto s = datastore::etcd::parse_endpoint(kedge::join(urls, ","));
   auto out = s ? *std::move(s) : datastore::etcd::settings();
   auto tls = server_dir() + "/tls/etcd/";
   out.ca_file = tls + "server-ca.crt";
@@ -75,11 +69,12 @@ datastore::etcd::settings managed_etcd::client_of(const std::vector<std::string>
   return out;
 }
 
-datastore::etcd::settings managed_etcd::client_of_own() const { return client_of({"https://127.0.0.1:2379"}); }
+datastore::etcd::settings managed_etcd::client_of_own() const { return client_of({own_client}); }
 
 task<result<void>> managed_etcd::start() {
   auto& own = shared_.settings.etcd;
   if (!own.managed) co_return result<void>();
+  KEDGE_CO_CHECK(undo_move());
   const bool first = !etcd_has_data(server_dir());
   if (first && !own.join.empty()) KEDGE_CO_CHECK(co_await fetch_identity());
   auto& loop = reactor::loop::current();
@@ -87,9 +82,11 @@ task<result<void>> managed_etcd::start() {
   KEDGE_CO_TRY(name_, take_name());
   std::vector<datastore::etcd::cluster_member> members{{.name = name_, .peer_urls = {peer_url()}}};
   if (first && !own.join.empty()) { KEDGE_CO_TRY(members, co_await join()); }
-  for (auto& m : members)
-    for (auto& url : m.client_urls)
-      if (host_of(url) != host_of(peer_url())) others_.push_back(url);
+  std::vector<std::string> urls{own_client};
+  for (auto& m : members) urls.insert(urls.end(), m.client_urls.begin(), m.client_urls.end());
+  std::error_code ignored;
+  const bool moves = first && own.join.empty() && std::filesystem::exists(sqlite_file(), ignored);
+  if (moves) KEDGE_CO_CHECK(crypto::write_file(move_mark(), ""));
   KEDGE_CO_TRY(auto binary, find_etcd(own.binary));
   member_.emplace(member_options{.binary = std::move(binary),
                                  .name = name_,
@@ -103,19 +100,14 @@ task<result<void>> managed_etcd::start() {
   log::info("etcd: member {} at {}", name_, peer_url());
   KEDGE_CO_CHECK(member_->start());
   running_.spawn(end_with_member());
-  if (first && own.join.empty()) KEDGE_CO_CHECK(co_await adopt_sqlite());
-  auto urls = others_;
-  urls.insert(urls.begin(), "https://127.0.0.1:2379");
-  datastore::endpoint_options to{.endpoint = join_texts(urls)};
-  auto tls = client_of_own();
-  to.ca_file = tls.ca_file;
-  to.certificate_file = tls.certificate_file;
-  to.key_file = tls.key_file;
+  if (moves) KEDGE_CO_CHECK(co_await adopt_sqlite());
   // Before anybody can ask.
   shared_.etcd_members = [this, &home = shared_.home()]() -> task<result<std::string>> {
     return reactor::call_on(home, [this] { return told(); });
   };
-  shared_.settings.open_log = [to] { return datastore::make_log(to); };
+  shared_.settings.open_log = [to = client_of(urls)]() -> result<std::unique_ptr<datastore::log>> {
+    return datastore::make_etcd_log({.cluster = to, .learn_members = true});
+  };
   co_return result<void>();
 }
 
@@ -212,17 +204,31 @@ task<result<std::vector<datastore::etcd::cluster_member>>> managed_etcd::join() 
   }
 }
 
+// What an etcd holds into which a part of SQLite has moved, or nothing, isn't anybody's yet.
+result<void> managed_etcd::undo_move() const {
+  std::error_code ignored, failed;
+  if (!std::filesystem::exists(move_mark(), ignored)) return {};
+  if (std::filesystem::exists(sqlite_file(), ignored)) {
+    log::warning("etcd: moving in what stands in {} was cut short; it begins anew", sqlite_file());
+    auto half = server_dir() + "/db/etcd/member";
+    std::filesystem::remove_all(half, failed);
+    if (failed) return fail(errc::io, fmt::format("removing {}: {}", half, failed.message()));
+  }
+  std::filesystem::remove(move_mark(), failed);
+  if (failed) return fail(errc::io, fmt::format("removing {}: {}", move_mark(), failed.message()));
+  return {};
+}
+
 task<result<void>> managed_etcd::adopt_sqlite() {
-  auto file = server_dir() + "/db/state.db";
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) co_return result<void>();
+  auto file = sqlite_file();
   log::info("etcd: moving in what stands in {}", file);
   KEDGE_CO_TRY(auto moved, co_await adopt_database({.path = file}, client_of_own()));
   // What was seen there is of another count.
+  std::error_code ignored, failed;
   std::filesystem::remove(server_dir() + "/db/seen.json", ignored);
-  std::error_code failed;
   std::filesystem::rename(file, file + ".migrated", failed);
   if (failed) co_return fail(errc::io, fmt::format("renaming {}: {}", file, failed.message()));
+  std::filesystem::remove(move_mark(), ignored);
   log::info("etcd: {} objects moved in; the old database is {}.migrated", moved, file);
   co_return result<void>();
 }

@@ -4,12 +4,13 @@
 //   --cluster-init          CAs ─▶ etcd of one member ─▶ what stood in SQLite moves in ─▶ the server
 //   --server URL            /cacerts by the token's hash ─▶ /v1-k3s/server-bootstrap: the cluster's CAs and keys
 //                           ─▶ /db/info: members ─▶ added as a learner ─▶ etcd ─▶ the server; promoted by etcd's leader
-//   data is there           etcd goes on as the member that it was
+//   data is there           etcd goes on as the member that it was; a move that was cut short begins anew
 //
 //   $D/server/tls/etcd      CAs and certificates of members and clients
-//   $D/server/db/etcd       etcd's data; `name` in it is this member's name, NODE-xxxxxxxx
+//   $D/server/db/etcd       etcd's data; `name` in it is this member's name, NODE-xxxxxxxx; `moving-in` stands there
+//                           until everything of SQLite has moved
 //
-// The store's log speaks to this member, and to the others while this one is away or learning.
+// The store's log speaks to this member, and to the others while this one is away or learning: etcd tells who they are.
 #pragma once
 
 #include <memory>
@@ -37,7 +38,7 @@ class managed_etcd final : public part {
   bool runs() const noexcept { return member_.has_value(); }
   const std::string& member_name() const noexcept { return name_; }
   std::string peer_url() const;
-  // How this server's own client reaches this member, or all that are known.
+  // How this server's own client reaches this member.
   datastore::etcd::settings client_of_own() const;
 
  private:
@@ -45,6 +46,9 @@ class managed_etcd final : public part {
   task<result<std::string>> told() const;  // /db/info
   task<result<void>> fetch_identity();
   task<result<std::vector<datastore::etcd::cluster_member>>> join();
+  std::string sqlite_file() const { return server_dir() + "/db/state.db"; }
+  std::string move_mark() const { return server_dir() + "/db/etcd/moving-in"; }
+  result<void> undo_move() const;
   task<result<void>> adopt_sqlite();
   result<std::string> take_name();
   datastore::etcd::settings client_of(const std::vector<std::string>& urls) const;
@@ -52,8 +56,7 @@ class managed_etcd final : public part {
 
   shared& shared_;
   std::string name_;
-  std::vector<std::string> others_;  // client URLs of other members, as of the start
-  std::string members_told_;         // /db/info of the server that is joined
+  std::string members_told_;  // /db/info of the server that is joined
   std::optional<member_process> member_;
   reactor::scope running_;
 };
