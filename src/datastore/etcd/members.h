@@ -1,5 +1,5 @@
-// members.h: who an etcd cluster consists of: its members, listed, added as learners and promoted
-// (etcdserverpb.Cluster).
+// members.h: who an etcd cluster consists of: its members, listed, added as learners, promoted,
+// moved (etcdserverpb.Cluster), and removed.
 #pragma once
 
 #include <cstdint>
@@ -26,5 +26,9 @@ task<result<std::vector<cluster_member>>> list_members(const connection& c);
 task<result<std::vector<cluster_member>>> add_learner(const connection& c, std::string peer_url);
 // errc::conflict: it hasn't caught up yet.
 task<result<void>> promote_member(const connection& c, std::uint64_t id);
+// Also when it is gone already. etcd refuses what would cost the majority: that is errc::unavailable, with its words.
+task<result<void>> remove_member(const connection& c, std::uint64_t id);
+// Where the others reach it from now on.
+task<result<void>> move_member(const connection& c, std::uint64_t id, std::string peer_url);
 
 }  // namespace kedge::datastore::etcd
