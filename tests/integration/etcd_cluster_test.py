@@ -1,34 +1,15 @@
 """Servers that keep the cluster in an etcd of their own: begun, joined, moved into from SQLite, and a machine of it lost."""
 
-import json
 import os
 import signal
 import time
-import unittest
 
-from ha_lab import MAPS, Client, HaLab, Writers, stored_maps
-from harness import Server, eventually, main, run
-
-TOKEN = "cluster-secret"
+from etcd_lab import OwnEtcd
+from ha_lab import MAPS, Writers, stored_maps
+from harness import eventually, main
 
 
-class Own(unittest.TestCase):
-    def setUp(self):
-        self.lab = HaLab()
-        self.addCleanup(self.lab.close)
-
-    def server(self, name, *args):
-        return Server(self.lab, name, host=self.lab.host(), args=["--disable-agent", "--token", TOKEN, *args])
-
-    def client(self, server):
-        c = Client(server.kubeconfig, server.address, timeout=15)
-        self.addCleanup(c.close)
-        return c
-
-    def members(self, server):
-        out = json.loads(run(*server.host.command("curl", "-sk", "https://127.0.0.1:6443/db/info")))["members"]
-        return {m["name"]: m.get("isLearner", False) for m in out}
-
+class Own(OwnEtcd):
     def test_a_move_out_of_sqlite_that_was_cut_short(self):
         server = self.server("one")
         server.wait_ready(90)
