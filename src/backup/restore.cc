@@ -195,7 +195,8 @@ task<result<restored>> write_all(datastore::log& log, restore_options o) {
     KEDGE_CO_CHECK(co_await writing.flush());
     mark_at = writing.last();
   }
-  KEDGE_CO_CHECK(co_await log.pass_over(std::max(out.about.revision + restored_revision_jump, before.at)));
+  if (o.revision_jump)
+    KEDGE_CO_CHECK(co_await log.pass_over(std::max(out.about.revision + *o.revision_jump, before.at)));
   KEDGE_CO_TRY(before, co_await look(log));  // from where the log goes on now
   std::uint64_t done = 0;
   for (auto& [name, at] : before.names) {

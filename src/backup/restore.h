@@ -6,10 +6,13 @@
 // Until the row stands nothing has changed. From then on whoever is cut off does it again: what was there goes first.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "backup/format.h"
+#include "backup/limits.h"
 #include "crypto/bootstrap_record.h"
 #include "datastore/log.h"
 #include "store/store.h"
@@ -20,6 +23,8 @@ struct restore_options {
   std::string path, password;
   bool overwrite = false;  // a cluster that stands in the datastore goes
   bool partial = false;    // a damaged file: what can be read of it
+  // How far above the snapshot's the revisions go on; nothing: where the datastore is, for clients to list again.
+  std::optional<std::uint64_t> revision_jump = restored_revision_jump;
   // How far it is: "reading the snapshot", 512, 100000.
   std::function<void(std::string_view step, std::uint64_t done, std::uint64_t of)> told = {};
 };

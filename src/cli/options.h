@@ -156,7 +156,8 @@ struct server_options {
   unsigned etcd_s3_retention = 5;
   std::string etcd_s3_timeout = "5m";
   bool cluster_init = false, etcd_expose_metrics = false;
-  bool cluster_reset = false;  // with a snapshot: restore it instead of running
+  bool disable_etcd = false;   // no member here; the others' etcd is used
+  bool cluster_reset = false;  // instead of running: a cluster of one of what is here, or of a snapshot
   std::string cluster_reset_restore_path;
   bool accept_data_loss = false;  // of a database that has less than this server has seen
 

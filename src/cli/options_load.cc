@@ -184,11 +184,21 @@ result<void> check_between_flags(audience who, const server_options& options) {
     KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
   if (options.cluster_init && !options.datastore_endpoint.empty())
     return fail(errc::invalid, "--cluster-init and --datastore-endpoint name two datastores");
-  if (options.cluster_reset && options.cluster_reset_restore_path.empty())
+  if (options.cluster_reset && !agent.server_url.empty())
+    return fail(errc::invalid,
+                "--cluster-reset makes a cluster of this server alone: leave --server away, and give it to the others");
+  if (options.cluster_reset && !options.datastore_endpoint.empty() && options.cluster_reset_restore_path.empty())
     return fail(
-        errc::unsupported,
-        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge doesn't yet make a sole "
-        "member of an etcd that has lost the others");
+        errc::invalid,
+        "--cluster-reset without a snapshot is for an etcd of the cluster's own, and --datastore-endpoint names "
+        "another datastore");
+  if (options.disable_etcd && agent.server_url.empty())
+    return fail(errc::invalid, "--disable-etcd needs --server, a server that has the cluster's etcd");
+  if (options.disable_etcd && !options.datastore_endpoint.empty())
+    return fail(errc::invalid,
+                "--disable-etcd is for an etcd of the cluster's own, and --datastore-endpoint names another datastore");
+  if (options.disable_etcd && options.cluster_init)
+    return fail(errc::invalid, "--cluster-init begins an etcd, and --disable-etcd wants none");
   if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
     return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
   return check_network(options);

@@ -14,7 +14,10 @@
 #include "backup/s3/bucket.h"
 #include "cli/datastore_options.h"
 #include "crypto/files.h"
+#include "datastore/etcd/etcd_log.h"
+#include "datastore/etcd/limits.h"
 #include "reactor/loop.h"
+#include "server/etcd/lone_member.h"
 #include "supervisor/bootstrap_data.h"
 
 namespace kedge::cli {
@@ -112,6 +115,33 @@ result<void> look_at(const datastore::endpoint_options& where, bool overwrite) {
   }(*log, overwrite));
 }
 
+// Into an etcd of one member, which takes the place of this server's. It goes on counting where that was.
+result<std::string> restore_etcd(const server_options& o, const std::string& dir, backup::restore_options how,
+                                 std::uint64_t revision) {
+  if (o.disable_etcd)
+    return fail(errc::invalid,
+                "this server has no member of the cluster's etcd (--disable-etcd): restore on one that has");
+  const bool there = server::etcd_has_data(dir);
+  if (there && !how.overwrite && !exists(backup::restore_mark(dir)))
+    return fail(errc::already_exists,
+                dir +
+                    "/db/etcd holds a cluster; --overwrite puts the snapshot's in its place, and keeps the data under "
+                    "another name");
+  how.overwrite = true;
+  // etcd counts by writing alone.
+  how.revision_jump = 0;
+  if (!there && revision + datastore::etcd::revision_jump > datastore::etcd::jump_max) {
+    fmt::print(stderr, "a new etcd can't count up to the snapshot's revision: start agents and clients anew, too\n");
+    how.revision_jump.reset();
+  }
+  auto fill = [&how](datastore::etcd::settings to) -> task<result<void>> {
+    auto log = datastore::make_etcd_log({.cluster = std::move(to)});
+    KEDGE_CO_CHECK(co_await backup::restore(*log, how));
+    co_return result<void>();
+  };
+  return server::replace_etcd(dir, {}, fill, [&] { return backup::mark_restore(dir, how.path); });
+}
+
 // The restored file takes the place of what was there, in one step; the old one stays beside.
 result<void> change_places(const std::string& fresh, const std::string& path, const std::string& old) {
   if (!exists(path)) {
@@ -151,18 +181,14 @@ result<std::string> restore_cluster(const server_options& o, const restore_reque
   KEDGE_TRY(auto inside, backup::look_into(how));
 
   auto where = datastore_options(o);
-  if (manages_etcd(o))
-    return fail(
-        errc::unsupported,
-        "this server keeps the cluster in an etcd of its own, and snapshots aren't restored into that yet. On all "
-        "servers move server/db/etcd away; restore here without --cluster-init and --server, into SQLite; start "
-        "this server with --cluster-init, which moves it into a new etcd; then let the others join");
   where.sqlite.lock_wait = lock_wait;
   auto dir = c.server_dir();
   auto stamp = std::to_string(std::chrono::floor<std::chrono::seconds>(system_wall_time()).time_since_epoch().count());
   std::string kept;
   KEDGE_CHECK(crypto::make_folder(dir + "/db"));
-  if (datastore::is_shared_endpoint(where.endpoint)) {
+  if (manages_etcd(o)) {
+    KEDGE_TRY(kept, restore_etcd(o, dir, how, inside.about.revision));
+  } else if (datastore::is_shared_endpoint(where.endpoint)) {
     KEDGE_CHECK(backup::mark_restore(dir, r.file));
     if (auto done = run(where, how); !done) {
       // Where nothing was changed, nothing is to be finished.
@@ -194,7 +220,8 @@ result<std::string> restore_cluster(const server_options& o, const restore_reque
   ::unlink((dir + "/db/seen.json").c_str());
   if (::unlink(backup::restore_mark(dir).c_str()) < 0) return fail(os_error(errno, "remove the restore's mark"));
   return fmt::format("restored {} objects of the cluster as it was at {}{}", inside.objects,
-                     format_rfc3339(inside.about.created), kept.empty() ? "" : "; what was there is in " + kept);
+                     format_rfc3339(inside.about.created), kept.empty() ? "" : "; what was there is in " + kept) +
+         (manages_etcd(o) ? "; on the other servers move server/db away and let them join this one" : "");
 }
 
 }  // namespace kedge::cli

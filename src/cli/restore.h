@@ -1,7 +1,7 @@
 // restore.h: a snapshot becomes the cluster of this server's datastore and of its folder, while no server runs.
 //
 //   file read whole ─▶ a shared datastore: mark beside the files ─▶ backup::restore
-//                   └▶ SQLite: into a new file beside ─▶ mark ─▶ both change places; the old one stays
+//                   └▶ SQLite, own etcd: into a new one beside ─▶ mark ─▶ both change places; the old one stays
 //     ─▶ what is replaced of the folder's identity stays under before-restore-<time> ─▶ CAs, keys, tokens ─▶ mark gone
 //
 // Before the mark nothing has changed; while it stands no server starts, and doing it again is right.

@@ -6,6 +6,7 @@
 #include "cli/heap.h"
 #include "cli/run.h"
 #include "cli/server_settings.h"
+#include "server/etcd/lone_member.h"
 #include "server/server.h"
 #include "store/open.h"
 
@@ -32,9 +33,22 @@ task<int> serve(server::server& s) {
   co_return co_await s.run();
 }
 
+// --cluster-reset, instead of running.
+int reset_cluster(const server_options& o) {
+  auto s = server_settings(o);
+  auto done = s ? server::reset_etcd(s->cluster, s->etcd) : result<std::string>(fail(std::move(s).error()));
+  if (!done) {
+    log::error("{}", done.error().message);
+    return 1;
+  }
+  log::info("{}. Start the server without --cluster-reset now", *done);
+  return 0;
+}
+
 }  // namespace
 
 int run_server(server_options options) {
+  if (options.cluster_reset) return reset_cluster(options);
   auto count = options.agent.reactors ? options.agent.reactors : std::max(1l, ::sysconf(_SC_NPROCESSORS_ONLN));
   auto cores = reactor::cores::make(static_cast<std::size_t>(count), io_backend_of(options.agent.io_backend), 1);
   auto settings = cores ? server_settings(options) : result<server::settings>(fail(cores.error()));

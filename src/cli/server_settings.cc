@@ -131,6 +131,7 @@ result<server::settings> server_settings(const server_options& o) {
                      .scheduling = o.scheduling,
                      .open_log = {},
                      .etcd = {.managed = manages_etcd(o),
+                              .member = !o.disable_etcd,
                               .join = o.agent.server_url,
                               .address = {},
                               .expose_metrics = o.etcd_expose_metrics,

@@ -26,6 +26,9 @@ constexpr controller_info table[] = {
     {.name = "service-lb-controller", .alias = "service", .account = "k3s-cloud-controller-manager:", .component = "service-lb-controller",
      .workers = 1, .workers_option = "concurrent-service-syncs", .off_by_default = false, .make = make_service_lb,
      .wanted = [](const settings& s) { return s.service_lb; }},
+    // Its members of etcd. Where there is none, a Node that was one's isn't kept by its finalizer.
+    {.name = "managed-etcd-controller", .alias = "", .account = "system:k3s-supervisor@system:masters", .component = "managed-etcd-controller",
+     .workers = 1, .workers_option = "", .off_by_default = false, .make = make_etcd_member, .wanted = nullptr},
     // Its helm-controller.
     {.name = "helm-controller", .alias = "", .account = "system:k3s-supervisor@system:masters", .component = "helm-controller", .workers = 2,
      .workers_option = "", .off_by_default = false, .make = make_helm_controller, .wanted = [](const settings& s) { return s.helm.enabled; }},

@@ -40,6 +40,7 @@ std::unique_ptr<controller> make_node_lifecycle(const settings&);
 std::unique_ptr<controller> make_taint_eviction(const settings&);
 std::unique_ptr<controller> make_cloud_node(const settings&);
 std::unique_ptr<controller> make_service_lb(const settings&);
+std::unique_ptr<controller> make_etcd_member(const settings&);
 std::unique_ptr<controller> make_helm_controller(const settings&);
 std::unique_ptr<controller> make_pod_garbage(const settings&);
 std::unique_ptr<controller> make_garbage_collector(const settings&);

@@ -35,6 +35,12 @@ control::settings leading::controller_settings() {
   c.local_storage.post_to_node = [this](std::string node, std::string path, std::string body) {
     return front_->post_to_node(std::move(node), std::move(path), std::move(body));
   };
+  if (shared_.settings.etcd.managed)
+    c.remove_etcd_member = [&etcd = etcd_, &home = shared_.home()](std::string name, std::string address) {
+      return reactor::call_on(home, [&etcd, name = std::move(name), address = std::move(address)] {
+        return etcd.remove_member(name, address);
+      });
+    };
   return c;
 }
 

@@ -6,6 +6,7 @@
 
 #include "control/leader_election.h"
 #include "server/control_front.h"
+#include "server/etcd/managed_etcd.h"
 #include "server/fronts.h"
 #include "server/membership.h"
 #include "server/part.h"
@@ -14,7 +15,8 @@ namespace kedge::server {
 
 class leading final : public part {
  public:
-  leading(shared& s, identity& i, fronts& f, membership& m) : shared_(s), identity_(i), fronts_(f), membership_(m) {}
+  leading(shared& s, identity& i, fronts& f, membership& m, managed_etcd& e)
+      : shared_(s), identity_(i), fronts_(f), membership_(m), etcd_(e) {}
 
   std::string_view name() const noexcept override { return "leading"; }
   task<result<void>> start() override;
@@ -38,6 +40,7 @@ class leading final : public part {
   identity& identity_;
   fronts& fronts_;
   membership& membership_;
+  managed_etcd& etcd_;
   control::settings controllers_;
   std::unique_ptr<control_front> front_;         // the background loop's
   std::unique_ptr<control::election> election_;  // null: there is nobody else

@@ -38,7 +38,7 @@ struct server::house {
   listener port{all, entrance, who, [this] { return addresses.give_away(); }};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
-  leading lead{all, who, answers, members};
+  leading lead{all, who, answers, members, etcd};
   etcd_members etcd_cluster{all, who, etcd};
   upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   manifests brought{all, answers, members};

@@ -34,7 +34,7 @@ result<server_options> prepare(audience who, const invocation& call) {
 int server(const invocation& call) {
   auto options = prepare(audience::server, call);
   if (!options) return report("server", options.error());
-  if (options->cluster_reset) {
+  if (!options->cluster_reset_restore_path.empty()) {
     auto done = restore_cluster(*options, {.file = options->cluster_reset_restore_path, .overwrite = true});
     if (!done) return report("server", done.error());
     log::info("{}; start the server without --cluster-reset now", *done);

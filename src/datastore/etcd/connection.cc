@@ -39,7 +39,9 @@ meaning meaning_of(const error& e) {
   auto says = [&](std::string_view words) { return e.message.find(words) != std::string::npos; };
   if (says("has been compacted")) return meaning::compacted;
   if (says("database space exceeded")) return meaning::no_space;
-  if (says("request is too large") || e.code == errc::too_large) return meaning::too_large;
+  // etcd's word, and that of gRPC below it for what is larger still.
+  if (says("request is too large") || says("received message larger than max") || e.code == errc::too_large)
+    return meaning::too_large;
   // Tokens end, and are taken back when users change: a new connection gets a new one.
   if (says("invalid auth token") || says("auth store is old") || says("too many requests") || says("no leader") ||
       says("leader changed") || says("not supported for learner"))
@@ -161,8 +163,19 @@ task<result<std::uint64_t>> connection::compacted_with(std::shared_ptr<state> s)
                       : std::move(none).error());
 }
 
-task<result<std::unique_ptr<connection>>> connection::open(settings s, std::size_t member,
-                                                           std::shared_ptr<net::tls_client_context> tls) {
+// What the failure of a member's first answers is for who wanted to use it.
+error connection::told(error e) const {
+  auto means = meaning_of(e);
+  if (e.code == errc::unauthenticated && means == meaning::unknown)  // TLS: it isn't trusted now nor in a second
+    e.code = errc::forbidden;
+  else
+    e.code = means == meaning::forbidden ? errc::forbidden : errc::unavailable;
+  return std::move(e).with(url_ + ": ");
+}
+
+// With the user's token, and its status; nobody knows yet whether it has the majority.
+task<result<std::unique_ptr<connection>>> connection::reach(settings s, std::size_t member,
+                                                            std::shared_ptr<net::tls_client_context> tls) {
   auto& m = s.members[member];
   net::http::target to;
   to.host = m.host;
@@ -171,30 +184,34 @@ task<result<std::unique_ptr<connection>>> connection::open(settings s, std::size
   if (m.tls) to.tls = std::move(tls);
   std::unique_ptr<connection> c(new connection(std::make_shared<state>(std::move(to))));
   c->url_ = m.url();
-  auto told = [&](error e) {
-    auto means = meaning_of(e);
-    if (e.code == errc::unauthenticated && means == meaning::unknown)  // TLS: it isn't trusted now nor in a second
-      e.code = errc::forbidden;
-    else
-      e.code = means == meaning::forbidden ? errc::forbidden : errc::unavailable;
-    return fail(std::move(e).with(c->url_ + ": "));
-  };
   if (!s.user.empty()) {
     auto token = co_await c->ask(method::authenticate, encode_authenticate(s.user, s.password));
-    if (!token) co_return told(std::move(token).error());
+    if (!token) co_return fail(c->told(std::move(token).error()));
     auto read = decode_authenticate(*token);
-    if (!read) co_return told(std::move(read).error());
+    if (!read) co_return fail(c->told(std::move(read).error()));
     c->state_->metadata.set("token", *read);
   }
   auto status = co_await c->ask(method::status, {}, false);
-  if (!status) co_return told(std::move(status).error());
+  if (!status) co_return fail(c->told(std::move(status).error()));
   auto about = decode_status(*status);
-  if (!about) co_return told(std::move(about).error());
+  if (!about) co_return fail(c->told(std::move(about).error()));
   if (!at_least(about->version, 3, 4))
     co_return fail(errc::unsupported, fmt::format("{} is etcd {}; 3.4 or later is needed", c->url_, about->version));
   c->status_ = std::move(*about);
+  co_return c;
+}
+
+task<result<status_answer>> connection::status_of(settings s, std::size_t member,
+                                                  std::shared_ptr<net::tls_client_context> tls) {
+  KEDGE_CO_TRY(auto c, co_await reach(std::move(s), member, std::move(tls)));
+  co_return std::move(c->status_);
+}
+
+task<result<std::unique_ptr<connection>>> connection::open(settings s, std::size_t member,
+                                                           std::shared_ptr<net::tls_client_context> tls) {
+  KEDGE_CO_TRY(auto c, co_await reach(std::move(s), member, std::move(tls)));
   auto newest = co_await c->range({.key = any_key, .count_only = true});
-  if (!newest) co_return told(std::move(newest).error());
+  if (!newest) co_return fail(c->told(std::move(newest).error()));
   c->at_ = newest->from;
   co_return c;
 }

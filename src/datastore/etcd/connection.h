@@ -74,6 +74,9 @@ class connection {
   // pass, errc::forbidden and errc::unsupported when it won't.
   static task<result<std::unique_ptr<connection>>> open(settings s, std::size_t member,
                                                         std::shared_ptr<net::tls_client_context> tls);
+  // What a member says of itself, also one that hasn't the majority, or is learning.
+  static task<result<status_answer>> status_of(settings s, std::size_t member,
+                                               std::shared_ptr<net::tls_client_context> tls);
   connection(const connection&) = delete;
   ~connection();  // what is on its way fails with errc::closed
 
@@ -104,6 +107,9 @@ class connection {
  private:
   using state = connection_state;
   explicit connection(std::shared_ptr<state> s) : state_(std::move(s)) {}
+  static task<result<std::unique_ptr<connection>>> reach(settings s, std::size_t member,
+                                                         std::shared_ptr<net::tls_client_context> tls);
+  error told(error e) const;
   static task<result<std::string>> ask_with(std::shared_ptr<state> s, std::string method, std::string message,
                                             bool by_majority);
   static task<result<std::unique_ptr<event_stream>>> events_with(std::shared_ptr<state> s, std::uint64_t first);

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "base/strings.h"
 #include "datastore/etcd/connection.h"
+#include "datastore/etcd/members.h"
 #include "datastore/etcd/news.h"
 #include "datastore/limits.h"
 #include "datastore/shared_log.h"
@@ -274,6 +275,8 @@ class etcd_log final : public shared_log {
     cluster_ = at.cluster;
     member_ = c->member_url();
     look_at(c->status());
+    if (options_.learn_members)
+      if (auto all = co_await list_members(*c)) learn(*all);
     co_return c;
   }
 
@@ -389,6 +392,18 @@ class etcd_log final : public shared_log {
     auto answer = co_await w_->ask(method::status, {}, false);
     if (!answer) co_return;
     if (auto s = decode_status(*answer)) look_at(*s);
+    if (!options_.learn_members || !w_) co_return;
+    if (auto all = co_await list_members(*w_)) learn(*all);
+  }
+
+  // Of the members that are there, those that can be asked.
+  void learn(const std::vector<cluster_member>& all) {
+    std::vector<member> found{options_.cluster.members.front()};
+    for (auto& m : all)
+      for (auto& url : m.client_urls)
+        if (auto s = parse_endpoint(url); s && !m.learner && found.size() < members_max)
+          found.push_back(std::move(s->members.front()));
+    options_.cluster.members = std::move(found);
   }
 
   // The newest revision, as a majority has it.

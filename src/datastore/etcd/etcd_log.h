@@ -20,6 +20,9 @@ namespace kedge::datastore {
 
 struct etcd_options {
   etcd::settings cluster;
+  // Whether the members themselves tell where the others are, from the first of `cluster` on: those that join and go
+  // while it runs, too.
+  bool learn_members = false;
   // How long a server that starts waits for etcd.
   std::chrono::milliseconds start_wait{60'000};
   std::uint64_t revision_jump = etcd::revision_jump;

@@ -11,6 +11,8 @@ namespace {
 constexpr const char* list_method = "/etcdserverpb.Cluster/MemberList";
 constexpr const char* add_method = "/etcdserverpb.Cluster/MemberAdd";
 constexpr const char* promote_method = "/etcdserverpb.Cluster/MemberPromote";
+constexpr const char* remove_method = "/etcdserverpb.Cluster/MemberRemove";
+constexpr const char* update_method = "/etcdserverpb.Cluster/MemberUpdate";
 
 bool read_member(std::string_view message, cluster_member& out) {
   wire::fields m(message);
@@ -54,6 +56,18 @@ task<result<std::vector<cluster_member>>> add_learner(const connection& c, std::
 
 task<result<void>> promote_member(const connection& c, std::uint64_t id) {
   KEDGE_CO_CHECK(co_await c.ask(promote_method, wire::writer().number(1, id).take(), false));
+  co_return result<void>();
+}
+
+task<result<void>> remove_member(const connection& c, std::uint64_t id) {
+  auto done = co_await c.ask(remove_method, wire::writer().number(1, id).take(), false);
+  if (!done && done.error().message.find("member not found") == std::string::npos)
+    co_return fail(std::move(done).error());
+  co_return result<void>();
+}
+
+task<result<void>> move_member(const connection& c, std::uint64_t id, std::string peer_url) {
+  KEDGE_CO_CHECK(co_await c.ask(update_method, wire::writer().number(1, id).text(2, peer_url).take(), false));
   co_return result<void>();
 }
 

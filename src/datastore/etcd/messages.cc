@@ -194,6 +194,7 @@ result<status_answer> decode_status(std::string_view message) {
       case 2: out.version = m.bytes(); break;
       case 3: out.bytes = m.number(); break;
       case 4: out.leader = m.number(); break;
+      case 7: out.applied = m.number(); break;
       case 8: out.errors.emplace_back(m.bytes()); break;
       case 9: out.bytes_in_use = m.number(); break;
       case 10: out.learner = m.number() != 0; break;

@@ -97,6 +97,7 @@ struct status_answer {
   header from;
   std::string version;
   std::uint64_t bytes = 0, bytes_in_use = 0, leader = 0;
+  std::uint64_t applied = 0;        // how far of the cluster's log this member is
   std::vector<std::string> errors;  // alarms too, in words: "memberID:… alarm:NOSPACE"
   bool learner = false;
 };

@@ -57,7 +57,8 @@ result<settings> parse_endpoint(std::string_view endpoint) {
     auto text = trim(one);
     auto& m = out.members.emplace_back();
     if (out.members.size() > members_max) return fail(errc::invalid, fmt::format("more than {} members", members_max));
-    auto scheme = lower(text.substr(0, text.find("://")));
+    auto mark = text.find("://");
+    auto scheme = mark == std::string_view::npos ? std::string() : lower(text.substr(0, mark));
     if (scheme != "http" && scheme != "https")
       return fail(errc::invalid, "each of etcd's members begins with https:// or http://");
     m.tls = scheme == "https";

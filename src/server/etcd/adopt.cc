@@ -5,7 +5,6 @@
 #include <map>
 #include <memory>
 
-#include "base/strings.h"
 #include "datastore/etcd/etcd_log.h"
 #include "datastore/limits.h"
 #include "datastore/sqlite/sqlite_log.h"
@@ -17,15 +16,8 @@ namespace {
 task<result<std::size_t>> copy(datastore::log& from, datastore::log& to) {
   KEDGE_CO_CHECK(co_await from.open());
   KEDGE_CO_CHECK(co_await to.open());
-  // What an attempt before has written.
-  std::vector<std::string> there;
-  datastore::revision at = 0;
-  for (bool done = false; !done;) {
-    KEDGE_CO_TRY(auto page, co_await to.load_live(at));
-    for (auto& e : page.entries) there.push_back(std::move(e.name));
-    at = page.at;
-    done = page.done;
-  }
+  KEDGE_CO_TRY(auto there, co_await to.load_live(0));
+  if (!there.entries.empty()) co_return fail(errc::already_exists, "etcd isn't empty");
   KEDGE_CO_CHECK(co_await to.begin());
   // The newest of each key, in whatever page it comes; all of it goes into memory anyway when the server is up.
   std::map<std::string, datastore::entry, std::less<>> standing;
@@ -42,7 +34,6 @@ task<result<std::size_t>> copy(datastore::log& from, datastore::log& to) {
     }
   }
   standing.erase("/registry/health");
-  for (auto& name : there) standing.erase(name);
   std::size_t written = 0;
   datastore::revision newest = 0;
   for (auto next = standing.begin(); next != standing.end();) {
@@ -53,7 +44,8 @@ task<result<std::size_t>> copy(datastore::log& from, datastore::log& to) {
     }
     KEDGE_CO_TRY(auto done, co_await to.append(batch));
     for (auto& o : done.outcomes) {
-      if (o.what == datastore::outcome::status::refused && done.refused) co_return fail(*done.refused);
+      if (o.what != datastore::outcome::status::committed)
+        co_return fail(done.refused.value_or(error(errc::already_exists, "somebody else writes to the new etcd")));
       newest = std::max(newest, o.at);
     }
     written += batch->size();
@@ -63,8 +55,6 @@ task<result<std::size_t>> copy(datastore::log& from, datastore::log& to) {
 }
 
 }  // namespace
-
-std::string join_texts(const std::vector<std::string>& parts) { return join(parts, ","); }
 
 task<result<std::size_t>> adopt_database(datastore::sqlite_options from, datastore::etcd::settings to) {
   auto old = datastore::make_sqlite_log(std::move(from));

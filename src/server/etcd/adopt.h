@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
-#include <vector>
 
 #include "datastore/etcd/settings.h"
 #include "datastore/sqlite/database.h"
@@ -11,11 +9,8 @@
 
 namespace kedge::server {
 
-// Gives how many keys were written. Nothing of the database is changed; may be done again. What was is forgotten: who
-// holds a revision of before lists again.
+// Gives how many keys were written. Nothing of the database is changed; after an error etcd may hold a part, and the
+// next attempt needs a new one. What was is forgotten: who holds a revision of before lists again.
 task<result<std::size_t>> adopt_database(datastore::sqlite_options from, datastore::etcd::settings to);
-
-// "a,b"
-std::string join_texts(const std::vector<std::string>& parts);
 
 }  // namespace kedge::server

@@ -1,8 +1,13 @@
 #include "server/etcd/etcd_members.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/log.h"
+#include "control/conditions.h"
+#include "control/finalizers.h"
+#include "control/nodes/etcd_marks.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -10,18 +15,39 @@ namespace kedge::server {
 
 namespace {
 
-constexpr auto look_again = std::chrono::seconds(2);  // for learners; K3s looks every 15 s
+namespace etcd = datastore::etcd;
+namespace marks = control::etcd_marks;
+
+constexpr auto look_again = std::chrono::seconds(2);  // K3s looks every 15 s
 constexpr auto connect_time = std::chrono::seconds(5);
+constexpr auto status_time = std::chrono::seconds(2);  // K3s's
+constexpr auto tell_again = std::chrono::minutes(5);   // lastHeartbeatTime of what hasn't changed; K3s's
 constexpr std::string_view nodes = "/registry/minions/";
-constexpr const char* name_annotation = "etcd.k3s.cattle.io/node-name";
-constexpr const char* address_annotation = "etcd.k3s.cattle.io/node-address";
-constexpr const char* role_label = "node-role.kubernetes.io/etcd";
+
+// K3s's words.
+control::condition condition_of(const etcd::cluster_member& m, bool well) {
+  if (!well) return {marks::condition, "False", "Unhealthy", "Node is unhealthy"};
+  if (m.learner)
+    return {marks::condition, "False", "MemberIsLearner",
+            "Node has not been promoted to voting member of the etcd cluster"};
+  return {marks::condition, "True", "MemberNotLearner", "Node is a voting member of the etcd cluster"};
+}
+
+// Puts it there. Whether it has to be written.
+bool tell(json::value& node, const control::condition& c, wall_time now) {
+  auto heard = parse_rfc3339(control::condition_of(node, c.type)["lastHeartbeatTime"].as_string());
+  if (!control::set_condition(node, c, now) && heard && now - *heard < tell_again) return false;
+  for (auto& each : node.member("status").member("conditions").make_array())
+    if (each["type"].as_string() == c.type)
+      each.set("lastHeartbeatTime", format_rfc3339(std::chrono::floor<std::chrono::seconds>(now)));
+  return true;
+}
 
 }  // namespace
 
 task<result<void>> etcd_members::start() {
   if (!own_.runs()) co_return result<void>();
-  running_.spawn(promote_learners());
+  running_.spawn(look_after());
   running_.spawn(follow_nodes());
   co_return result<void>();
 }
@@ -31,27 +57,95 @@ task<void> etcd_members::stop() {
   co_return;
 }
 
-task<void> etcd_members::promote_learners() {
-  for (std::unique_ptr<datastore::etcd::connection> c;; co_await reactor::sleep_for(look_again)) {
+task<void> etcd_members::look_after() {
+  auto& loop = reactor::loop::current();
+  for (std::unique_ptr<etcd::connection> c;; co_await reactor::sleep_for(look_again)) {
     if (!c || !c->usable()) {
-      auto made =
-          co_await datastore::etcd::any_member(own_.client_of_own(), reactor::loop::current().now() + connect_time);
+      auto made = co_await etcd::any_member(own_.client_of_own(), loop.now() + connect_time);
       if (!made) continue;
       c = std::move(*made);
     }
-    auto about = co_await c->ask(datastore::etcd::method::status, {}, false);
-    auto status = about ? datastore::etcd::decode_status(*about)
-                        : result<datastore::etcd::status_answer>(fail(std::move(about).error()));
-    if (!status || status->leader != status->from.member) continue;
-    auto members = co_await datastore::etcd::list_members(*c);
+    auto about = co_await c->ask(etcd::method::status, {}, false);
+    auto status = about ? etcd::decode_status(*about) : result<etcd::status_answer>(fail(std::move(about).error()));
+    auto members = status ? co_await etcd::list_members(*c)
+                          : result<std::vector<etcd::cluster_member>>(fail(std::move(status).error()));
     if (!members) continue;
-    for (auto& m : *members) {
-      if (!m.learner || m.name.empty()) continue;
-      if (auto done = co_await datastore::etcd::promote_member(*c, m.id))
-        log::info("etcd: member {} has caught up and votes from now on", m.name);
-      else
-        log::debug("etcd: member {}: {}", m.name, done.error().message);
-    }
+    auto own = std::ranges::find(*members, status->from.member, &etcd::cluster_member::id);
+    if (own != members->end()) co_await keep_address(*c, *own);
+    if (status->leader != status->from.member) continue;
+    for (auto& m : *members)
+      if (m.learner) co_await promote(*c, m);
+    co_await tell_nodes(*members);
+  }
+}
+
+// It is another one than when this member joined: the machine has moved, or it was made for a restore.
+task<void> etcd_members::keep_address(const etcd::connection& c, const etcd::cluster_member& own) {
+  if (own.peer_urls == std::vector{own_.peer_url()}) co_return;
+  if (auto done = co_await etcd::move_member(c, own.id, own_.peer_url()))
+    log::info("etcd: member {} is at {} now", own.name, own_.peer_url());
+  else
+    log::warning("etcd: member {} can't be said to be at {}: {}", own.name, own_.peer_url(), done.error().message);
+}
+
+task<void> etcd_members::promote(const etcd::connection& c, const etcd::cluster_member& learner) {
+  auto& loop = reactor::loop::current();
+  if (!learner.name.empty()) {
+    auto done = co_await etcd::promote_member(c, learner.id);
+    if (done) co_return log::info("etcd: member {} has caught up and votes from now on", learner.name);
+    log::debug("etcd: member {}: {}", learner.name, done.error().message);
+  }
+  std::optional<std::uint64_t> applied;
+  if (!learner.client_urls.empty()) {
+    auto where = own_.client_of(learner.client_urls);
+    auto tls = co_await etcd::make_tls(where);
+    auto status =
+        tls ? co_await reactor::with_deadline(etcd::connection::status_of(where, 0, *tls), loop.now() + status_time)
+            : result<etcd::status_answer>(fail(std::move(tls).error()));
+    if (status) applied = status->applied;
+  }
+  if (!learner_.stalled(learner.id, applied, loop.now())) co_return;
+  auto name = learner.name.empty() ? learner.peer_urls.empty() ? "?" : learner.peer_urls.front() : learner.name;
+  if (auto done = co_await etcd::remove_member(c, learner.id))
+    log::warning("etcd: member {} didn't catch up, and was removed, so that others can join", name);
+  else
+    log::warning("etcd: member {} doesn't catch up, and can't be removed: {}", name, done.error().message);
+}
+
+task<bool> etcd_members::answers(etcd::cluster_member m) const {
+  if (m.client_urls.empty()) co_return false;
+  auto where = own_.client_of(m.client_urls);
+  auto tls = co_await etcd::make_tls(where);
+  if (!tls) co_return false;
+  auto status = co_await reactor::with_deadline(etcd::connection::status_of(where, 0, *tls),
+                                                reactor::loop::current().now() + status_time);
+  co_return status && status->errors.empty();
+}
+
+// By the member that each Node names.
+task<void> etcd_members::tell_nodes(const std::vector<etcd::cluster_member>& members) {
+  std::map<std::string, control::condition, std::less<>> known;
+  for (auto& m : members) known.emplace(m.name, condition_of(m, co_await answers(m)));
+  auto& objects = identity_.objects();
+  std::vector<store::object_ref> all;
+  objects.current().scan(nodes, {}, [&](const store::object_ref& o) {
+    if (o->bytes().find(marks::role) != std::string_view::npos) all.push_back(o);
+    return true;
+  });
+  const auto now = reactor::loop::current().wall_now();
+  for (auto& o : all) {
+    auto v = json::parse(o->bytes());
+    if (!v || std::as_const(*v)["metadata"]["labels"][marks::role].is_null()) continue;
+    auto it = known.find(std::as_const(*v)["metadata"]["annotations"][marks::member_name].as_string());
+    auto c = it != known.end() ? it->second
+                               : control::condition{marks::condition, "False", "NotAMember",
+                                                    "Node is not a member of the etcd cluster"};
+    if (!tell(*v, c, now)) continue;
+    if (v->find("metadata")) v->member("metadata").erase("resourceVersion");
+    (void)co_await objects.write({.kind = store::write_kind::update,
+                                  .key = std::string(o->key()),
+                                  .value = json::write(*v),
+                                  .expected = o->mod()});
   }
 }
 
@@ -61,7 +155,7 @@ task<void> etcd_members::follow_nodes() {
   for (;; co_await reactor::sleep_for(look_again)) {
     auto now = objects.current();
     if (auto node = now.find(own_key)) co_await mark_own(node);
-    auto watcher = objects.watch(std::string(nodes), now.at());
+    auto watcher = objects.watch(own_key, now.at());
     while (watcher) {
       auto events = co_await (*watcher)->next();
       if (!events) break;
@@ -77,9 +171,13 @@ task<void> etcd_members::mark_own(store::object_ref node) {
   auto v = json::parse(node->bytes());
   if (!v) co_return;
   const auto& metadata = std::as_const(*v)["metadata"];
+  auto& notes = metadata["annotations"];
   auto& address = shared_.settings.etcd.address;
-  if (metadata["annotations"][name_annotation].as_string() == own_.member_name() &&
-      metadata["annotations"][address_annotation].as_string() == address && metadata["labels"].find(role_label))
+  // One that goes, or was taken out, is no member's any more.
+  if (metadata["deletionTimestamp"].is_string() || notes[marks::removed].as_string() == own_.member_name()) co_return;
+  const bool held = control::has_finalizer(*v, marks::finalizer);
+  if (notes[marks::member_name].as_string() == own_.member_name() && notes[marks::address].as_string() == address &&
+      metadata["labels"].find(marks::role) && held)
     co_return;
   json::value changed = metadata;
   auto set = [&changed](const char* map, const char* key, const std::string& value) {
@@ -88,9 +186,15 @@ task<void> etcd_members::mark_own(store::object_ref node) {
     entries.set(key, value);
     changed.set(map, std::move(entries));
   };
-  set("annotations", name_annotation, own_.member_name());
-  set("annotations", address_annotation, address);
-  set("labels", role_label, "true");
+  set("annotations", marks::member_name, own_.member_name());
+  set("annotations", marks::address, address);
+  set("labels", marks::role, "true");
+  if (!held) {
+    json::array kept;
+    for (std::size_t i = 0; i < metadata["finalizers"].size(); ++i) kept.push_back(metadata["finalizers"][i]);
+    kept.push_back(marks::finalizer);
+    changed.set("finalizers", std::move(kept));
+  }
   changed.erase("resourceVersion");
   v->set("metadata", std::move(changed));
   // Whoever was first: the next event brings it here again.

@@ -1,10 +1,13 @@
-// etcd_members.h: the part that keeps the members of a managed etcd true: learners that have caught up are promoted by
-// etcd's leader, and nodes tell which member is theirs.
+// etcd_members.h: the part that keeps the members of a managed etcd true. The server whose member leads etcd promotes
+// learners that have caught up, removes one that doesn't get on, and tells by the Nodes' condition EtcdIsVoter; each
+// keeps its own address in etcd's list and its member's name at its own Node, whose finalizer lets the member go first
+// (control/nodes/etcd_member.cc).
 #pragma once
 
 #include <memory>
 #include <string>
 
+#include "server/etcd/learner_watch.h"
 #include "server/etcd/managed_etcd.h"
 #include "server/identity.h"
 #include "server/part.h"
@@ -20,13 +23,18 @@ class etcd_members final : public part {
   task<void> stop() override;
 
  private:
-  task<void> promote_learners();
+  task<void> look_after();
+  task<void> keep_address(const datastore::etcd::connection& c, const datastore::etcd::cluster_member& own);
+  task<void> promote(const datastore::etcd::connection& c, const datastore::etcd::cluster_member& learner);
+  task<void> tell_nodes(const std::vector<datastore::etcd::cluster_member>& members);
+  task<bool> answers(datastore::etcd::cluster_member m) const;
   task<void> follow_nodes();
   task<void> mark_own(store::object_ref node);
 
   shared& shared_;
   identity& identity_;
   managed_etcd& own_;
+  learner_watch learner_;
   reactor::scope running_;
 };
 

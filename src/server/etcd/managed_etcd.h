@@ -4,12 +4,17 @@
 //   --cluster-init          CAs ─▶ etcd of one member ─▶ what stood in SQLite moves in ─▶ the server
 //   --server URL            /cacerts by the token's hash ─▶ /v1-k3s/server-bootstrap: the cluster's CAs and keys
 //                           ─▶ /db/info: members ─▶ added as a learner ─▶ etcd ─▶ the server; promoted by etcd's leader
-//   data is there           etcd goes on as the member that it was
+//   data is there           etcd goes on as the member that it was; a move that was cut short begins anew
+//   --disable-etcd          the same CAs and keys ─▶ /db/info, or the addresses of the time before ─▶ the server, over
+//   those the member is removed   `tombstone`; the server ends, and joins as another member when it is started again
 //
 //   $D/server/tls/etcd      CAs and certificates of members and clients
-//   $D/server/db/etcd       etcd's data; `name` in it is this member's name, NODE-xxxxxxxx
+//   $D/server/db/etcd       etcd's data; `name` in it is this member's name, NODE-xxxxxxxx; `moving-in` stands there
+//                           until everything of SQLite has moved, `tombstone` when it is no member any more
+//   $D/server/etc/k3s-etcd-server-load-balancer.json   without a member: the others' addresses, as K3s remembers them
+//   $D/server/db/reset-flag stands from a --cluster-reset (lone_member.h) until the next start
 //
-// The store's log speaks to this member, and to the others while this one is away or learning.
+// The store's log speaks to this member, and to the others while this one is away or learning: etcd tells who they are.
 #pragma once
 
 #include <memory>
@@ -37,23 +42,38 @@ class managed_etcd final : public part {
   bool runs() const noexcept { return member_.has_value(); }
   const std::string& member_name() const noexcept { return name_; }
   std::string peer_url() const;
-  // How this server's own client reaches this member, or all that are known.
+  // How this server's own client reaches this member, or without one those that are known.
   datastore::etcd::settings client_of_own() const;
+  datastore::etcd::settings client_of(const std::vector<std::string>& urls) const;
+  // Takes the member out, and waits until it has ended, for a while. Good also when it isn't a member, or the only one:
+  // then it stays. errc::unavailable while etcd refuses, since it would have no majority.
+  task<result<void>> remove_member(std::string name, std::string address) const;
 
  private:
   std::string server_dir() const { return shared_.settings.cluster.server_dir(); }
   task<result<std::string>> told() const;  // /db/info
   task<result<void>> fetch_identity();
   task<result<std::vector<datastore::etcd::cluster_member>>> join();
+  std::string sqlite_file() const { return server_dir() + "/db/state.db"; }
+  std::string move_mark() const { return server_dir() + "/db/etcd/moving-in"; }
+  std::string tombstone() const { return server_dir() + "/db/etcd/tombstone"; }
+  result<void> undo_move() const;
   task<result<void>> adopt_sqlite();
   result<std::string> take_name();
-  datastore::etcd::settings client_of(const std::vector<std::string>& urls) const;
+  result<void> leave_old_life() const;
+  result<void> check_namesake(const std::vector<datastore::etcd::cluster_member>& members) const;
   task<void> end_with_member();
+  task<result<void>> start_without_member();
+  result<std::vector<std::string>> members_told() const;
+  std::string known_file() const { return server_dir() + "/etc/k3s-etcd-server-load-balancer.json"; }
+  std::vector<std::string> read_known() const;
+  task<void> remember_members();
+  void serve(const std::vector<std::string>& urls);
 
   shared& shared_;
   std::string name_;
-  std::vector<std::string> others_;  // client URLs of other members, as of the start
-  std::string members_told_;         // /db/info of the server that is joined
+  std::string members_told_;        // /db/info of the server that is joined
+  std::vector<std::string> known_;  // client URLs of the others, without a member here
   std::optional<member_process> member_;
   reactor::scope running_;
 };

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -20,21 +21,28 @@ constexpr auto restart_pause = std::chrono::seconds(1);
 // One that runs for so long has started; and so many that didn't, in a row, never will.
 constexpr auto started_after = std::chrono::seconds(20);
 constexpr int starts_max = 5;
-constexpr auto stop_time = std::chrono::seconds(10);  // etcd hands its leadership over first
-constexpr std::size_t last_words_bytes = 2000;
-constexpr std::uintmax_t log_bytes_max = 16 * 1024 * 1024;  // of warnings; it begins anew at a start beyond that
+constexpr auto stop_time = std::chrono::seconds(10);        // etcd hands its leadership over first
+constexpr std::size_t last_words_bytes = 64 * 1024;         // it says much when it stops
+constexpr std::uintmax_t log_bytes_max = 16 * 1024 * 1024;  // of warnings; it begins anew beyond that
+constexpr auto log_look = std::chrono::minutes(1);
 
 bool runs(const std::string& path) { return ::access(path.c_str(), X_OK) == 0; }
 
-std::string last_words(const std::string& path) {
+// The end of a file, from there on.
+std::string tail(const std::string& path, std::size_t begin) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return {};
   auto size = static_cast<std::size_t>(in.tellg());
-  auto from = size > last_words_bytes ? size - last_words_bytes : 0;
+  if (begin > size) begin = 0;  // it was cut
+  auto from = std::max(begin, size > last_words_bytes ? size - last_words_bytes : 0);
   in.seekg(static_cast<std::streamoff>(from));
   std::string out(size - from, '\0');
   in.read(out.data(), static_cast<std::streamsize>(out.size()));
-  auto text = trim(out);
+  return out;
+}
+
+std::string last_line(std::string_view text) {
+  text = trim(text);
   auto last = text.rfind('\n');
   return std::string(last == std::string_view::npos ? text : text.substr(last + 1));
 }
@@ -62,41 +70,67 @@ std::vector<std::string> arguments_of(const member_options& o) {
   auto metrics = std::string("http://127.0.0.1:2381");
   if (o.expose_metrics) metrics += ",http" + at(2381).substr(5);
   auto tls = [&](std::string_view file) { return fmt::format("{}/{}", o.certificates, file); };
-  return {o.binary,
-          "--name=" + o.name,
-          "--data-dir=" + o.data,
-          "--listen-client-urls=https://127.0.0.1:2379," + at(2379),
-          "--advertise-client-urls=" + at(2379),
-          "--listen-peer-urls=" + at(2380),
-          "--initial-advertise-peer-urls=" + at(2380),
-          "--listen-metrics-urls=" + metrics,
-          "--initial-cluster=" + o.cluster,
-          std::string("--initial-cluster-state=") + (o.joins ? "existing" : "new"),
-          "--client-cert-auth",
-          "--trusted-ca-file=" + tls("server-ca.crt"),
-          "--cert-file=" + tls("server-client.crt"),
-          "--key-file=" + tls("server-client.key"),
-          "--peer-client-cert-auth",
-          "--peer-trusted-ca-file=" + tls("peer-ca.crt"),
-          "--peer-cert-file=" + tls("peer-server-client.crt"),
-          "--peer-key-file=" + tls("peer-server-client.key"),
-          "--logger=zap",
-          "--log-level=warn",
-          "--log-outputs=stderr"};
+  std::vector<std::string> out{o.binary,
+                               "--name=" + o.name,
+                               "--data-dir=" + o.data,
+                               "--listen-client-urls=https://127.0.0.1:2379" + (o.alone ? "" : "," + at(2379)),
+                               "--advertise-client-urls=" + at(2379),
+                               "--listen-peer-urls=" + (o.alone ? "https://127.0.0.1:2380" : at(2380)),
+                               "--initial-advertise-peer-urls=" + at(2380),
+                               "--listen-metrics-urls=" + metrics,
+                               "--initial-cluster=" + o.cluster,
+                               std::string("--initial-cluster-state=") + (o.joins ? "existing" : "new"),
+                               "--client-cert-auth",
+                               "--trusted-ca-file=" + tls("server-ca.crt"),
+                               "--cert-file=" + tls("server-client.crt"),
+                               "--key-file=" + tls("server-client.key"),
+                               "--peer-client-cert-auth",
+                               "--peer-trusted-ca-file=" + tls("peer-ca.crt"),
+                               "--peer-cert-file=" + tls("peer-server-client.crt"),
+                               "--peer-key-file=" + tls("peer-server-client.key"),
+                               "--logger=zap",
+                               "--log-level=warn",
+                               "--log-outputs=stderr"};
+  if (o.one_of) out.push_back("--force-new-cluster");
+  return out;
 }
 
 result<void> member_process::spawn() {
+  std::error_code none;
+  auto there = std::filesystem::file_size(options_.log_file, none);
+  log_from_ = none ? 0 : static_cast<std::size_t>(there);
   KEDGE_TRY(running_, reactor::process::spawn({.argv = arguments_of(options_), .output_file = options_.log_file}));
   return {};
 }
 
 result<void> member_process::start() {
-  std::error_code ignored;
-  if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
-    std::filesystem::resize_file(options_.log_file, 0, ignored);
+  watching_.spawn(bound_log());
   KEDGE_CHECK(spawn());
   watching_.spawn(keep());
   return {};
+}
+
+// etcd appends, so it may be cut while etcd writes: on a slow disk it warns of every request.
+task<void> member_process::bound_log() {
+  for (;; co_await reactor::sleep_for(log_look)) {
+    std::error_code ignored;
+    if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
+      std::filesystem::resize_file(options_.log_file, 0, ignored);
+  }
+}
+
+// What starting it again doesn't help against.
+std::optional<error> member_process::hopeless() const {
+  auto said = tail(options_.log_file, log_from_);
+  auto has = [&](std::string_view words) { return said.find(words) != std::string::npos; };
+  if (has("data-dir used by this member must be removed"))
+    return error(errc::expired, "this server's member was removed from the cluster's etcd");
+  if (has("lower than determined cluster version") || has("cluster cannot be downgraded"))
+    return error(errc::unsupported,
+                 fmt::format("{} is older than what is in {} was written by: install a newer etcd, or put its binary "
+                             "beside kedge ({})",
+                             options_.binary, options_.data, last_line(said)));
+  return std::nullopt;
 }
 
 task<void> member_process::keep() {
@@ -107,7 +141,12 @@ task<void> member_process::keep() {
     running_.reset();
     if (stopping_) break;
     failed = loop.now() - began < started_after ? failed + 1 : 1;
-    auto said = fmt::format("etcd has ended ({}): {}", code ? *code : -1, last_words(options_.log_file));
+    if (why_ = hopeless(); why_) {
+      gave_up_.set();
+      break;
+    }
+    auto said =
+        fmt::format("etcd has ended ({}): {}", code ? *code : -1, last_line(tail(options_.log_file, log_from_)));
     if (failed == starts_max) {
       why_ = error(errc::unavailable, fmt::format("{}; its log is {}", said, options_.log_file));
       gave_up_.set();

@@ -19,6 +19,8 @@ struct member_options {
   std::string cluster;  // "a=https://10.0.0.1:2380,b=…": how it begins; of no use once it has data
   bool joins = false;   // that cluster is there already
   bool expose_metrics = false;
+  bool alone = false;   // on loopback, for nobody but this process
+  bool one_of = false;  // with its data it becomes all of its cluster (etcd's force-new-cluster)
 };
 
 std::vector<std::string> arguments_of(const member_options& o);
@@ -31,18 +33,22 @@ class member_process {
 
   // Runs it from now on.
   result<void> start();
-  // Set when it ends as often as it is started: why() tells, with its last words.
+  // Set when it isn't started again: it ends as often as it is started, or is none of the cluster's members any more
+  // (errc::expired). why() tells, with its last words.
   reactor::event& gave_up() noexcept { return gave_up_; }
   const error& why() const noexcept { return *why_; }
   task<void> stop();
 
  private:
   task<void> keep();
+  task<void> bound_log();
   result<void> spawn();
+  std::optional<error> hopeless() const;
 
   member_options options_;
   std::optional<reactor::process> running_;
   std::optional<error> why_;
+  std::size_t log_from_ = 0;  // where what this run says begins
   reactor::event gave_up_, ended_;
   bool stopping_ = false;
   reactor::scope watching_;  // last: ends first

@@ -8,7 +8,8 @@
 namespace kedge::server {
 
 struct etcd_settings {
-  bool managed = false;  // this server runs a member
+  bool managed = false;  // the cluster has one
+  bool member = true;    // this server runs a member of it; else it uses the others'
   std::string join;      // https://server:6443 of the cluster to join, while there is no data here; empty: a new one
   std::string address;   // where the other members reach this one
   bool expose_metrics = false;  // on the address, too; always on loopback
@@ -20,5 +21,8 @@ inline bool etcd_has_data(const std::string& server_dir) {
   std::error_code ignored;
   return std::filesystem::is_directory(server_dir + "/db/etcd/member/wal", ignored);
 }
+
+// Stands after a --cluster-reset until the server is started without it.
+inline std::string etcd_reset_flag(const std::string& server_dir) { return server_dir + "/db/reset-flag"; }
 
 }  // namespace kedge::server

@@ -44,6 +44,7 @@ TEST_CASE("endpoints: what each is, and what is said of those that are none") {
       {"https://u:secret@a:2379,https://b:1,http://[::1]:3/", "etcd https://a:2379,https://b:1,http://[::1]:3", true},
       {"HTTPS://a", "etcd https://a:2379", true},
       {"https://a:2379,b:2379", "error: --datastore-endpoint: each of etcd's members begins with", true},
+      {"https://a:2379,https", "error: --datastore-endpoint: each of etcd's members begins with", true},
       {"https://a:2379,", "error: --datastore-endpoint: each of etcd's members begins with", true},
       {"https://u:secret@", "error: --datastore-endpoint: a member has no host", true},
       {"https://u:secret@a:port", "error: --datastore-endpoint: a port is not", true},

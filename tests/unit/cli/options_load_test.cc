@@ -1,6 +1,8 @@
 #include "cli/options_load.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -90,6 +92,31 @@ TEST_CASE("an agent needs a server and a token, from wherever they come") {
   folder.write("token", "\n");
   CHECK(load_options(audience::agent, {}, here).error().message ==
         "--token-file: " + file + " has no token in its first line");
+}
+
+TEST_CASE("an etcd of the cluster's own is begun, joined, reset or done without, one at a time") {
+  const temporary_folder folder;
+  struct row {
+    words given;
+    std::string_view said;  // empty: it is right
+  };
+  const words joins{"--server=https://h:6443", "--token=x"};
+  auto with = [](words a, const words& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  for (auto& r :
+       {row{{"--cluster-init"}, ""}, row{{"--cluster-init", "--datastore-endpoint=https://e:2379"}, "two datastores"},
+        row{{"--cluster-reset"}, ""}, row{{"--cluster-reset-restore-path=/f"}, "only with --cluster-reset"},
+        row{with({"--cluster-reset"}, joins), "leave --server away"}, row{with({"--disable-etcd"}, joins), ""},
+        row{{"--disable-etcd"}, "needs --server"}, row{with({"--disable-etcd", "--cluster-init"}, joins), "wants none"},
+        row{with({"--disable-etcd", "--datastore-endpoint=https://e:2379"}, joins), "another datastore"},
+        row{{"--disable-apiserver"}, "every Kedge server serves the API"}}) {
+    CAPTURE(fmt::format("{}", fmt::join(r.given, " ")));
+    auto loaded = load_options(audience::server, r.given, some_machine(folder));
+    CHECK(loaded.has_value() == r.said.empty());
+    if (!loaded) CHECK_MESSAGE(loaded.error().message.find(r.said) != std::string::npos, loaded.error().message);
+  }
 }
 
 TEST_CASE("the data directory is absolute, and an ordinary user's lies at home") {

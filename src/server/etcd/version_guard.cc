@@ -1,0 +1,69 @@
+#include "server/etcd/version_guard.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "base/strings.h"
+#include "reactor/offload.h"
+#include "reactor/process.h"
+
+namespace kedge::server {
+
+namespace {
+
+constexpr std::string_view mark = "storageVersion";  // a key of the bucket `meta`, in front of its value
+constexpr std::size_t value_bytes_max = 16, chunk_bytes = 1024 * 1024, answer_bytes_max = 4096;
+
+// "3.4.23" as 304; 0 when it is no version.
+std::uint64_t number_of(std::string_view version) {
+  auto parts = split(version, '.');
+  if (parts.size() < 2) return 0;
+  auto major = parse_uint(parts[0]), minor = parse_uint(parts[1]);
+  return major && minor ? *major * 100 + *minor : 0;
+}
+
+}  // namespace
+
+std::string storage_version(const std::string& data) {
+  std::ifstream in(data + "/member/snap/db", std::ios::binary);
+  std::string newest, window;
+  while (in) {
+    auto kept = std::min(window.size(), mark.size() + value_bytes_max);
+    window.erase(0, window.size() - kept);
+    window.resize(kept + chunk_bytes);
+    in.read(window.data() + kept, chunk_bytes);
+    window.resize(kept + static_cast<std::size_t>(in.gcount()));
+    for (auto at = window.find(mark); at != window.npos; at = window.find(mark, at + 1)) {
+      auto value = std::string_view(window).substr(at + mark.size(), value_bytes_max);
+      value = value.substr(0, value.find_first_not_of("0123456789."));
+      // One that is cut here is found once more, whole.
+      if (number_of(value) && number_of(value) >= number_of(newest)) newest = value;
+    }
+  }
+  return newest;
+}
+
+task<result<void>> check_version(std::string binary, std::string data) {
+  constexpr std::string_view says = "etcd Version: ";
+  KEDGE_CO_TRY(auto asked, reactor::process::spawn({.argv = {binary, "--version"}, .capture_output = true}));
+  KEDGE_CO_TRY(auto text, co_await asked.output(answer_bytes_max));
+  KEDGE_CO_CHECK(co_await asked.wait());
+  auto at = text.find(says);
+  auto version =
+      at == text.npos ? std::string() : text.substr(at + says.size(), text.find('\n', at) - at - says.size());
+  if (!number_of(version) || number_of(version) >= 306) co_return result<void>();
+  KEDGE_CO_TRY(auto written, co_await reactor::offload([data] { return storage_version(data); }));
+  if (written.empty()) co_return result<void>();
+  co_return fail(
+      errc::unsupported,
+      fmt::format("{} holds what etcd {} has written, and {} is etcd {}: put the binary of a newer etcd beside "
+                  "kedge, or on PATH",
+                  data, written, binary, version));
+}
+
+}  // namespace kedge::server
