@@ -120,6 +120,9 @@ constexpr controller_info table[] = {
      .component = "validatingadmissionpolicy-status-controller", .workers = 5,
      .workers_option = "concurrent-validating-admission-policy-status-syncs", .off_by_default = false, .make = make_policy_checker,
      .wanted = nullptr},
+    {.name = "storage-version-migrator-controller", .alias = "svm", .account = "storage-version-migrator-controller",
+     .component = "storage-version-migrator-controller", .workers = 5, .workers_option = "", .off_by_default = false,
+     .make = make_storage_migration, .wanted = nullptr},
 };
 // clang-format on
 
@@ -138,8 +141,6 @@ constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controlle
                                         "legacy-serviceaccount-token-cleaner-controller",
                                         "legacy-service-account-token-cleaner",
                                         "volumeattributesclass-protection-controller",
-                                        "storage-version-migrator-controller",
-                                        "svm",
                                         "selinux-warning-controller",
                                         "route",
                                         "node-route-controller",

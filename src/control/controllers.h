@@ -45,6 +45,7 @@ std::unique_ptr<controller> make_helm_controller(const settings&);
 std::unique_ptr<controller> make_pod_garbage(const settings&);
 std::unique_ptr<controller> make_garbage_collector(const settings&);
 std::unique_ptr<controller> make_namespace_lifecycle(const settings&);
+std::unique_ptr<controller> make_storage_migration(const settings&);
 std::unique_ptr<controller> make_resource_quota(const settings&);
 std::unique_ptr<controller> make_disruption(const settings&);
 std::unique_ptr<controller> make_service_accounts(const settings&);

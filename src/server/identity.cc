@@ -118,7 +118,6 @@ task<result<void>> identity::open_store() {
     s = shared_.sealing->around(std::move(s));
   }
   KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
-  if (shared_.sealing) shared_.sealing->serve([this] { return objects_->current().at(); });
   shared_.settings.accept_data_loss = false;  // once: the store may be opened again
   co_return result<void>();
 }

@@ -61,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == ROOT:
             return self.send(200, RESOURCES)
         if path in self.server.measured:
-            return self.send(200, self.server.measured[path])
+            return self.send(self.server.measured[path].get("code", 200), self.server.measured[path])
         if path == f"{ROOT}/moved":
             return self.send(302, "", more=[("Location", "https://elsewhere.example/")])
         if self.command == "POST":
@@ -133,7 +133,7 @@ class Wardle:
         self.server = Quiet((self.address, self.port), Handler)
         self.port = self.server.server_address[1]
         self.server.requests, self.server.events, self.server.connections = [], threading.Semaphore(0), []
-        self.server.measured = {}  # by path
+        self.server.measured = {}  # by path; a Status with its code
         self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -413,6 +413,31 @@ class Aggregation(unittest.TestCase):
         eventually("it says what is missing", lambda: "FailedGetExternalMetric" in self.kubectl("describe", "hpa", "crowd"))
         self.assertEqual(self.server.get("deployment", "crowd")["spec"]["replicas"], 5)
         self.kubectl("delete", "hpa,deployment", "crowd")
+
+    def test_what_it_owns_goes_with_it_when_it_says_so(self):
+        def at(name):
+            return f"{ROOT}/namespaces/default/things/{name}"
+
+        def status(code, reason):
+            return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code}
+
+        def owned(name):
+            self.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": name, "ownerReferences": [{"apiVersion": f"{GROUP}/v1", "kind": "Thing", "name": name, "uid": f"uid-{name}"}]}}))
+
+        def there():
+            names = self.kubectl("get", "configmaps", "-o", "name").split()
+            return [name for name in ("lives", "gone", "unsaid", "away") if f"configmap/{name}" in names]
+
+        self.wardle.server.measured |= {at("lives"): {**THING, "metadata": {"name": "lives", "namespace": "default", "uid": "uid-lives"}},
+                                        at("gone"): status(404, "NotFound"), at("away"): status(503, "ServiceUnavailable")}
+        for name in ("lives", "unsaid", "away", "gone"):
+            owned(name)
+        eventually("it was asked for each", lambda: {at(n) for n in ("lives", "gone", "unsaid", "away")} <= {r["path"] for r in self.wardle.requests})
+        eventually("what it denies is gone", lambda: there() == ["lives", "unsaid", "away"])
+        self.wardle.server.measured[at("lives")] = status(404, "NotFound")
+        eventually("its dependent follows", lambda: there() == ["unsaid", "away"])
+        self.kubectl("delete", "configmap", "unsaid", "away")
 
     def test_who_is_trusted_is_kept_true(self):
         at = ("configmap", "-n", "kube-system", "extension-apiserver-authentication")

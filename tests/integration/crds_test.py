@@ -64,7 +64,8 @@ def crontab(name="mine", spec=None, **more):
 class Crds(ClusterTest):
     def setUp(self):
         self.assertIn("created", self.kubectl("create", "-f", "-", input=CRD))
-        self.kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=30s")
+        # kubectl refuses to wait for one that has no conditions yet.
+        eventually("it is established", lambda: self.kubectl("wait", "--for=condition=Established", "crd/crontabs.stable.example.com", "--timeout=30s"))
         eventually("discovery lists it", lambda: "crontabs" in self.kubectl("api-resources", "--api-group", "stable.example.com"))
 
     def tearDown(self):
@@ -159,6 +160,44 @@ class Crds(ClusterTest):
         self.assertEqual(raw(path.format("v2") + "/old")["spec"]["extra"], "new")
         self.assertEqual(self.server.get("crd", "crontabs.stable.example.com")["status"]["storedVersions"], ["v1", "v2"])
         self.assertIn("stable.example.com/v2", self.kubectl("api-resources", "--api-group", "stable.example.com"))
+
+    def test_a_migration_cleans_the_stored_versions(self):
+        name = "lamps.migrating.example.com"
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+
+        def define(storage, *served):
+            return json.dumps({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name}, "spec": {
+                "group": "migrating.example.com", "scope": "Namespaced", "names": {"plural": "lamps", "kind": "Lamp"},
+                "versions": [{"name": v, "served": True, "storage": v == storage, "schema": schema} for v in served]}})
+
+        def conditions(kind, which):
+            return {c["type"]: (c["status"], c["reason"], c["message"]) for c in self.server.get(kind, which).get("status", {}).get("conditions", [])}
+
+        self.kubectl("apply", "-f", "-", input=define("v1", "v1", "v2"))
+        eventually("it is served", lambda: "lamps" in self.kubectl("api-resources", "--api-group=migrating.example.com"))
+        for number in range(5):
+            self.kubectl("create", "-f", "-", input=json.dumps(
+                {"apiVersion": "migrating.example.com/v1", "kind": "Lamp", "metadata": {"name": f"lamp-{number}"}, "spec": {"n": number}}))
+        before = {o["metadata"]["name"]: o["metadata"] for o in self.server.get("lamps")["items"]}
+        self.kubectl("apply", "-f", "-", input=define("v2", "v1", "v2"))
+        self.assertEqual(self.server.get("crd", name)["status"]["storedVersions"], ["v1", "v2"])
+        self.assertIn("must remain in spec.versions", self.refused("apply", "-f", "-", input=define("v2", "v2")))
+        self.kubectl("create", "-f", "-", input=json.dumps({
+            "apiVersion": "storagemigration.k8s.io/v1", "kind": "StorageVersionMigration", "metadata": {"name": "lamps"},
+            "spec": {"resource": {"group": "migrating.example.com", "resource": "lamps"}}}))
+        eventually("it is over", lambda: conditions("storageversionmigration", "lamps").get("Running", ("",))[0] == "False")
+        self.assertEqual(conditions("storageversionmigration", "lamps"), {
+            "Running": ("False", "MigrationCompleted", "Migration completed"),
+            "Succeeded": ("True", "StorageVersionMigrationSucceeded", "Migration completed")})
+        self.assertEqual(self.server.get("crd", name)["status"]["storedVersions"], ["v2"])
+        self.assertEqual(conditions("crd", name)["StorageMigrating"], (
+            "False", "MigrationSucceeded", "The migration has succeeded and the stored versions have been updated"))
+        after = {o["metadata"]["name"]: o["metadata"] for o in self.server.get("lamps")["items"]}
+        for each in before:
+            self.assertNotEqual(after[each]["resourceVersion"], before[each]["resourceVersion"])
+            self.assertEqual((after[each]["uid"], after[each]["generation"]), (before[each]["uid"], before[each]["generation"]))
+        self.kubectl("apply", "-f", "-", input=define("v2", "v2"))
+        self.assertEqual(len(self.server.get("lamps")["items"]), 5)
 
     def test_names_that_another_has_are_not_accepted(self):
         other = CRD.replace("crontabs.stable", "tabs.stable").replace("plural: crontabs, singular: crontab, kind: CronTab", "plural: tabs, singular: tab, kind: CronTab")

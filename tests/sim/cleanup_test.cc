@@ -269,6 +269,39 @@ TEST_CASE("pod-garbage-collector-controller: of finished pods as many stay as ma
   }
 }
 
+TEST_CASE("storage-version-migrator-controller: migrations of one resource end one after the other, whatever crashes") {
+  const api::resource_id migrations{"storagemigration.k8s.io", "v1", "storageversionmigrations"};
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"svm"}});
+    for (int i = 0; i < 100; ++i) c.create(config_maps, map(fmt::format("m{:02}", i)));
+    c.crash_between_writes(0.05);
+    auto is = [&](std::string_view name, std::string_view type, std::string_view status) {
+      const auto list = c.get(fmt::format("/registry/storageversionmigrations/{}", name))["status"]["conditions"];
+      for (std::size_t i = 0; i < list.size(); ++i)
+        if (list[i]["type"].as_string() == type) return list[i]["status"].as_string() == status;
+      return false;
+    };
+    for (auto name : {"a", "b", "c"})
+      c.create(migrations,
+               yaml(fmt::format("{{kind: StorageVersionMigration, apiVersion: storagemigration.k8s.io/v1, metadata: "
+                                "{{name: {}}}, spec: {{resource: {{resource: configmaps}}}}}}",
+                                name)));
+    bool together = false;
+    CHECK(c.until([&] {
+      int over = 0, run = 0;
+      for (auto name : {"a", "b", "c"}) {
+        run += is(name, "Running", "True") && !is(name, "Succeeded", "True");
+        over += is(name, "Running", "False") && is(name, "Succeeded", "True");
+      }
+      together = together || run > 1;
+      return over == 3;
+    }));
+    CHECK(!together);
+    CHECK(c.count("/registry/configmaps/default/m") == 100);
+  }
+}
+
 TEST_CASE("resourcequota-controller: what went is given back") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);

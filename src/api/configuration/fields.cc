@@ -42,8 +42,12 @@ fields::fields(const json::value& v, std::string path, findings& found) : fields
 fields::fields(const json::value& v, std::string path, std::string told_as, findings& found)
     : value_(&v), path_(std::move(path)), told_as_(std::move(told_as)), found_(&found) {
   if (v.is_object() || v.is_null()) return;
-  found.add(path_, fmt::format("must be an object, not {}", json::write_beginning(v, shown_bytes)));
+  found.add(path_, fmt::format("must be an object, not {}", shown(v)));
   value_ = &absent;
+}
+
+std::string fields::shown(const json::value& v) const {
+  return found_->shows_values ? json::write_beginning(v, shown_bytes) : std::string(json::kind_name(v));
 }
 
 std::string fields::path_of(std::string_view name) const { return below(told_as_, name); }
@@ -65,7 +69,7 @@ std::string fields::text(std::string_view name, std::string otherwise) {
   auto v = find(name);
   if (!v) return otherwise;
   if (v->is_string()) return std::string(v->as_string());
-  wrong(name, fmt::format("must be a text, not {}", json::write_beginning(*v, shown_bytes)));
+  wrong(name, fmt::format("must be a text, not {}", shown(*v)));
   return otherwise;
 }
 
@@ -86,7 +90,7 @@ std::optional<bool> fields::flag(std::string_view name) {
   auto v = find(name);
   if (!v) return std::nullopt;
   if (v->is_bool()) return v->as_bool();
-  wrong(name, fmt::format("must be true or false, not {}", json::write_beginning(*v, shown_bytes)));
+  wrong(name, fmt::format("must be true or false, not {}", shown(*v)));
   return std::nullopt;
 }
 
@@ -94,7 +98,7 @@ std::optional<std::int64_t> fields::number(std::string_view name) {
   auto v = find(name);
   if (!v) return std::nullopt;
   if (v->is_integer()) return v->as_integer();
-  wrong(name, fmt::format("must be a whole number, not {}", json::write_beginning(*v, shown_bytes)));
+  wrong(name, fmt::format("must be a whole number, not {}", shown(*v)));
   return std::nullopt;
 }
 
@@ -103,7 +107,7 @@ std::optional<duration> fields::time(std::string_view name) {
   if (!v) return std::nullopt;
   auto time = v->is_string() ? parse_duration(v->as_string()) : fail(errc::invalid, "");
   if (time) return *time;
-  wrong(name, fmt::format("must be a duration such as 30s, not {}", json::write_beginning(*v, shown_bytes)));
+  wrong(name, fmt::format("must be a duration such as 30s, not {}", shown(*v)));
   return std::nullopt;
 }
 
@@ -112,15 +116,14 @@ std::vector<std::string> fields::texts(std::string_view name) {
   auto v = find(name);
   if (!v) return out;
   if (!v->is_array()) {
-    wrong(name, fmt::format("must be a list, not {}", json::write_beginning(*v, shown_bytes)));
+    wrong(name, fmt::format("must be a list, not {}", shown(*v)));
     return out;
   }
   for (std::size_t i = 0; i < v->size(); ++i)
     if ((*v)[i].is_string())
       out.emplace_back((*v)[i].as_string());
     else
-      wrong(fmt::format("{}[{}]", name, i),
-            fmt::format("must be a text, not {}", json::write_beginning((*v)[i], shown_bytes)));
+      wrong(fmt::format("{}[{}]", name, i), fmt::format("must be a text, not {}", shown((*v)[i])));
   return out;
 }
 
@@ -139,7 +142,7 @@ std::vector<fields> fields::children(std::string_view name) {
   auto v = find(name);
   if (!v) return out;
   if (!v->is_array()) {
-    wrong(name, fmt::format("must be a list, not {}", json::write_beginning(*v, shown_bytes)));
+    wrong(name, fmt::format("must be a list, not {}", shown(*v)));
     return out;
   }
   out.reserve(v->size());

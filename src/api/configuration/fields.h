@@ -22,6 +22,7 @@ namespace kedge::api {
 struct findings {
   std::vector<std::string> wrong;    // "rules[0].level: Required value", in the order of the file
   std::vector<std::string> unknown;  // fields that this version doesn't know: an error or a warning, as the kind says
+  bool shows_values = true;          // false: the file has secrets, and one may stand where something else is wanted
   void add(std::string path, std::string_view what);
   // errc::invalid with all of `wrong` in one message; fine when there is nothing.
   result<void> verdict() const;
@@ -60,6 +61,7 @@ class fields {
 
  private:
   const json::value* find(std::string_view name);
+  std::string shown(const json::value& v) const;
   const json::value* value_;
   std::string path_, told_as_;
   findings* found_;

@@ -9,6 +9,9 @@ namespace kedge::api {
 // How soon a watch of a custom resource ends after its definition was changed or removed.
 inline constexpr std::chrono::seconds custom_watch_check{5};
 
+// Warnings of rules that were broken before, of one object: no answer carries more of them.
+inline constexpr std::size_t rule_warnings_max = 64;
+
 // What one call of a converting webhook has: some hundred usual objects, and no body that such servers refuse.
 inline constexpr std::size_t conversion_objects_max = 500;
 inline constexpr std::size_t conversion_bytes_max = 2 * 1024 * 1024;

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "api/custom/field_path.h"
+#include "api/custom/limits.h"
 #include "api/expressions/limits.h"
 #include "base/strings.h"
 #include "json/write.h"
@@ -112,14 +113,13 @@ struct matched {
   const node* schema = nullptr;
   const json::value *now = nullptr, *before = nullptr;
   explicit operator bool() const noexcept { return schema != nullptr; }
-  bool unchanged() const { return schema && is_unchanged(*schema, *now, *before); }
 };
 
 // How a place is matched: itself, or the nearest one around it that is.
 struct past {
   matched here, around;
 
-  bool unchanged() const { return here ? here.unchanged() : around.unchanged(); }
+  const matched& nearest() const { return here ? here : around; }
   past member(std::string_view name) const {
     if (!here) return *this;
     if (!around && (name == "apiVersion" || name == "kind")) return {};
@@ -310,10 +310,18 @@ class rule_run::state {
 
   // What was wrong before and stands unchanged may stay, with a warning.
   void add(cause c, const rule& r, const past& was) {
-    if (!r.uses_old && was.unchanged())
-      warnings_.push_back(fmt::format("{}: {}", c.field, c.message));
-    else
+    if (r.uses_old || !is_unchanged(was.nearest()))
       out_.push_back(std::move(c));
+    else if (warnings_.size() < rule_warnings_max)
+      warnings_.push_back(fmt::format("{}: {}", c.field, c.message));
+  }
+
+  // Compared once: the items of a list without keys are all matched as that list.
+  bool is_unchanged(const matched& m) {
+    if (!m) return false;
+    auto [known, fresh] = unchanged_.try_emplace(m.now, false);
+    if (fresh) known->second = custom::is_unchanged(*m.schema, *m.now, *m.before);
+    return known->second;
   }
 
   // The message that the expression gives; empty when it gives none. `over`: what is said instead, and nothing runs any
@@ -345,6 +353,7 @@ class rule_run::state {
   std::uint64_t left_ = expressions::object_budget;
   std::deque<place> places_;  // each names the one above it
   std::vector<spot> spots_;
+  std::unordered_map<const json::value*, bool> unchanged_;
   std::size_t next_ = 0, rule_ = 0;
   std::optional<cel::arena> memory_;  // while the next place's rules run
   cel::value self_, old_;

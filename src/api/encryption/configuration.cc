@@ -205,7 +205,7 @@ std::string masked(const std::vector<rule_settings>& rules) {
 
 result<std::vector<rule_settings>> parse_encryption(std::string_view text) {
   KEDGE_TRY(auto document, read_document(text, "EncryptionConfiguration", {"apiserver.config.k8s.io/v1"}));
-  findings found;
+  findings found{.shows_values = false};
   fields f(document, "", found);
   f.text("apiVersion");
   f.text("kind");

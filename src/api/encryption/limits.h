@@ -24,6 +24,10 @@ inline constexpr std::chrono::minutes seed_write_time{3};
 inline constexpr std::chrono::seconds reload_patience{10};
 // Between two attempts to have a key opened that values which are there need.
 inline constexpr std::chrono::seconds fetch_pause{1};
+// A key that a plugin doesn't open is asked for as often as this before its values count as lost: plugins answer in the
+// same words when they stumble. With this between.
+inline constexpr int refused_tries = 3;
+inline constexpr std::chrono::milliseconds refused_pause{200};
 
 // Seeds that are remembered, some hundred bytes each: one for each start of a server and each key of the plugin, of
 // which a datastore holds some dozens. More than a page of the log has entries.

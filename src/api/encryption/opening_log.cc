@@ -7,16 +7,19 @@ using namespace datastore;
 
 class opening_log final : public log {
  public:
-  opening_log(std::unique_ptr<log> inner, value_opener open) : inner_(std::move(inner)), open_(std::move(open)) {}
+  opening_log(std::unique_ptr<log> inner, value_opener open, landing_witness landed)
+      : inner_(std::move(inner)), open_(std::move(open)), landed_(std::move(landed)) {}
 
   task<result<void>> open() override { return inner_->open(); }
   task<result<page>> load(revision after) override { return opened(inner_->load(after)); }
   task<result<page>> load_live(revision after) override { return opened(inner_->load_live(after)); }
   task<result<void>> begin() override { return inner_->begin(); }
   task<result<appended>> append(batch ops) override {
-    auto done = co_await inner_->append(std::move(ops));
-    if (done)
-      for (auto& e : done->others) co_await open_(e);
+    auto done = co_await inner_->append(ops);
+    if (!done) co_return done;
+    for (std::size_t i = 0; i < ops->size(); ++i)
+      if (auto& o = done->outcomes[i]; o.what == outcome::status::committed) landed_((*ops)[i], o.at);
+    for (auto& e : done->others) co_await open_(e);
     co_return done;
   }
   task<result<page>> tail(revision after, time_point deadline) override {
@@ -55,12 +58,14 @@ class opening_log final : public log {
 
   std::unique_ptr<log> inner_;
   value_opener open_;
+  landing_witness landed_;
 };
 
 }  // namespace
 
-std::unique_ptr<datastore::log> make_opening_log(std::unique_ptr<datastore::log> inner, value_opener open) {
-  return std::make_unique<opening_log>(std::move(inner), std::move(open));
+std::unique_ptr<datastore::log> make_opening_log(std::unique_ptr<datastore::log> inner, value_opener open,
+                                                 landing_witness landed) {
+  return std::make_unique<opening_log>(std::move(inner), std::move(open), std::move(landed));
 }
 
 }  // namespace kedge::api::encryption

@@ -12,6 +12,10 @@ namespace kedge::api::encryption {
 // Called for each value as it stands in the datastore, with the revision that wrote it; waits where it must.
 using value_opener = std::function<task<void>(const datastore::entry&)>;
 
-std::unique_ptr<datastore::log> make_opening_log(std::unique_ptr<datastore::log> inner, value_opener open);
+// Told of each value that was written through the log, with its revision, once it has landed.
+using landing_witness = std::function<void(const datastore::operation&, datastore::revision at)>;
+
+std::unique_ptr<datastore::log> make_opening_log(std::unique_ptr<datastore::log> inner, value_opener open,
+                                                 landing_witness landed);
 
 }  // namespace kedge::api::encryption

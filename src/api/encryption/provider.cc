@@ -34,23 +34,30 @@ struct released {
 
 }  // namespace
 
-kms_provider::kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network)
-    : settings_(std::move(s)), key_changed_(std::move(key_changed)), plugin_(settings_, network) {
-  ill_ = std::make_shared<const error>(errc::unavailable, "it has not been asked yet");
-}
-kms_provider::~kms_provider() = default;
+plugin_health::plugin_health() { found(fail(errc::unavailable, "it has not been asked yet")); }
 
-result<void> kms_provider::well() const {
+void plugin_health::found(const result<void>& seen) {
+  ill_ = seen ? nullptr : std::make_shared<const error>(seen.error());
+}
+
+result<void> plugin_health::well() const {
   auto ill = ill_.load();
   if (!ill) return {};
   return fail(*ill);
 }
 
+kms_provider::kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network)
+    : settings_(std::move(s)),
+      key_changed_(std::move(key_changed)),
+      plugin_(settings_, network),
+      health_(std::make_shared<plugin_health>()) {}
+kms_provider::~kms_provider() = default;
+
 task<result<void>> kms_provider::look() {
   co_await turn_.acquire();
   released after{turn_};
   auto seen = co_await look_once();
-  ill_ = seen ? nullptr : std::make_shared<const error>(seen.error());
+  health_->found(seen);
   co_return seen;
 }
 
@@ -133,9 +140,9 @@ result<std::string> kms_provider::seal(std::string_view plain, std::string_view 
   auto& loop = reactor::loop::current();
   auto found = writes_ ? opened_.find(*writes_) : opened_.end();
   if (found == opened_.end()) {
-    auto ill = ill_.load();
+    auto seen = health_->well();
     return fail(errc::unavailable, fmt::format("KMS provider {} has given no key to write with yet{}",
-                                               quote(settings_.name), ill ? ": " + ill->message : ""));
+                                               quote(settings_.name), seen ? "" : ": " + seen.error().message));
   }
   if (const auto now = loop.wall_now(); now > writes_until_)
     return fail(errc::unavailable,
@@ -157,7 +164,9 @@ task<void> kms_provider::fetch(std::string sealed) {
   auto read = envelope::read(sealed);
   if (!read || opened_.contains(read->seed)) co_return;
   const auto seed = read->seed;
+  int refused_now = 0;
   for (bool told = false;;) {
+    bool later = true;
     {
       co_await turn_.acquire();
       released after{turn_};
@@ -166,19 +175,21 @@ task<void> kms_provider::fetch(std::string sealed) {
       if (auto refused = refused_.find(seed); refused != refused_.end()) {
         if (now - refused->second.at < plugin_look_again_ill) co_return;
         refused_.erase(refused);
+        refused_now = refused_tries - 1;  // it has been asked often
       }
       auto opened = co_await plugin_.decrypt(new_uid(), seed);
       if (opened) co_return remember(seed, *std::move(opened));
-      if (!may_be_better_later(opened.error())) {
+      later = may_be_better_later(opened.error());
+      if (!later && ++refused_now == refused_tries) {
         if (refused_.size() >= seeds_max) refused_.clear();
         refused_.insert_or_assign(seed, refusal{std::move(opened).error(), now});
         co_return;
       }
-      if (!std::exchange(told, true))
+      if (later && !std::exchange(told, true))
         log::error("KMS provider {} is needed to read the datastore, and can't be asked: {}; waiting for it",
                    quote(settings_.name), opened.error().message);
     }
-    co_await reactor::sleep_for(fetch_pause);
+    co_await reactor::sleep_for(later ? duration(fetch_pause) : duration(refused_pause));
   }
 }
 

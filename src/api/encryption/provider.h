@@ -4,7 +4,7 @@
 //   a value under a seed that isn't known ─▶ fetch: Decrypt ─▶ open
 //
 // Values are sealed and opened at once, with seeds in memory; the plugin is asked before. On the loop that it began on,
-// but for well().
+// where it also ends: other cores hold its health alone.
 #pragma once
 
 #include <atomic>
@@ -21,6 +21,17 @@
 
 namespace kedge::api::encryption {
 
+// What the last look at a plugin found. Outlives it, for whoever still asks.
+class plugin_health {
+ public:
+  plugin_health();
+  void found(const result<void>& seen);
+  result<void> well() const;  // from any core
+
+ private:
+  std::atomic<std::shared_ptr<const error>> ill_;  // null: well. Swapped as a whole
+};
+
 class kms_provider {
  public:
   // `key_changed`: values under the key before are old from now on.
@@ -33,8 +44,7 @@ class kms_provider {
   task<result<void>> look();
   // The same again and again, until this is dropped. Once.
   void keep();
-  // What the last look found. From any core.
-  result<void> well() const;
+  const std::shared_ptr<plugin_health>& health() const noexcept { return health_; }
 
   // What stands behind the value's prefix. errc::unavailable: there is no seed to write with, or none any more.
   result<std::string> seal(std::string_view plain, std::string_view datastore_key) const;
@@ -64,7 +74,7 @@ class kms_provider {
   std::map<encrypted_seed, std::string> opened_;
   std::map<encrypted_seed, refusal> refused_;
   reactor::semaphore turn_{1};
-  std::atomic<std::shared_ptr<const error>> ill_;  // null: well. Swapped as a whole, read by every core
+  std::shared_ptr<plugin_health> health_;
   reactor::scope looking_;
 };
 

@@ -38,6 +38,15 @@ std::string group_of(std::string_view name) {
   return dot == name.npos ? std::string() : std::string(name.substr(dot + 1));
 }
 
+// What a configuration names this key's resource by: itself, its group, or all.
+auto named(const auto& by_name, std::string_view key) {
+  const auto name = resource_of_key(key);
+  if (!name.empty())
+    for (auto& wanted : {name, "*." + group_of(name), std::string("*.*")})
+      if (auto found = by_name.find(wanted); found != by_name.end()) return found;
+  return by_name.end();
+}
+
 std::string writer_of(const provider_settings& p) {
   if (p.kms) return fmt::format("kms:{}", p.kms->name);
   if (p.local.kind == crypto::cipher::identity) return "identity";
@@ -88,12 +97,18 @@ rules::rules(const std::vector<rule_settings>& settings, const std::vector<std::
 }
 
 const rules::providers* rules::of(std::string_view key) const {
-  const auto name = resource_of_key(key);
-  if (name.empty()) return nullptr;
-  for (auto& wanted : {name, "*." + group_of(name), std::string("*.*")})
-    if (auto found = by_name_.find(wanted); found != by_name_.end()) return &found->second;
-  return nullptr;
+  auto found = named(by_name_, key);
+  return found == by_name_.end() ? nullptr : &found->second;
 }
+
+rules_summary rules::summary() const {
+  rules_summary out;
+  for (auto& [name, all] : by_name_) out.names.insert(name);
+  for (auto& one : plugins_) out.plugins.push_back(one->health());
+  return out;
+}
+
+bool rules_summary::is_about(std::string_view key) const { return named(names, key) != names.end(); }
 
 result<std::optional<std::string>> rules::seal(std::string_view key, std::string_view plain) const {
   auto* all = of(key);

@@ -1,7 +1,7 @@
 // rules.h: who seals and opens the values of which resource.
 //
-// Immutable once made. What it does is of the loop that its plugins are kept on; which resources it is about is known
-// to every core.
+// Immutable once made. Of the loop that its plugins are kept on, and end on; what other cores ask, they ask of a
+// rules_summary.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "api/encryption/configuration.h"
@@ -17,14 +18,22 @@
 
 namespace kedge::api::encryption {
 
+// What every core may know of a configuration, and hold as long as it likes: no plugin ends with it.
+struct rules_summary {
+  std::unordered_set<std::string, string_hash, std::equal_to<>> names;  // "secrets", "*.apps"
+  std::vector<std::shared_ptr<const plugin_health>> plugins;
+
+  // Whether the configuration names the resource of this key of the datastore.
+  bool is_about(std::string_view key) const;
+};
+
 class rules {
  public:
   // `known`: plugins that stand already; those with the same settings are taken over.
   rules(const std::vector<rule_settings>& settings, const std::vector<std::shared_ptr<kms_provider>>& known,
         const std::function<std::shared_ptr<kms_provider>(const kms_settings&)>& make);
 
-  // Whether a configuration names the resource of this key of the datastore.
-  bool is_about(std::string_view key) const { return of(key) != nullptr; }
+  rules_summary summary() const;
   // Nullopt: as it is.
   result<std::optional<std::string>> seal(std::string_view key, std::string_view plain) const;
   // By whichever provider wrote it. errc::unsupported: none of these.

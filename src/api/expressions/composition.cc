@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "api/expressions/limits.h"
 #include "base/strings.h"
@@ -136,15 +137,31 @@ class evaluation::variables final : public cel::opaque {
     auto known = known_.find(e);
     if (known != known_.end()) return known->second;
     if (pauses()) return paused(memory);
+    if (within_.depth_ == variables_depth_max) {
+      within_.deeper_ = std::string(name);
+      within_.paused_ = true;
+      return paused(memory);
+    }
     // Of two with one name the later one counts, also for itself.
     known_.emplace(e, cel::value::error(memory, fmt::format("composited variable {} asks for itself", quote(name))));
+    ++within_.depth_;
     auto computed = compute(name, *e, memory);
+    --within_.depth_;
     if (within_.paused_) {
-      known_.erase(e);
+      // What lies deeper may not ask for this one either.
+      if (within_.deeper_)
+        within_.frames_.back().begun.push_back(e);
+      else
+        known_.erase(e);
       return paused(memory);
     }
     known_[e] = computed;
     return pauses() ? paused(memory) : computed;
+  }
+  // Those that did not come to an end.
+  void forget(std::vector<const expression*>& begun) const {
+    for (auto* e : begun) known_.erase(e);
+    begun.clear();
   }
 
  private:
@@ -157,6 +174,9 @@ class evaluation::variables final : public cel::opaque {
     within_.spent_on_variables_ += ran.cost;
     within_.spent_in_step_ += ran.cost;
     if (ran.result) return *ran.result;
+    // Each of those that build on it would say so again.
+    if (auto& why = ran.result.error().message; why.size() > told_through_max_bytes)
+      return cel::value::error(memory, why);
     return cel::value::error(
         memory, fmt::format("composited variable {} fails to evaluate: {}", quote(name), ran.result.error().message));
   }
@@ -202,10 +222,27 @@ evaluation::outcome evaluation::run(const expression& e) {
 
 std::optional<evaluation::outcome> evaluation::step(const expression& e) {
   if (!e.program) return std::unexpected(failure{false, "compilation error: " + e.wrong});
-  if (begun_ != &e) spent_on_variables_ = 0;
+  if (begun_ != &e) {
+    spent_on_variables_ = 0;
+    for (auto& f : frames_) variables_->forget(f.begun);
+    frames_.assign(1, {});
+  }
   begun_ = &e;
   spent_in_step_ = 0;
   paused_ = false;
+  variables_->forget(frames_.back().begun);
+  auto done = rest(e);
+  if (deeper_) frames_.push_back({*std::exchange(deeper_, std::nullopt), {}});
+  return done;
+}
+
+// The last frame's part.
+std::optional<evaluation::outcome> evaluation::rest(const expression& e) {
+  if (frames_.size() > 1) {
+    (void)variables_->field(frames_.back().name, memory_);
+    if (!paused_) frames_.pop_back();
+    return std::nullopt;
+  }
   auto ran = run(*e.program);
   if (paused_) return std::nullopt;
   begun_ = nullptr;

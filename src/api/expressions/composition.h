@@ -99,7 +99,18 @@ class evaluation {
   const admission_values& values_;
   cel::arena& memory_;
   std::uint64_t budget_;
+  // Variables that build on each other deeper than a stack may hold are computed from the deepest one up: each frame is
+  // a variable that the one before it came to, the first one the expression itself.
+  struct frame {
+    std::string name;
+    std::vector<const expression*> begun;  // on the way to the next frame's
+  };
+  std::optional<outcome> rest(const expression& e);
+
   const expression* begun_ = nullptr;  // that was not finished by the last step
+  mutable std::vector<frame> frames_;
+  mutable std::optional<std::string> deeper_;  // what is to be computed before this frame can go on
+  mutable int depth_ = 0;                      // of variables that are being computed, each for the one before it
   mutable std::uint64_t spent_on_variables_ = 0, spent_in_step_ = 0;
   mutable bool paused_ = false;  // what this step gives means nothing
   const variables* variables_;

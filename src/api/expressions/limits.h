@@ -12,6 +12,9 @@ inline constexpr std::uint64_t call_budget = 1'000'000;
 // What variables may cost until others get their turn: with the one that passes it, and the expression that asks, it is
 // some ten milliseconds.
 inline constexpr std::uint64_t variables_step_cost = call_budget / 4;
+// Variables that are computed within each other, which takes stack and time until others get their turn: more than
+// people write. Deeper ones are computed first.
+inline constexpr int variables_depth_max = 8;
 // All evaluations for one object: of a custom resource's rules, of a policy's binding.
 inline constexpr std::uint64_t object_budget = 10'000'000;
 // All match conditions of a webhook or a policy, for one request.
@@ -21,6 +24,8 @@ inline constexpr std::uint64_t rule_cost_max = 10'000'000;
 inline constexpr std::uint64_t schema_cost_max = 100'000'000;
 // A message that an expression gives.
 inline constexpr std::size_t message_max_bytes = 5 * 1024;
+// What is told of a variable that failed through those that build on it: some twenty of them.
+inline constexpr std::size_t told_through_max_bytes = 1024;
 // The largest request, by which the size of data without bounds is estimated.
 inline constexpr std::int64_t request_max_bytes = std::int64_t{3} * 1024 * 1024;
 // Levels of schemas that are looked into.

@@ -78,7 +78,7 @@ result<std::shared_ptr<const remote_server>> parse_kubeconfig(std::string_view t
   if (auto name = (*context)["user"].as_string(); !name.empty()) {
     KEDGE_TRY(who, named(document, "users", "user", name));
   }
-  findings found;
+  findings found{.shows_values = false};
   fields server(*cluster, "cluster", found), user(*who, "user", found);
   auto out = std::make_shared<remote_server>();
   net::tls_client_options tls;

@@ -9,12 +9,16 @@
 //   finalizer goes an owner that waits with `orphan`                ─▶ its dependents forget it, then the finalizer
 //   goes
 //
+// An owner of a kind that another API server has is asked for there (other_owners.h); while nobody can say, nothing
+// goes.
+//
 // Who depends on whom is the store's index of owners' uids; nothing is kept here. Most objects have neither owners nor
 // finalizers and are passed over by a search of their text.
 #include <cstring>
 #include <set>
 
 #include "base/log.h"
+#include "control/cleanup/other_owners.h"
 #include "control/cleanup/ownership.h"
 #include "control/controllers.h"
 #include "control/finalizers.h"
@@ -33,6 +37,8 @@ constexpr std::string_view waiting =
     "owner may wait ";  // the object it stood in went, or blocks it no longer: "… apiVersion\nkind\nns\nname"
 // Of an owner's thousand dependents many go at once: one look for all of them.
 constexpr auto gather = std::chrono::milliseconds(10);
+// How soon an owner that another API server has is asked for again.
+constexpr auto others_look_again = std::chrono::seconds(10);
 constexpr std::string_view ignored[] = {"/registry/events/"};
 
 // With memmem, which passes over a kilobyte in no time: every change of any object is looked at.
@@ -149,6 +155,7 @@ class garbage_collector final : public controller {
   task<api::api_result<void>> check_owners(shell& s, const view& cluster, api::resource_id id,
                                            const json::value& object) {
     auto found = look_at_owners(cluster, object);
+    if (found.unknown > 0) co_await ask_others(s, cluster, object, found);
     if (found.absent + found.misplaced > 0) co_await tell_of_strangers(s, cluster, object);
     if (found.misplaced > 0 || found.gone.empty()) {
       // A kind that may be served some day: it is looked at again, later and later.
@@ -178,6 +185,23 @@ class garbage_collector final : public controller {
     log::info("deleting {} {}/{}: its owners are gone", id.plural, next["metadata"]["namespace"].as_string(),
               next["metadata"]["name"].as_string());
     co_return co_await remove(s, std::move(id), std::move(next), std::move(policy));
+  }
+
+  // Those whose kinds aren't served here, of the servers that do. Nothing tells when one of them goes, so those that
+  // are there are asked for again.
+  task<void> ask_others(shell& s, const view& cluster, const json::value& object, owners_found& found) {
+    bool again = false;
+    auto& owners = object["metadata"]["ownerReferences"];
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      if (worth_of(cluster, object, owners[i]) != owner_worth::unknown) continue;
+      const auto worth =
+          co_await others_.worth_of(s, std::string(object["metadata"]["namespace"].as_string()), owners[i]);
+      if (worth == owner_worth::unknown) continue;
+      --found.unknown;
+      again = again || worth == owner_worth::solid;
+      count(found, worth, owners[i]);
+    }
+    if (again) s.queue().add_after(key_of(cluster, object), others_look_again);
   }
 
   // An owner and its dependents that wait for each other would wait for ever.
@@ -296,6 +320,7 @@ class garbage_collector final : public controller {
     return update_of(std::move(id), std::move(object));
   }
 
+  other_owners others_;
   std::set<std::string> gone_;  // uids that are gone, and references that point nowhere in any namespace; bounded
   std::set<std::string> told_;  // object's and owner's uid: what was told of; bounded
 };

@@ -23,21 +23,24 @@ owner_worth worth_of(const view& cluster, const json::value& object, const json:
   return waits_for_dependents(*owner) ? owner_worth::waiting : owner_worth::solid;
 }
 
+void count(owners_found& into, owner_worth worth, const json::value& reference) {
+  auto gone = [&](std::size_t& n) {
+    ++n;
+    into.gone.emplace_back(reference["uid"].as_string());
+  };
+  switch (worth) {
+    case owner_worth::solid: ++into.solid; break;
+    case owner_worth::waiting: gone(into.waiting); break;
+    case owner_worth::absent: gone(into.absent); break;
+    case owner_worth::unknown: ++into.unknown; break;
+    case owner_worth::misplaced: ++into.misplaced; break;
+  }
+}
+
 owners_found look_at_owners(const view& cluster, const json::value& object) {
   owners_found out;
-  each_owner(object, [&](const json::value& reference) {
-    auto gone = [&](std::size_t& n) {
-      ++n;
-      out.gone.emplace_back(reference["uid"].as_string());
-    };
-    switch (worth_of(cluster, object, reference)) {
-      case owner_worth::solid: ++out.solid; break;
-      case owner_worth::waiting: gone(out.waiting); break;
-      case owner_worth::absent: gone(out.absent); break;
-      case owner_worth::unknown: ++out.unknown; break;
-      case owner_worth::misplaced: ++out.misplaced; break;
-    }
-  });
+  each_owner(object,
+             [&](const json::value& reference) { count(out, worth_of(cluster, object, reference), reference); });
   return out;
 }
 

@@ -27,6 +27,7 @@ struct owners_found {
   std::size_t solid = 0, waiting = 0, absent = 0, unknown = 0, misplaced = 0;
   std::vector<std::string> gone;  // uids of those absent and waiting
 };
+void count(owners_found& into, owner_worth worth, const json::value& reference);
 owners_found look_at_owners(const view& cluster, const json::value& object);
 
 // The same question for the usual answer, from the texts alone: whether every owner is there and nothing waits.

@@ -431,8 +431,8 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
     CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);
   }
   warnings.clear();
-  CHECK(read_controller_manager_arguments(words{"controllers=*,svm"}, warnings));
-  CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller svm"});
+  CHECK(read_controller_manager_arguments(words{"controllers=*,route"}, warnings));
+  CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller route"});
 }
 
 TEST_CASE("the Helm controller's arguments: what it is told, what means nothing, what it doesn't know") {

@@ -83,6 +83,48 @@ TEST_CASE("garbage-collector-controller: what becomes of an object") {
   }
 }
 
+TEST_CASE(
+    "garbage-collector-controller: an owner of another API server is absent when that one says so, and only then") {
+  const std::string things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
+                    none = R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404})",
+                    owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})",
+                    another = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-y"}})";
+  struct row {
+    api::raw_answer discovery, answer;
+    std::string wanted;
+    std::string name = "x";
+  };
+  for (auto& r :
+       {row{{200, things}, {200, owner}, "stays, asked again"}, row{{200, things}, {404, none}, "goes"},
+        row{{200, things}, {200, another}, "goes"}, row{{200, things}, {404, "404 page not found\n"}, "stays"},
+        row{{200, things}, {503, none}, "stays"}, row{{200, things}, {200, "{}"}, "stays"},
+        row{{200, things}, {0, ""}, "stays"}, row{{503, "away\n"}, {404, none}, "stays"},
+        row{{404, "404 page not found\n"}, {404, none}, "stays"},
+        row{{200, R"({"resources":[]})"}, {404, none}, "stays"}, row{{200, things}, {404, none}, "stays", "../../x"}}) {
+    CAPTURE(r.discovery.body);
+    CAPTURE(r.answer.body);
+    at_work w("garbagecollector", {},
+              [&](api::user_ref, std::string method, std::string path) -> task<result<api::raw_answer>> {
+                CHECK(method == "GET");
+                if (path == "/apis/example.org/v1") co_return r.discovery;
+                CHECK(path == "/apis/example.org/v1/namespaces/default/things/x");
+                if (r.answer.code == 0) co_return fail(errc::timeout, "nobody is there");
+                co_return r.answer;
+              });
+    w.put(
+        "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
+        "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}}");
+    w.put(map("dep", "[{apiVersion: example.org/v1, kind: Thing, name: '" + r.name + "', uid: uid-x}]"));
+    w.named();
+    const std::string key = "/registry/configmaps/default/dep";
+    const auto said = w.work(key);
+    if (w.get(key).is_null())
+      CHECK(r.wanted == "goes");
+    else
+      CHECK(r.wanted == (said.empty() ? "stays, asked again" : "stays"));
+  }
+}
+
 TEST_CASE("garbage-collector-controller: which changes name what") {
   at_work w("garbagecollector");
   w.put(map("owner"));

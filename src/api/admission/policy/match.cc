@@ -85,8 +85,8 @@ subject subject_of(const admission_request& r, const served& asked, const store:
   subject out{.what = r.what,
               .asked = asked,
               .subresource = r.who.subresource,
-              .name = r.who.name,
-              .ns = r.who.ns,
+              .name = std::string(r.who.name),
+              .ns = std::string(r.who.ns),
               .object = r.object,
               .old = r.old,
               .cluster = cluster};

@@ -14,12 +14,13 @@
 
 namespace kedge::api::policy {
 
-// A request, as rules and selectors ask about it. Lives as long as the request.
+// A request, as rules and selectors ask about it. Lives as long as the request, whose object mutations exchange.
 struct subject {
   operation what;
-  const served& asked;                 // the resource in the version that the request names
-  std::string_view subresource, name;  // the name is empty while it is still to be generated
-  std::string_view ns;                 // of a Namespace its own name
+  const served& asked;  // the resource in the version that the request names
+  std::string_view subresource;
+  std::string name;  // empty while it is still to be generated
+  std::string ns;    // of a Namespace its own name
   const json::value *object = nullptr, *old = nullptr;
   const store::snapshot& cluster;  // for the namespace's labels
 

@@ -53,8 +53,12 @@ bool has_subresource(const served& s, std::string_view name) { return name.empty
 }  // namespace
 
 subject subject_of(const admission_request& r) {
-  subject out{.what = r.what, .asked = r.asked, .subresource = r.who.subresource, .ns = r.who.ns, .name = r.who.name};
-  if (r.who.verb == "deletecollection") out.name = {};
+  subject out{.what = r.what,
+              .asked = r.asked,
+              .subresource = r.who.subresource,
+              .ns = std::string(r.who.ns),
+              .name = std::string(r.who.name)};
+  if (r.who.verb == "deletecollection") out.name.clear();
   if (out.name.empty() && r.what == operation::create && r.object) out.name = name_in(*r.object);
   if (is_namespaces(*r.asked) && out.ns.empty()) out.ns = out.name;
   return out;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "api/admission/admission.h"
@@ -11,13 +12,13 @@
 
 namespace kedge::api::webhook {
 
-// What is asked for, as rules see it. Refers to the request.
+// What is asked for, as rules see it. Refers to the request, but for what lies in its object, which mutations exchange.
 struct subject {
   operation what;
   const served* asked;  // as the URL names it
   std::string_view subresource;
-  std::string_view ns;    // of a Namespace its own name
-  std::string_view name;  // empty where a name is yet to be made, and for each of a collection
+  std::string ns;    // of a Namespace its own name
+  std::string name;  // empty where a name is yet to be made, and for each of a collection
 };
 subject subject_of(const admission_request& r);
 

@@ -1,8 +1,14 @@
 // Structural schemas: what they refuse to be, what they prune, default and validate.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <ctime>
+#include <limits>
+
 #include "api/custom/codec.h"
 #include "api/custom/json_path.h"
+#include "api/custom/limits.h"
+#include "api/custom/rules.h"
 #include "api/custom/structural.h"
 #include "api/custom/upgrade.h"
 #include "api/custom/value_rules.h"
@@ -168,6 +174,33 @@ TEST_CASE("what stood before and is unchanged is not complained about") {
   CHECK(complaints(kept) == "");
   s.validate(changed, with_spec(R"({"a":"old","b":"y"})"), &before);
   CHECK(complaints(changed) == R"(spec.b: Unsupported value: "y": supported values: "x")");
+}
+
+TEST_CASE("what broke its rules before costs no more than in proportion, and is told of in a few words") {
+  const auto schema =
+      parsed_text(R"({"type":"array","items":{"type":"integer","x-kubernetes-validations":[{"rule":"self > 0"}]}})");
+  const auto compiled = structural::compile(schema);
+  const auto rules = rule_tree::compile(schema);
+  REQUIRE(rules);
+  const auto time_of = [&](std::size_t n) {
+    const json::value list = json::array(n, json::value(0));
+    const auto before = list;
+    auto least = std::numeric_limits<std::clock_t>::max();
+    for (int i = 0; i < 3; ++i) {
+      causes out;
+      std::vector<std::string> warnings;
+      const auto began = std::clock();  // of the processor: others may have it meanwhile
+      rule_run all(*rules, out, warnings, compiled.root(), list, &before);
+      while (all.step()) continue;
+      least = std::min(least, std::clock() - began);
+      CHECK(out.empty());
+      CHECK(!warnings.empty());
+      CHECK(warnings.size() <= rule_warnings_max);
+    }
+    return least;
+  };
+  const auto few = time_of(4'000), many = time_of(32'000);
+  CHECK_MESSAGE(many < 24 * few, few << ", " << many);
 }
 
 TEST_CASE("a schema that is not structural is refused") {

@@ -4,8 +4,10 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "../../net/support.h"
 #include "api/encryption/configuration.h"
@@ -69,6 +71,7 @@ struct fake_plugin {
     } else {
       ++decryptions;
       if (refuses) trailers.add("grpc-status", "9");
+      if (stumbles > 0 && stumbles-- > 0) trailers.add("grpc-status", "13");
       wire::put_bytes(1, masked(first), out);
     }
     return out;
@@ -76,6 +79,7 @@ struct fake_plugin {
 
   std::string version = "v2", health = "ok", key = "1";
   bool refuses = false;
+  int stumbles = 0;  // decryptions that end with an error that says nothing of the key
   int encryptions = 0, decryptions = 0;
   test::running_server server;
 };
@@ -99,7 +103,6 @@ task<std::unique_ptr<store::store>> opened(sealing& by, datastore::memory_databa
   store::store_options options{.log = datastore::make_memory_log(db), .loops = {&reactor::loop::current()}};
   auto made = co_await store::open_store(by.around(std::move(options)));
   REQUIRE(made.has_value());
-  by.serve([s = made->get()] { return s->current().at(); });
   co_return *std::move(made);
 }
 
@@ -147,6 +150,19 @@ TEST_CASE("no secret stands in what is said of a file") {
   REQUIRE(!wrong.has_value());
   CHECK(wrong.error().message.find("c2Vj") == std::string::npos);
   CHECK(wrong.error().message.find("more than one provider") != std::string::npos);
+}
+
+TEST_CASE("nor does one that stands where something else is wanted") {
+  for (auto keys : {"[{name: a, secret: 31415926535}]", "[{name: a, secret: [c2VjcmV0]}]", "[c2VjcmV0]", "c2VjcmV0",
+                    "[{name: [c2VjcmV0], secret: ''}]"}) {
+    auto wrong = parse_encryption(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  "
+        "providers: [{aescbc: {keys: " +
+        std::string(keys) + "}}]\n");
+    REQUIRE(!wrong.has_value());
+    CHECK_MESSAGE(wrong.error().message.find("c2Vj") == std::string::npos, wrong.error().message);
+    CHECK_MESSAGE(wrong.error().message.find("3141") == std::string::npos, wrong.error().message);
+  }
 }
 
 TEST_CASE("what kube-apiserver has encrypted is read") {
@@ -283,6 +299,78 @@ TEST_CASE("a plugin's key writes, is followed when it changes, and opens after a
     CHECK(!s->complete().has_value());
     CHECK(s->complete().error().message.find("failed to decrypt DEK") != std::string::npos);
     CHECK(!(co_await put(*s, secret, "lost")).has_value());
+    co_await s->close();
+  });
+}
+
+TEST_CASE("a write that is under way while the keys change is old when it lands") {
+  test::on_each_backend([]() -> task<void> {
+    datastore::memory_database db;
+    sealing by(settings("- resources: [secrets]\n  providers: [" + std::string(aescbc) + "]\n"));
+    auto s = co_await opened(by, db);
+    reactor::scope writing;
+    bool written = false;
+    writing.spawn([](store::store& to, bool& done) -> task<void> {
+      done = (co_await put(to, secret, "x")).has_value();
+    }(*s, written));
+    REQUIRE((co_await by.use(settings("- resources: [secrets]\n  providers: [{secretbox: {keys: [{name: b, secret: "
+                                      "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=}]}}, " +
+                                      std::string(aescbc) + "]\n")))
+                .has_value());
+    REQUIRE(!written);
+    co_await writing.join();
+    REQUIRE(written);
+    CHECK((co_await raw(db, secret)).starts_with("k8s:enc:aescbc:v1:a:"));
+    CHECK(by.is_old(*s->current().find(secret)));
+    REQUIRE((co_await put(*s, secret, "y")).has_value());
+    CHECK(!by.is_old(*s->current().find(secret)));
+    co_await s->close();
+  });
+}
+
+TEST_CASE("other cores may look while the plugins are exchanged") {
+  test::on_each_backend([]() -> task<void> {
+    const temporary_folder folder;
+    const auto socket = folder.path() + "/kms.sock";
+    fake_plugin plugin(socket);
+    auto with = [&](std::string_view name) {
+      return settings("- resources: [secrets]\n  providers: [" + kms(socket, name) + "]\n");
+    };
+    sealing by(with("k"));
+    co_await by.wait_for_writers();
+    std::atomic<bool> over = false;
+    std::atomic<std::size_t> looks = 0;
+    std::thread other([&] {
+      for (; !over; ++looks) (void)by.well();
+    });
+    for (int i = 0; i < 300; ++i) REQUIRE((co_await by.use(with(i % 2 == 0 ? "a" : "b"))).has_value());
+    while (looks == 0) co_await reactor::yield();
+    over = true;
+    other.join();
+  });
+}
+
+TEST_CASE("a plugin that stumbles is asked again before a value counts as lost") {
+  test::on_each_backend([]() -> task<void> {
+    const temporary_folder folder;
+    const auto socket = folder.path() + "/kms.sock";
+    const auto rules = settings("- resources: [secrets]\n  providers: [" + kms(socket) + "]\n");
+    datastore::memory_database db;
+    fake_plugin plugin(socket);
+    {
+      sealing by(rules);
+      co_await by.wait_for_writers();
+      auto s = co_await opened(by, db);
+      REQUIRE((co_await put(*s, secret, "one")).has_value());
+      co_await s->close();
+    }
+    plugin.stumbles = 1;
+    sealing by(rules);
+    co_await by.wait_for_writers();
+    auto s = co_await opened(by, db);
+    CHECK(plugin.decryptions == 2);
+    CHECK(s->complete().has_value());
+    REQUIRE(s->current().find(secret));
     co_await s->close();
   });
 }

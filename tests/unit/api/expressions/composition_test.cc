@@ -91,5 +91,27 @@ TEST_CASE("each variable is paid for once, however many steps it took") {
   CHECK(short_of.text.find("running out of cost budget") != std::string::npos);
 }
 
+TEST_CASE("variables may build on each other however deep, but none on itself") {
+  constexpr int many = 20'000;
+  composition all(false);
+  all.add("v0", "1");
+  for (int i = 1; i < many; ++i) all.add(fmt::format("v{}", i), fmt::format("variables.v{} + 1", i - 1));
+  auto last = fmt::format("variables.v{}", many - 1);
+  CHECK(run(all, all.compile(last, {})).text == fmt::format("{}", many));
+  all.add("v0", last);
+  auto circle = run(all, all.compile(last, {})).text;
+  CHECK_MESSAGE(circle.find("asks for itself") != std::string::npos, circle.substr(0, 500));
+}
+
+TEST_CASE("turns that cost nothing end, too") {
+  composition all(false);
+  constexpr std::string_view inner = "object.items.exists_one(b, false)";
+  auto e = all.compile(
+      fmt::format("object.items.exists_one(a, object.items.exists_one(c, object.items.exists_one(d, {})))", inner),
+      boolean_result());
+  REQUIRE_MESSAGE(e.program, e.wrong);
+  CHECK(run(all, e).text.find("actual cost limit exceeded") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace kedge::api::expressions

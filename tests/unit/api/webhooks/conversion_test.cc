@@ -323,4 +323,20 @@ TEST_CASE("what a policy changes in the version that it knows arrives in the one
   CHECK(w.post(in_v1, door("v1", "c", R"({"hostPort":"h:1"})")).code >= 400);
 }
 
+TEST_CASE("a policy is told the object's name after another has changed it in another version") {
+  door_world w;
+  w.obey_policies();
+  constexpr std::string_view doors_in_v1 =
+      R"("matchConstraints":{"matchPolicy":"Exact","resourceRules":[{"operations":["CREATE"],"apiGroups":["ex.io"],"apiVersions":["v1"],"resources":["doors"]}]})";
+  const auto setting = [](std::string_view where, std::string_view field, std::string_view text) {
+    return fmt::format(
+        R"({},"reinvocationPolicy":"Never","mutations":[{{"patchType":"ApplyConfiguration","applyConfiguration":{{"expression":"Object{{spec: Object.spec{{{}: {}}}}}"}}}}])",
+        where, field, text);
+  };
+  govern(w, "Mutating", "a", setting(doors_in_v1, "hostPort", "'h:1'"));
+  govern(w, "Mutating", "b", setting(doors_in_v2, "port", "request.name"));
+  const std::string name(200, 'n');  // a piece of memory of its own
+  CHECK(w.must(w.post(in_v1, door("v1", name, "{}")), 201)["spec"]["hostPort"].as_string() == "h:" + name);
+}
+
 }  // namespace kedge::api

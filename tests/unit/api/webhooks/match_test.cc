@@ -74,7 +74,7 @@ TEST_CASE("rules: operation, group, version, resource, subresource, scope") {
     CAPTURE(r.rule);
     CAPTURE(r.plural);
     auto& s = resource(r.group, r.version, r.plural);
-    subject about{.what = r.what, .asked = &s, .subresource = r.sub, .ns = r.ns, .name = "x"};
+    subject about{.what = r.what, .asked = &s, .subresource = r.sub, .ns = std::string(r.ns), .name = "x"};
     CHECK((match_rules(hook_of(r.rule), about) == &s) == r.wanted);
   }
 }
