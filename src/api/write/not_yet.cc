@@ -3,13 +3,22 @@
 namespace kedge::api {
 namespace {
 
-bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
+bool claims_devices(const json::value& pod) { return !pod["spec"]["resourceClaims"].empty(); }
+
+constexpr std::string_view no_devices =
+    "Kedge allocates no devices by resource.k8s.io yet: pods that claim them stay Pending";
 
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"networking.k8s.io", "servicecidrs", is_another_range,
-     "Kedge gives Services addresses only of --service-cidr yet: of this range none are given"},
+    {"", "pods", claims_devices, no_devices},
+    {"resource.k8s.io", "deviceclasses", nullptr, no_devices},
+    {"resource.k8s.io", "devicetaintrules", nullptr, no_devices},
+    {"resource.k8s.io", "resourceclaims", nullptr, no_devices},
+    {"resource.k8s.io", "resourceclaimtemplates", nullptr, no_devices},
+    {"resource.k8s.io", "resourceslices", nullptr, no_devices},
+    {"storagemigration.k8s.io", "storageversionmigrations", nullptr,
+     "Kedge writes no stored objects anew by migrations yet: this one does not begin"},
 };
 
 }  // namespace

@@ -140,5 +140,6 @@ plugin_result make_volume_binding(const json::value& arguments);
 plugin_result make_volume_zone(const json::value&);
 plugin_result make_pod_topology_spread(const json::value& arguments);
 plugin_result make_inter_pod_affinity(const json::value& arguments);
+plugin_result make_dynamic_resources(const json::value&);
 
 }  // namespace kedge::control::scheduler

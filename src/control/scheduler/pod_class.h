@@ -71,6 +71,7 @@ struct pod_class {
   std::vector<std::string> images;                     // of containers, init containers, image volumes; with their tags
   std::size_t image_count = 0;
   std::vector<std::string> gates;
+  bool claims_devices = false;  // spec.resourceClaims isn't empty
   std::vector<disk> disks;
   std::vector<volume_claim> claims;
   std::vector<std::string> inline_drivers;  // CSI drivers of volumes inside of the pod

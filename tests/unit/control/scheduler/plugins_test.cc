@@ -29,6 +29,13 @@ TEST_CASE("a pod gets only what is left") {
   CHECK(w.where(a_pod("a")) == "0/1 nodes are available: 1 Too many pods.");
 }
 
+TEST_CASE("who claims devices waits: nobody allocates them") {
+  world w;
+  w.cluster.set_node(a_node("n1"));
+  CHECK(w.where(a_pod("a", "resourceClaims: [{name: gpu, resourceClaimName: one}]")) ==
+        "0/1 nodes are available: Kedge's scheduler allocates no devices for spec.resourceClaims.");
+}
+
 TEST_CASE("init containers, sidecars, overhead and resources of the pod count as KEP-753 and KEP-2837 say") {
   world w;
   w.cluster.set_node(a_node("n1"));

@@ -113,11 +113,11 @@ TEST_CASE("what is wrong in the file is named") {
 TEST_CASE("what kube-scheduler has and Kedge's scheduler doesn't is told") {
   auto c = parse_configuration(std::string(head) +
                                "clientConnection: {kubeconfig: /x}\n"
-                               "profiles: [{plugins: {filter: {enabled: [{name: DynamicResources}]}, preScore: "
+                               "profiles: [{plugins: {filter: {enabled: [{name: GangScheduling}]}, preScore: "
                                "{disabled: [{name: '*'}]}, multiPoint: {disabled: [{name: SchedulingGates}]}}}]\n");
   REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
   CHECK(c->without_effect ==
-        std::vector<std::string>{"clientConnection", "profiles[0].plugins.filter.enabled[0] (DynamicResources)",
+        std::vector<std::string>{"clientConnection", "profiles[0].plugins.filter.enabled[0] (GangScheduling)",
                                  "profiles[0].plugins.preScore", "profiles[0].plugins without SchedulingGates"});
 }
 
