@@ -23,6 +23,7 @@ TEST_CASE("the default profile has kube-scheduler's plugins and weights") {
   for (auto& s : c.profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
         "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "DynamicResources=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=1 ");
   CHECK(c.profiles[0].preempts);
 }
@@ -131,7 +132,7 @@ TEST_CASE("what a point sets anew runs first, in its order") {
   std::string text;
   for (auto& s : c->profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
-        "NodeAffinity=9 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "NodeAffinity=9 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 DynamicResources=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=4 ");
 }
 
