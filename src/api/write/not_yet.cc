@@ -3,20 +3,18 @@
 namespace kedge::api {
 namespace {
 
-bool claims_devices(const json::value& pod) { return !pod["spec"]["resourceClaims"].empty(); }
-
-constexpr std::string_view no_devices =
-    "Kedge allocates no devices by resource.k8s.io yet: pods that claim them stay Pending";
+bool names_a_resource(const json::value& device_class) {
+  return device_class["spec"]["extendedResourceName"].is_string();
+}
+bool evicts(const json::value& rule) { return rule["spec"]["taint"]["effect"].as_string() == "NoExecute"; }
 
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"", "pods", claims_devices, no_devices},
-    {"resource.k8s.io", "deviceclasses", nullptr, no_devices},
-    {"resource.k8s.io", "devicetaintrules", nullptr, no_devices},
-    {"resource.k8s.io", "resourceclaims", nullptr, no_devices},
-    {"resource.k8s.io", "resourceclaimtemplates", nullptr, no_devices},
-    {"resource.k8s.io", "resourceslices", nullptr, no_devices},
+    {"resource.k8s.io", "deviceclasses", names_a_resource,
+     "Kedge gives no devices for extended resources yet: pods get them by claims alone"},
+    {"resource.k8s.io", "devicetaintrules", evicts,
+     "Kedge ends no pods for taints of their devices yet: NoExecute only keeps others away"},
     {"storagemigration.k8s.io", "storageversionmigrations", nullptr,
      "Kedge writes no stored objects anew by migrations yet: this one does not begin"},
 };

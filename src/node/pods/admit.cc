@@ -134,9 +134,6 @@ std::optional<waiting_reason> why_not_admitted(const value& pod,
                                                const pod_settings& s) {
   if (auto problem = node_is_short(pod, s.pressure)) return problem;
   if (auto problem = has_unsafe_sysctl(pod)) return problem;
-  // Who gave it this node went past the scheduler, which keeps such pods waiting.
-  if (!pod["spec"]["resourceClaims"].empty())
-    return waiting_reason{"UnexpectedAdmissionError", "this node prepares no devices for spec.resourceClaims"};
   if (s.goes_down) return waiting_reason{"NodeShutdown", "Pod was rejected as the node is shutting down."};
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s))

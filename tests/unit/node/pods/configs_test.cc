@@ -166,8 +166,6 @@ TEST_CASE("a pod that doesn't fit isn't admitted") {
   CHECK(sysctl->reason == "SysctlForbidden");
   CHECK(sysctl->message == "forbidden sysctl: \"kernel.msgmax\" not allowlisted");
   CHECK(why_not_admitted(make_pod(R"({"nodeSelector": {"a": "b"}})"), {}, s)->reason == "NodeAffinity");
-  CHECK(why_not_admitted(make_pod(R"({"resourceClaims": [{"name": "gpu", "resourceClaimName": "one"}]})"), {}, s)
-            ->reason == "UnexpectedAdmissionError");
 }
 
 TEST_CASE("a manifest's pod has the node's name, a uid by its content, and what the API would have filled in") {
