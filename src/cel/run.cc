@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "cel/default_map.h"
 #include "cel/functions/libraries.h"
 #include "cel/plan.h"
 #include "cel/program.h"
@@ -330,6 +331,10 @@ class runner {
     switch (of.kind()) {
       case kind::error: return of;
       case kind::map: {
+        if (auto otherwise = default_of(of)) {
+          const value found = of.find(key, memory_);
+          return found.is(kind::absent) ? *otherwise : found;
+        }
         if (presence_only && key.is(kind::string)) return of.has(key.as_text()) ? value::boolean(true) : value();
         const value found = of.find(key, memory_);
         if (!found.is(kind::absent) || if_present) return found;

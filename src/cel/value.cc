@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/time.h"
+#include "cel/default_map.h"
 #include "cel/literals.h"
 #include "cel/utf8.h"
 
@@ -24,6 +25,7 @@ struct map_data {
   std::uint32_t size = 0, capacity = 0;
   std::uint32_t* index = nullptr;
   std::uint32_t index_size = 0;
+  const value* otherwise = nullptr;  // what keys find that aren't there
 };
 
 namespace {
@@ -164,6 +166,7 @@ struct value_parts {
     v.map_ = data;
     return v;
   }
+  static map_data* of(const value& v) noexcept { return v.is(kind::map) && !v.from_json_ ? v.map_ : nullptr; }
 };
 
 value value::null() noexcept {
@@ -318,6 +321,17 @@ value value::map(arena& memory, std::span<const std::pair<value, value>> entries
   if (data->capacity > indexed_from) index_again(*data, memory);
   for (const auto& [key, v] : entries) append(*data, key, v, memory);
   return value_parts::map(data);
+}
+
+value map_with_default(arena& memory, std::span<const std::pair<value, value>> entries, const value& otherwise) {
+  const value made = value::map(memory, entries);
+  value_parts::of(made)->otherwise = memory.make<value>(otherwise);
+  return made;
+}
+
+const value* default_of(const value& map) noexcept {
+  auto* data = value_parts::of(map);
+  return data ? data->otherwise : nullptr;
 }
 
 std::optional<std::uint64_t> value::size() const noexcept {

@@ -67,6 +67,7 @@ std::unique_ptr<controller> make_finished_jobs(const settings&);
 std::unique_ptr<controller> make_autoscaler(const settings&);
 std::unique_ptr<controller> make_binder(const settings&);
 std::unique_ptr<controller> make_ephemeral_volumes(const settings&);
+std::unique_ptr<controller> make_resource_claims(const settings&);
 std::unique_ptr<controller> make_attacher(const settings&);
 std::unique_ptr<controller> make_local_path(const settings&);
 std::unique_ptr<controller> make_expander(const settings&);

@@ -41,6 +41,7 @@ PLURALS = {
     "StorageClass": ("apis/storage.k8s.io/v1", "storageclasses", False), "VolumeAttachment": ("apis/storage.k8s.io/v1", "volumeattachments", False),
     "CSINode": ("apis/storage.k8s.io/v1", "csinodes", False), "CSIDriver": ("apis/storage.k8s.io/v1", "csidrivers", False),
     "ServiceCIDR": ("apis/networking.k8s.io/v1", "servicecidrs", False), "IPAddress": ("apis/networking.k8s.io/v1", "ipaddresses", False),
+    "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims", True), "ResourceClaimTemplate": ("apis/resource.k8s.io/v1", "resourceclaimtemplates", True),
     "CertificateSigningRequest": ("apis/certificates.k8s.io/v1", "certificatesigningrequests", False),
 }
 BY_PLURAL = {plural: (group, namespaced) for group, plural, namespaced in PLURALS.values()}
@@ -145,7 +146,7 @@ def seen(o, hashes, whole=False):
         rest["endpoints"] = sorted(rest.get("endpoints") or [], key=lambda e: text(e.get("addresses")))
     elif kind == "Pod":
         out.pop("labels", None)  # its node's topology among them: an admission plugin's
-        rest = {"status": {k: v for k, v in o.get("status", {}).items() if k in ("phase", "reason", "message", "conditions", "observedGeneration")}}
+        rest = {"status": {k: v for k, v in o.get("status", {}).items() if k in ("phase", "reason", "message", "conditions", "observedGeneration", "resourceClaimStatuses")}}
     return normal({**out, **rest}, hashes)
 
 

@@ -62,6 +62,8 @@ const kind_of_thing things[] = {
     {"CSIDriver", {"storage.k8s.io", "v1", "csidrivers"}, false},
     {"ServiceCIDR", {"networking.k8s.io", "v1", "servicecidrs"}, false},
     {"IPAddress", {"networking.k8s.io", "v1", "ipaddresses"}, false},
+    {"ResourceClaim", {"resource.k8s.io", "v1", "resourceclaims"}},
+    {"ResourceClaimTemplate", {"resource.k8s.io", "v1", "resourceclaimtemplates"}},
     {"CertificateSigningRequest", {"certificates.k8s.io", "v1", "certificatesigningrequests"}, false},
 };
 constexpr std::string_view own_namespaces[] = {"kube-system", "kube-public", "kube-node-lease"};
@@ -253,7 +255,7 @@ json::value seen(const json::value& o, const hash_words& hashes, bool whole) {
   } else if (kind == "Pod") {
     out.erase("labels");  // its node's topology among them: an admission plugin's
     json::object status;
-    for (auto name : {"phase", "reason", "message", "conditions", "observedGeneration"})
+    for (auto name : {"phase", "reason", "message", "conditions", "observedGeneration", "resourceClaimStatuses"})
       if (auto* v = o["status"].find(name)) status.set(name, *v);
     out.set("status", std::move(status));
   } else {
@@ -798,6 +800,9 @@ TEST_CASE("controllers tell who serves as kube-controller-manager does") {
 }
 TEST_CASE("controllers bind volumes as kube-controller-manager does") {
   compare(KEDGE_ANSWERS "/controllers/volumes.yaml");
+}
+TEST_CASE("controllers keep claims of devices as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/devices.yaml");
 }
 TEST_CASE("controllers scale by themselves as kube-controller-manager does") {
   compare(KEDGE_ANSWERS "/controllers/autoscaling.yaml");

@@ -21,9 +21,9 @@ ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
     "api": [["request", "printers", "callout", "configuration", "expressions"], ["registry+custom", "remote"], ["kinds", "metrics", "usage", "authentication", "answer", "encryption"], ["authorization", "precompiled"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"], ["aggregation"]],
-    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "endpoints", "volumes"]],
+    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "devices", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
-    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["cgroups", "cpus", "logs", "offline", "resources"], ["runtime", "plugins"], ["devices", "images"], ["status"], ["pods"], ["volumes"], ["streams"], ["usage"], ["port"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["cgroups", "cpus", "logs", "offline", "resources"], ["runtime", "plugins"], ["claims", "devices", "images"], ["status"], ["pods"], ["volumes"], ["streams"], ["usage"], ["port"]],
 }
 GROUND = {"api": ["objects"], "node": ["config", "kube_proxy_settings", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
@@ -43,7 +43,7 @@ ONLY_IN_TESTS = {
     "closed_by_peer": "how a websocket ended, for exec and attach", "backgrounds": "what a test asks of the cores",
     "from_protobuf": "one object without its envelope, which tests decode", "find_resource": "what tests look up",
     "is_listed": "what a test asks of the pods", "spec_of": "", "is_gone": "",
-    "add_bindings": "an extension of CEL that its specification's data needs and Kubernetes doesn't have", "add_encoders": "likewise",
+    "add_encoders": "an extension of CEL that its specification's data needs and Kubernetes doesn't have",
     # Netlink's and nftables' vocabulary: Services and policies, which come next, use the rest.
     "put_u16": "", "put_flag": "", "remove_chain": "", "flush_set": "", "remove_set": "", "go_to": "", "ct": "", "constant": "", "unequal": "", "in_set": "",
     "initial_suspend": "", "final_suspend": "", "return_value": "", "return_void": "",  # of coroutines, called by the compiler

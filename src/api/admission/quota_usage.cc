@@ -1,6 +1,8 @@
 #include "api/admission/quota_usage.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 
 #include "api/registry/lookup.h"
 #include "pod/references.h"
@@ -58,6 +60,30 @@ void add_claim(amounts& out, const json::value& claim) {
   out[prefix + "requests.storage"] = size;
 }
 
+// How many devices of each class a claim may get: of alternatives the most of each, and as many as there can be where
+// it asks for all.
+void add_device_claim(amounts& out, const json::value& claim) {
+  auto devices = [](const json::value& request) {
+    constexpr std::int64_t of_claim_max = 32;
+    auto mode = request["allocationMode"].as_string();
+    return mode == "All" ? of_claim_max : mode == "ExactCount" ? request["count"].as_integer() : 0;
+  };
+  auto name = [](const json::value& request) {
+    return std::string(request["deviceClassName"].as_string()) + std::string(devices_of_class);
+  };
+  auto& requests = claim["spec"]["devices"]["requests"];
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    std::map<std::string, std::int64_t> most;
+    auto& alternatives = requests[i]["firstAvailable"];
+    for (std::size_t j = 0; j < alternatives.size(); ++j) {
+      auto& n = most[name(alternatives[j])];
+      n = std::max(n, devices(alternatives[j]));
+    }
+    if (auto& exactly = requests[i]["exactly"]; exactly.is_object()) most[name(exactly)] = devices(exactly);
+    for (auto& [of_class, n] : most) out[of_class] += quantity::of(n);
+  }
+}
+
 bool best_effort(const json::value& pod) {
   bool none = true;
   each_container(pod["spec"], [&](const json::value& container, std::string_view list) {
@@ -109,6 +135,7 @@ amounts quota_usage(std::string_view group, std::string_view resource, const jso
   amounts out;
   auto name = std::string(resource);
   out["count/" + (group.empty() ? name : name + '.' + std::string(group))] = quantity::of(1);
+  if (group == "resource.k8s.io" && resource == "resourceclaims") add_device_claim(out, object);
   if (!group.empty()) return out;
   if (resource == "pods") {
     add_pod(out, object);

@@ -14,6 +14,9 @@ namespace kedge::api {
 // "requests.cpu": 500m, …}. A finished pod counts only as count/pods.
 pod::amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object);
 
+// What stands behind a DeviceClass's name: how many of its devices claims may get.
+inline constexpr std::string_view devices_of_class = ".deviceclass.resource.k8s.io/devices";
+
 // Whether the quota's scopes and scopeSelector cover the object (a quota without scopes covers all; scopes only pods).
 bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,
                   const json::value& object);

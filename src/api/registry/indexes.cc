@@ -48,6 +48,25 @@ void claims(const store::object& o, const value_visitor& give) {
   });
 }
 
+void each_text(const store::object& o, std::string_view list, std::string_view member, const value_visitor& give) {
+  store::each_element(store::member_at(o.bytes(), list), [&](std::string_view one) {
+    std::string buffer;
+    if (auto name = store::string_in(store::member_at(one, member), buffer); !name.empty()) give(name);
+    return true;
+  });
+}
+
+void device_claims(const store::object& o, const value_visitor& give) {
+  if (o.bytes().find("\"resourceClaims\":[") == std::string_view::npos) return;
+  each_text(o, "spec.resourceClaims", "resourceClaimName", give);
+  each_text(o, "status.resourceClaimStatuses", "resourceClaimName", give);
+}
+
+void claim_templates(const store::object& o, const value_visitor& give) {
+  if (o.bytes().find("\"resourceClaimTemplateName\":") == std::string_view::npos) return;
+  each_text(o, "spec.resourceClaims", "resourceClaimTemplateName", give);
+}
+
 void pod_addresses(const store::object& o, const value_visitor& give) {
   auto text = o.bytes();
   auto status = store::member_at(text, "status");
@@ -80,6 +99,8 @@ std::vector<store::index> builtin_indexes() {
       of_field(attachments_by_volume, "/registry/volumeattachments/"),
       of_field(resource_slices_by_node, "/registry/resourceslices/"),
       {std::string(pods_by_claim), "/registry/pods/", &claims},
+      {std::string(pods_by_device_claim), "/registry/pods/", &device_claims},
+      {std::string(pods_by_claim_template), "/registry/pods/", &claim_templates},
       {std::string(pods_by_address), "/registry/pods/", &pod_addresses},
       {std::string(nodes_by_address), "/registry/minions/", &node_addresses},
       {std::string(objects_by_owner), "/registry/", &owners},

@@ -16,6 +16,10 @@ namespace kedge::api {
 inline constexpr std::string_view pods_by_node = "/registry/pods/spec.nodeName";
 // Pods, by the name of each claim that they use, those made for their ephemeral volumes too.
 inline constexpr std::string_view pods_by_claim = "/registry/pods/spec.volumes.persistentVolumeClaim.claimName";
+// Pods, by the name of each claim of devices that they use, and of each template that claims are made for them from.
+inline constexpr std::string_view pods_by_device_claim = "/registry/pods/spec.resourceClaims.resourceClaimName";
+inline constexpr std::string_view pods_by_claim_template =
+    "/registry/pods/spec.resourceClaims.resourceClaimTemplateName";
 // Pods that have an address of their own, by each of their addresses; nodes by each of theirs (names aside).
 inline constexpr std::string_view pods_by_address = "/registry/pods/status.podIPs.ip";
 inline constexpr std::string_view nodes_by_address = "/registry/minions/status.addresses.address";

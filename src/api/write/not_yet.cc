@@ -3,13 +3,20 @@
 namespace kedge::api {
 namespace {
 
-bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
+bool names_a_resource(const json::value& device_class) {
+  return device_class["spec"]["extendedResourceName"].is_string();
+}
+bool evicts(const json::value& rule) { return rule["spec"]["taint"]["effect"].as_string() == "NoExecute"; }
 
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"networking.k8s.io", "servicecidrs", is_another_range,
-     "Kedge gives Services addresses only of --service-cidr yet: of this range none are given"},
+    {"resource.k8s.io", "deviceclasses", names_a_resource,
+     "Kedge gives no devices for extended resources yet: pods get them by claims alone"},
+    {"resource.k8s.io", "devicetaintrules", evicts,
+     "Kedge ends no pods for taints of their devices yet: NoExecute only keeps others away"},
+    {"storagemigration.k8s.io", "storageversionmigrations", nullptr,
+     "Kedge writes no stored objects anew by migrations yet: this one does not begin"},
 };
 
 }  // namespace

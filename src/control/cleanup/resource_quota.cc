@@ -39,6 +39,8 @@ constexpr std::string_view changing[] = {"/registry/pods/", "/registry/services/
 bool concerns(const json::value& hard, const api::served& s) {
   if (!s.namespaced() || s.is_virtual || !s.has_verb("create")) return false;
   if (hard.find("count/" + (s.group.empty() ? s.resource : s.resource + "." + s.group))) return true;
+  if (auto names = hard.object(); names && s.group == "resource.k8s.io" && s.resource == "resourceclaims")
+    return std::ranges::any_of(*names, [](auto& m) { return m.name.ends_with(api::devices_of_class); });
   return s.group.empty() && std::ranges::find(counted, s.resource) != std::end(counted);
 }
 

@@ -123,6 +123,12 @@ pod_ref cluster_view::read_pod(const json::value& pod, wall_time now) {
   p->created = time_of(m["creationTimestamp"], now);
   p->started = time_of(pod["status"]["startTime"], now);
   p->terminating = m["deletionTimestamp"].is_string();
+  auto& made = pod["status"]["resourceClaimStatuses"];
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    auto& claim = made[i]["resourceClaimName"];
+    p->made_claims.emplace_back(made[i]["name"].as_string(),
+                                claim.is_string() ? std::optional<std::string>(claim.as_string()) : std::nullopt);
+  }
   auto& conditions = pod["status"]["conditions"];
   for (std::size_t i = 0; i < conditions.size(); ++i)
     if (conditions[i]["type"].as_string() == "DisruptionTarget" && conditions[i]["status"].as_string() == "True" &&

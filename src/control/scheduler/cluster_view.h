@@ -11,6 +11,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "control/scheduler/devices/devices_view.h"
 #include "control/scheduler/node_view.h"
 #include "control/scheduler/storage_view.h"
 
@@ -77,6 +78,8 @@ class cluster_view {
 
   storage_view& storage() noexcept { return storage_; }
   const storage_view& storage() const noexcept { return storage_; }
+  devices_view& devices() noexcept { return devices_; }
+  const devices_view& devices() const noexcept { return devices_; }
   // Whether a pod that has its node uses the claim.
   bool is_claim_used(std::string_view ns, std::string_view name) const;
 
@@ -124,6 +127,7 @@ class cluster_view {
       selectors_;
   std::vector<budget_view> budgets_;
   storage_view storage_;
+  devices_view devices_;
   std::unordered_map<std::string, std::size_t, string_hash, std::equal_to<>> claim_users_;  // by namespace/name
   std::unordered_map<std::string, image_view, string_hash, std::equal_to<>>
       images_;  // nodes are stable under rehashing

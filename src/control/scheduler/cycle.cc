@@ -6,6 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "base/strings.h"
+
 namespace kedge::control::scheduler {
 
 filter_states filter_states::clone() const {
@@ -54,12 +56,19 @@ struct before_nodes {
   std::optional<std::set<std::string>> only;
   std::vector<std::string_view> narrowed_by;
   bool refused = false;
+  std::string failed;
 };
 
 before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluster_view& cluster, diagnosis& why) {
   before_nodes out;
   for (auto p : by.filters) {
     auto before = p->prefilter(pod, cluster);
+    if (before.refused.what == verdict::kind::failed) {
+      out.refused = true;
+      out.failed =
+          fmt::format("running PreFilter plugin {}: {}", quote(p->name()), fmt::join(before.refused.reasons, ", "));
+      return out;
+    }
     if (!before.refused) {
       why.before = fmt::format("{}", fmt::join(before.refused.reasons, ", "));
       why.of_others = std::move(before.refused);
@@ -185,6 +194,7 @@ outcome place(const profile& by, const pod_view& pod, const cluster_view& cluste
   out.why.nodes = cluster.nodes().size();
   if (out.why.nodes == 0) return out;
   auto before = run_prefilters(by, pod, cluster, out.why);
+  out.failed = std::move(before.failed);
   if (before.refused) return out;
   out.states = std::move(before.states);
   if (!pod.nominated.empty())
@@ -198,19 +208,23 @@ outcome place(const profile& by, const pod_view& pod, const cluster_view& cluste
   auto look = [&](const node_view& node) {
     auto no = fits(by, out.states, pod, node, cluster);
     if (no.why) return passed.push_back(&node);
+    if (no.why.what == verdict::kind::failed)
+      out.failed = fmt::format("running {} filter plugin: {}", quote(no.by->name()), fmt::join(no.why.reasons, ", "));
     out.why.blame(no.by);
     out.why.of_nodes.emplace_back(&node, std::move(no));
   };
   if (before.only) {
     for (auto& name : *before.only)
-      if (auto node = cluster.find_node(name)) look(*node);
+      if (auto node = cluster.find_node(name); node && out.failed.empty()) look(*node);
   } else {
     const auto all = cluster.nodes();
     const auto enough = enough_of(by, all.size()), step = step_through(all.size());
     auto at = random.below(all.size());
-    for (std::size_t i = 0; i < all.size() && passed.size() < enough; ++i, at = (at + step) % all.size())
+    for (std::size_t i = 0; i < all.size() && passed.size() < enough && out.failed.empty();
+         ++i, at = (at + step) % all.size())
       look(*all[at]);
   }
+  if (!out.failed.empty()) return out;
   out.feasible = passed.size();
   if (!passed.empty()) out.node = choose(by, pod, passed, cluster, random, out.score);
   return out;

@@ -46,6 +46,7 @@ struct outcome {
   const node_view* node = nullptr;  // null: refused, see why
   std::size_t feasible = 0;
   std::int64_t score = 0;  // of the chosen one
+  std::string failed;      // the attempt ended with this error; nothing else counts then
   diagnosis why;
   filter_states states;  // for preemption; empty when a prefilter refused
 };

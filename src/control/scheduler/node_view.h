@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/time.h"
@@ -21,6 +23,8 @@ struct pod_view {
   std::string node;                // bound or assumed there; empty: pending
   std::string nominated;           // status.nominatedNodeName
   wall_time created{}, started{};  // started: status.startTime, else now
+  // status.resourceClaimStatuses: the claims that were made for it, by its names for them; nothing: none is needed.
+  std::vector<std::pair<std::string, std::optional<std::string>>> made_claims;
   bool terminating = false;
   bool preempted = false;  // condition DisruptionTarget of the scheduler's own doing
   bool assumed = false;    // bound here, and not yet seen bound

@@ -26,6 +26,7 @@ constexpr known_plugin known[] = {
     {"VolumeZone", 0, make_volume_zone},
     {"PodTopologySpread", 2, make_pod_topology_spread},
     {"InterPodAffinity", 2, make_inter_pod_affinity},
+    {"DynamicResources", 2, make_dynamic_resources},
     {"NodeResourcesBalancedAllocation", 1, make_balanced_allocation},
     {"ImageLocality", 1, make_image_locality},
 };

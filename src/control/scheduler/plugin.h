@@ -27,11 +27,13 @@ struct verdict {
     fits,
     unschedulable,  // the removal of pods may help
     unresolvable,   // it doesn't
+    failed,         // nor can it be said: the attempt ends with an error
   } what = kind::fits;
   std::vector<std::string> reasons;
 
   explicit operator bool() const noexcept { return what == kind::fits; }
   static verdict no(std::string why) { return {kind::unschedulable, {std::move(why)}}; }
+  static verdict error(std::string why) { return {kind::failed, {std::move(why)}}; }
   static verdict never(std::string why) { return {kind::unresolvable, {std::move(why)}}; }
 };
 
@@ -63,7 +65,9 @@ struct cluster_event {
     csi_drivers,
     capacities,
     attachments,
-    devices,
+    devices,  // slices of them, and their taints
+    device_classes,
+    device_claims,
     services,
     everything,
   } what = kind::everything;
@@ -72,6 +76,8 @@ struct cluster_event {
   const pod_view* pod = nullptr;    // the one that came, changed or went
   bool added = false;               // of claims, classes, csi_nodes: it is new
   std::string_view ns = {}, claim = {};
+  const device_claim *claim_before = nullptr, *claim_after = nullptr;  // of device_claims
+  const cluster_view* cluster = nullptr;                               // of device_claims: as it is now
 };
 
 class plugin {
@@ -140,5 +146,6 @@ plugin_result make_volume_binding(const json::value& arguments);
 plugin_result make_volume_zone(const json::value&);
 plugin_result make_pod_topology_spread(const json::value& arguments);
 plugin_result make_inter_pod_affinity(const json::value& arguments);
+plugin_result make_dynamic_resources(const json::value&);
 
 }  // namespace kedge::control::scheduler

@@ -154,7 +154,7 @@ std::string key_of(const json::value& pod, const counted& amounts) {
   out.append("labels", pod["metadata"]["labels"]);
   keep(out, spec,
        {"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priority", "preemptionPolicy",
-        "schedulerName", "schedulingGates", "hostNetwork"});
+        "schedulerName", "schedulingGates", "hostNetwork", "resourceClaims"});
   json::array numbers;
   for (auto* r : {&amounts.requests, &amounts.nonzero, &amounts.scored}) {
     numbers.emplace_back(r->milli_cpu);
@@ -228,6 +228,11 @@ pod_class parse(const json::value& pod, counted amounts) {
       out.images.push_back(image_with_tag(spec[list][i]["image"].as_string()));
   for (std::size_t i = 0; i < spec["schedulingGates"].size(); ++i)
     out.gates.emplace_back(spec["schedulingGates"][i]["name"].as_string());
+  for (std::size_t i = 0; i < spec["resourceClaims"].size(); ++i) {
+    auto& c = spec["resourceClaims"][i];
+    out.device_claims.push_back({std::string(c["name"].as_string()), std::string(c["resourceClaimName"].as_string()),
+                                 c["resourceClaimTemplateName"].is_string()});
+  }
   read_owner(out, pod);
   read_ports(out, spec);
   read_volumes(out, pod);

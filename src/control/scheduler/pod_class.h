@@ -51,6 +51,12 @@ struct volume_claim {
   bool ephemeral = false;  // made for this pod, and owned by it
 };
 
+// Of spec.resourceClaims: a claim by its name, or one that is made for the pod.
+struct device_claim_source {
+  std::string name, claim;
+  bool from_template = false;
+};
+
 struct pod_class {
   std::string ns;
   label_set labels;
@@ -71,6 +77,7 @@ struct pod_class {
   std::vector<std::string> images;                     // of containers, init containers, image volumes; with their tags
   std::size_t image_count = 0;
   std::vector<std::string> gates;
+  std::vector<device_claim_source> device_claims;
   std::vector<disk> disks;
   std::vector<volume_claim> claims;
   std::vector<std::string> inline_drivers;  // CSI drivers of volumes inside of the pod

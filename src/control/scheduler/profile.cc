@@ -19,8 +19,8 @@ using entries = std::vector<entry>;
 // Names of kube-scheduler that need no plugin of ours: they are part of the queue, the binding, or of preemption.
 constexpr std::string_view built_in[] = {"SchedulingGates", "PrioritySort", "DefaultBinder", "DefaultPreemption"};
 // Its others, which are not here.
-constexpr std::string_view absent[] = {"DynamicResources",      "NodeDeclaredFeatures",       "GangScheduling",
-                                       "DeferredPodScheduling", "TopologyPlacementGenerator", "PodGroupPodsCount"};
+constexpr std::string_view absent[] = {"NodeDeclaredFeatures", "GangScheduling", "DeferredPodScheduling",
+                                       "TopologyPlacementGenerator", "PodGroupPodsCount"};
 constexpr std::string_view removed[] = {"AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"};
 // Its extension points (those of filters and scores, and of preemption, stand apart).
 constexpr std::string_view other_points[] = {
@@ -67,17 +67,18 @@ constexpr field binding_arguments[] = {{"kind", type::text},
                                        {"bindTimeoutSeconds", type::number},
                                        {"shape", type::objects, point_fields}};
 
+constexpr field device_arguments[] = {
+    {"kind", type::text}, {"apiVersion", type::text}, {"filterTimeout", type::text}, {"bindingTimeout", type::text}};
+
 struct arguments_of_plugin {
   std::string_view plugin;
   std::span<const field> fields;
 };
-constexpr arguments_of_plugin known_arguments[] = {{"DefaultPreemption", preemption_arguments},
-                                                   {"InterPodAffinity", pod_affinity_arguments},
-                                                   {"NodeAffinity", node_affinity_arguments},
-                                                   {"NodeResourcesFit", fit_arguments},
-                                                   {"NodeResourcesBalancedAllocation", balance_arguments},
-                                                   {"PodTopologySpread", spread_arguments},
-                                                   {"VolumeBinding", binding_arguments}};
+constexpr arguments_of_plugin known_arguments[] = {
+    {"DefaultPreemption", preemption_arguments},  {"DynamicResources", device_arguments},
+    {"InterPodAffinity", pod_affinity_arguments}, {"NodeAffinity", node_affinity_arguments},
+    {"NodeResourcesFit", fit_arguments},          {"NodeResourcesBalancedAllocation", balance_arguments},
+    {"PodTopologySpread", spread_arguments},      {"VolumeBinding", binding_arguments}};
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
@@ -245,6 +246,20 @@ result<void> read_preemption(const plugin_arguments& arguments, profile& into) {
   return {};
 }
 
+result<void> read_devices(const plugin_arguments& arguments, profile& into, std::vector<std::string>& without_effect) {
+  auto& a = arguments["DynamicResources"];
+  // The search ends by its steps here, not by a clock.
+  if (a.find("filterTimeout")) without_effect.push_back(arguments.place("DynamicResources") + ".filterTimeout");
+  if (!a.find("bindingTimeout")) return {};
+  auto text = a["bindingTimeout"].as_string();
+  auto parsed = parse_duration(text);
+  if (!parsed || *parsed < std::chrono::seconds(1))
+    return fail(errc::invalid, fmt::format("{}.bindingTimeout: Invalid value: {}: must be at least 1 second",
+                                           arguments.place("DynamicResources"), quote(text)));
+  into.device_timeout = std::chrono::duration_cast<std::chrono::seconds>(*parsed);
+  return {};
+}
+
 }  // namespace
 
 result<void> read_percent(const json::value& given, std::string_view where, std::int64_t& into) {
@@ -292,6 +307,9 @@ result<profile> make_profile(const json::value& given, std::string_view where,
   out.preempts = has(at_point(everywhere, sets["postFilter"]), "DefaultPreemption");
   KEDGE_CHECK(read_preemption(arguments, out));
   out.binds_volumes = std::ranges::any_of(out.filters, [](auto p) { return p->name() == "VolumeBinding"; });
+  if (auto found = std::ranges::find(out.filters, "DynamicResources", &plugin::name); found != out.filters.end())
+    out.devices = *found;
+  KEDGE_CHECK(read_devices(arguments, out, without_effect));
   out.bind_timeout = std::chrono::seconds(arguments["VolumeBinding"]["bindTimeoutSeconds"].as_integer(600));
   return out;
 }

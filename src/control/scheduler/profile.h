@@ -20,6 +20,8 @@ struct profile {
   std::int64_t percent_of_nodes = 0;
   bool binds_volumes = true;                                     // VolumeBinding is on
   std::chrono::seconds bind_timeout{600};                        // its argument: for a pod's volumes to be bound
+  const plugin* devices = nullptr;                               // DynamicResources, when it is on
+  std::chrono::seconds device_timeout{600};                      // its argument: for devices to be bound
   bool preempts = true;                                          // DefaultPreemption is on
   std::int64_t candidates_percent = 10, candidates_least = 100;  // its arguments: nodes looked at for victims
 };

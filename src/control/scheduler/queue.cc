@@ -25,6 +25,10 @@ void queue::activate(entry& e, time_point now) {
   if (!e.pod->is->gates.empty()) {
     e.at = place::gated;
     ++gated_;
+  } else if (auto by = waits_ ? waits_(*e.pod) : nullptr) {
+    e.by = {by};
+    e.at = place::refused;
+    e.due = refused_.emplace(now, &e);
   } else if (e.backoff_end > now) {
     e.at = place::backoff;
     e.due = due_.emplace(e.backoff_end, &e);
@@ -48,7 +52,7 @@ void queue::add(const pod_ref& p, time_point now) {
     e.pod = p;
     return;
   }
-  const bool same = e.pod->is == p->is;
+  const bool same = e.pod->is == p->is && e.pod->made_claims == p->made_claims;
   if (e.at == place::refused && same) {
     e.pod = p;  // a condition, a nomination: nothing that helps it
     return;
@@ -98,7 +102,7 @@ void queue::refuse(const pod_ref& p, std::vector<const plugin*> by, time_point n
   e.refused_at = now;
   e.backoff_end = now + backoff_after(++e.failures, limits_);
   // It changed while it was tried: that may have been what it lacked.
-  if (e.pod != p && e.pod->is != p->is) return activate(e, now);
+  if (e.pod != p && (e.pod->is != p->is || e.pod->made_claims != p->made_claims)) return activate(e, now);
   if (!e.pod->is->gates.empty()) return activate(e, now);
   e.at = place::refused;
   e.due = refused_.emplace(now, &e);

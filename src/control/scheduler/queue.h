@@ -10,6 +10,7 @@
 // Bounded by the number of pods that exist.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -27,7 +28,9 @@ struct queue_limits {
 
 class queue {
  public:
-  explicit queue(queue_limits limits = {}) : limits_(limits) {}
+  // Who mustn't be tried yet, and the plugin that says so: it waits until something happens that may help.
+  using waits_for = std::function<const plugin*(const pod_view&)>;
+  explicit queue(queue_limits limits = {}, waits_for waits = {}) : limits_(limits), waits_(std::move(waits)) {}
 
   // A pending pod that is new, or changed in what scheduling depends on.
   void add(const pod_ref& p, time_point now);
@@ -71,6 +74,7 @@ class queue {
   void activate(entry& e, time_point now);
 
   queue_limits limits_;
+  waits_for waits_;
   std::unordered_map<std::string, std::unique_ptr<entry>, string_hash, std::equal_to<>> all_;
   std::set<entry*, earlier> active_;
   std::multimap<time_point, entry*> due_;

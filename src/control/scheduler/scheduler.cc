@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "control/event_recorder.h"
+#include "control/scheduler/devices/claim_binder.h"
 #include "control/scheduler/preemption.h"
 #include "control/scheduler/queue.h"
 #include "control/scheduler/volume_binder.h"
@@ -38,9 +39,11 @@ class run {
         settings_(settings),
         queue_({.backoff_first = settings.backoff_first,
                 .backoff_most = settings.backoff_most,
-                .unschedulable_most = settings.unschedulable_most}),
+                .unschedulable_most = settings.unschedulable_most},
+               [this](const pod_view& p) { return waits_for(p); }),
         events_(c.objects, "default-scheduler"),
-        volumes_(c.objects, cluster_) {}
+        volumes_(c.objects, cluster_),
+        devices_(c.objects, cluster_) {}
 
   task<void> go() {
     reactor::scope all;
@@ -73,6 +76,12 @@ class run {
     watch(group, "volumeattachments", &run::see_attachment, [&storage] { storage.forget_attachments(); });
     watch("", "persistentvolumes", &run::see_volume, [&storage] { storage.forget_volumes(); });
     watch("", "persistentvolumeclaims", &run::see_claim, [&storage] { storage.forget_claims(); });
+    auto& devices = cluster_.devices();
+    constexpr auto devices_group = "resource.k8s.io";
+    watch(devices_group, "deviceclasses", &run::see_device_class, [&devices] { devices.forget_classes(); });
+    watch(devices_group, "devicetaintrules", &run::see_taint_rule, [&devices] { devices.forget_rules(); });
+    watch(devices_group, "resourceslices", &run::see_slice, [&devices] { devices.forget_slices(); });
+    watch(devices_group, "resourceclaims", &run::see_device_claim, [&devices] { devices.forget_claims(); });
     watch("", "pods", &run::see_pod, [this] { cluster_.forget_pods(); });
     all.spawn(place_pods());
     co_await all.join();
@@ -156,6 +165,35 @@ class run {
     if (!gone) happened({.what = event_kind::claims, .added = added, .ns = ns, .claim = name});
   }
 
+  void see_slice(const json::value& slice, bool gone) {
+    auto& devices = cluster_.devices();
+    gone ? devices.remove_slice(slice["metadata"]["name"].as_string()) : devices.set_slice(slice);
+    if (!gone) happened({.what = event_kind::devices});
+  }
+  void see_taint_rule(const json::value& rule, bool gone) {
+    auto& devices = cluster_.devices();
+    gone ? devices.remove_rule(rule["metadata"]["name"].as_string()) : devices.set_rule(rule);
+    happened({.what = event_kind::devices});
+  }
+  void see_device_class(const json::value& device_class, bool gone) {
+    auto& devices = cluster_.devices();
+    gone ? devices.remove_class(device_class["metadata"]["name"].as_string()) : devices.set_class(device_class);
+    if (!gone) happened({.what = event_kind::device_classes});
+  }
+  void see_device_claim(const json::value& claim, bool gone) {
+    auto& devices = cluster_.devices();
+    auto ns = claim["metadata"]["namespace"].as_string(), name = claim["metadata"]["name"].as_string();
+    auto before = devices.find_claim(ns, name);
+    gone ? devices.remove_claim(ns, name) : devices.set_claim(claim);
+    auto after = devices.find_claim(ns, name);
+    devices_.changed(fmt::format("{}/{}", ns, name));
+    if (before != after)
+      happened({.what = event_kind::device_claims,
+                .claim_before = before.get(),
+                .claim_after = after.get(),
+                .cluster = &cluster_});
+  }
+
   void see_pod(const json::value& pod, bool gone) {
     auto ns = pod["metadata"]["namespace"].as_string(), name = pod["metadata"]["name"].as_string();
     auto phase = pod["status"]["phase"].as_string();
@@ -188,6 +226,13 @@ class run {
     queue_.add(p, now());
   }
 
+  // Pods whose claims aren't there yet aren't tried.
+  const plugin* waits_for(const pod_view& p) const {
+    if (p.is->device_claims.empty()) return nullptr;
+    auto by = settings_.find(p.is->scheduler_name);
+    return by && by->devices && !device_claims_of(p, cluster_.devices()) ? by->devices : nullptr;
+  }
+
   void happened(const cluster_event& e) {
     if (queue_.happened(e, now())) wake_.set();
   }
@@ -218,25 +263,41 @@ class run {
   void place_one(const pod_ref& p, reactor::scope& writes) {
     auto& by = *settings_.find(p->is->scheduler_name);
     auto& random = reactor::loop::current().random();
+    cluster_.devices().look_at(reactor::loop::current().wall_now());
     auto found = place(by, *p, cluster_, random);
+    if (!found.failed.empty()) {
+      queue_.retry(p, now());
+      ++writing_;
+      writes.spawn(tell_refused(p, std::move(found.failed), "SchedulerError", std::nullopt, {}));
+      return;
+    }
     if (found.node) {
       const auto node = found.node->name;
+      auto devices = device_plan_on(by, found.states, node);
       volume_plan volumes;
       if (by.binds_volumes && !p->is->claims.empty())
         volumes = find_volumes(claims_of(*p, cluster_.storage()), *found.node, cluster_.storage()).plan;
       cluster_.assume(p, node);
       auto assumed = cluster_.storage().assume(volumes, node);
+      devices_.assume(devices);
       ++writing_;
-      writes.spawn(volumes.empty()
-                       ? bind(p, node)
-                       : bind_with_volumes(p, node, std::move(volumes), std::move(assumed), now() + by.bind_timeout));
+      writes.spawn(volumes.empty() && devices.empty()
+                       ? bind_now(p, node)
+                       : prepare_and_bind(p, node, {std::move(volumes), std::move(assumed), std::move(devices)}, by));
       return;
+    }
+    std::string deallocated;
+    if (auto useless = useless_claim(by, found.states, *p)) {
+      writes.spawn(devices_.deallocate(std::move(useless), p));
+      deallocated = "deallocation of ResourceClaim completed";
     }
     preemption victims;
     if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
       victims = find_victims(by, *p, found, cluster_, random);
       found.why.after = victims.message;
     }
+    if (!deallocated.empty())
+      found.why.after = found.why.after.empty() ? deallocated : fmt::format("{}, {}", deallocated, found.why.after);
     auto text = found.why.nodes == 0 ? std::string(no_nodes_text) : found.why.text();
     std::optional<std::string> nominated;
     if (victims.chosen.node)
@@ -254,31 +315,73 @@ class run {
         tell_refused(p, std::move(text), "Unschedulable", std::move(nominated), std::move(victims.chosen.victims)));
   }
 
-  // Volumes first: what waits for a provisioner takes no place among the writes.
-  task<void> bind_with_volumes(pod_ref p, std::string node, volume_plan plan, storage_view::assumption assumed,
-                               time_point deadline) {
-    auto done = co_await volumes_.write(plan, node);
-    --writing_;
-    wake_.set();
-    if (done) done = co_await volumes_.bound(p, std::move(plan), node, deadline);
-    if (done) {
+  // What a pod needs on its node before it is bound.
+  struct preparation {
+    volume_plan volumes;
+    storage_view::assumption assumed;
+    device_plan devices;
+  };
+
+  // Volumes first: what waits for a provisioner or a driver takes no place among the writes.
+  task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by) {
+    result<void> done;
+    std::string_view failed = "VolumeBinding";
+    if (!plan.volumes.empty()) {
+      done = co_await volumes_.write(plan.volumes, node);
+      --writing_;
+      wake_.set();
+      if (done) done = co_await volumes_.bound(p, plan.volumes, node, now() + by.bind_timeout);
       ++writing_;
-      co_await bind(std::move(p), std::move(node));
+      if (!done) done = fail(done.error().code, "binding volumes: " + done.error().message);
+    }
+    if (done && !plan.devices.empty()) {
+      failed = "DynamicResources";
+      done = co_await prepare_devices(p, node, plan.devices, by.device_timeout);
+    } else {
+      devices_.forget(plan.devices);
+    }
+    if (done) {
+      if (!co_await bind(p, std::move(node)) && !plan.devices.empty()) co_await devices_.unreserve(p, plan.devices);
       co_return;
     }
-    cluster_.storage().revert(assumed);
+    cluster_.storage().revert(plan.assumed);
     cluster_.forget(p);
     queue_.retry(p, now());
     happened({.what = event_kind::pod_removed, .pod = p.get()});
-    wake_.set();
-    if (auto there = cluster_.find_pod(p->ns, p->name); !there || there->uid != p->uid) co_return;
-    ++writing_;
-    co_await tell_refused(
-        p, fmt::format("running PreBind plugin \"VolumeBinding\": binding volumes: {}", done.error().message),
-        "SchedulerError", std::nullopt, {});
+    if (!plan.devices.empty()) {
+      happened({.what = event_kind::devices});
+      co_await devices_.unreserve(p, plan.devices);
+    }
+    if (auto there = cluster_.find_pod(p->ns, p->name); !there || there->uid != p->uid) {
+      --writing_;
+      wake_.set();
+      co_return;
+    }
+    co_await tell_refused(p, fmt::format("running PreBind plugin \"{}\": {}", failed, done.error().message),
+                          "SchedulerError", std::nullopt, {});
   }
 
-  task<void> bind(pod_ref p, std::string node) {
+  task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, std::chrono::seconds timeout) {
+    auto done = co_await devices_.write(p, plan);
+    if (!done) co_return done;
+    const bool waits = std::ranges::any_of(plan.claims, [&](auto& one) {
+      auto c = cluster_.devices().find_claim(one.claim->ns, one.claim->name);
+      return c && has_binding_conditions(*c);
+    });
+    if (!waits) co_return done;
+    --writing_;
+    wake_.set();
+    co_await events_.record(about(*p), "Normal", "BindingConditionsPending",
+                            fmt::format("waiting for binding conditions for device on node {}", node));
+    done = co_await devices_.bound(std::move(plan), timeout);
+    ++writing_;
+    co_return done;
+  }
+
+  task<void> bind_now(pod_ref p, std::string node) { (void)co_await bind(std::move(p), std::move(node)); }
+
+  // Whether it has its node now.
+  task<bool> bind(pod_ref p, std::string node) {
     auto done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
     --writing_;
     wake_.set();
@@ -292,10 +395,11 @@ class run {
         queue_.remove(p->key());
       }
       happened({.what = event_kind::pod_removed, .pod = p.get()});
-      co_return;
+      co_return false;
     }
     co_await events_.record(about(*p), "Normal", "Scheduled",
                             fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
+    co_return true;
   }
 
   task<void> tell_refused(pod_ref p, std::string text, std::string_view reason, std::optional<std::string> nominated,
@@ -372,6 +476,7 @@ class run {
   queue queue_;
   event_recorder events_;
   volume_binder volumes_;
+  claim_binder devices_;
   reactor::event wake_;
   std::size_t writing_ = 0;
 };

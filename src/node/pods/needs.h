@@ -25,6 +25,9 @@ class pod_needs {
 
   // Before a sandbox of the pod is made.
   virtual task<result<void>> prepare(json::value pod) = 0;
+  // The claims of devices of a pod, before its sandbox is made; and when nothing of it runs any more.
+  virtual task<result<void>> prepare_claims(json::value pod) = 0;
+  virtual task<result<void>> release_claims(json::value pod) = 0;
   // When it is admitted: why it isn't, or nothing.
   virtual task<std::optional<waiting_reason>> allocate(json::value pod) = 0;
   // When a container is made.

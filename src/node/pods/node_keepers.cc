@@ -23,12 +23,7 @@ node_keepers::node_keepers(parts p)
                                 std::string message) { parts_.tell(false, std::move(reason), std::move(message)); }}),
       devices_({.folder = parts_.of_pods.root + "/device-plugins",
                 .network = parts_.network,
-                .active = [this]() -> std::optional<std::set<std::string, std::less<>>> {
-                  if (!parts_.pods.knows_all()) return std::nullopt;
-                  std::set<std::string, std::less<>> out;
-                  for (auto& p : parts_.pods.active()) out.emplace((*p)["metadata"]["uid"].as_string());
-                  return out;
-                },
+                .active = [this] { return active_uids(); },
                 .changed =
                     [this](const std::set<std::string>& uids) {
                       parts_.of_pods.plugin_resources.clear();
@@ -37,6 +32,12 @@ node_keepers::node_keepers(parts p)
                       for (auto& uid : uids) parts_.pods.look(uid);
                       parts_.look();
                     }}),
+      claims_({.api = parts_.api,
+               .object = [this](std::string path) { return parts_.cluster.object(std::move(path)); },
+               .file = parts_.of_pods.root + "/dra_manager_state",
+               .node = parts_.node,
+               .network = parts_.network,
+               .active = [this] { return active_uids(); }}),
       resources_(
           {.folder = parts_.of_pods.root + "/pod-resources",
            .network = parts_.network,
@@ -57,9 +58,26 @@ node_keepers::node_keepers(parts p)
                                     .tree = group_tree()});
 }
 
+std::optional<std::set<std::string, std::less<>>> node_keepers::active_uids() const {
+  if (!parts_.pods.knows_all()) return std::nullopt;
+  std::set<std::string, std::less<>> out;
+  for (auto& p : parts_.pods.active()) out.emplace((*p)["metadata"]["uid"].as_string());
+  return out;
+}
+
 task<result<void>> node_keepers::prepare(json::value pod) {
   if (!groups_) co_return result<void>();
   co_return co_await groups_->prepare(pod, cpus_.has_own(pod["metadata"]["uid"].as_string()));
+}
+
+task<result<void>> node_keepers::prepare_claims(json::value pod) {
+  if (!groups_) co_return result<void>();
+  co_return co_await claims_.prepare(std::move(pod));
+}
+
+task<result<void>> node_keepers::release_claims(json::value pod) {
+  if (!groups_) co_return result<void>();
+  co_return co_await claims_.unprepare(std::string(pod["metadata"]["uid"].as_string()));
 }
 
 task<std::optional<waiting_reason>> node_keepers::allocate(json::value pod) {
@@ -77,7 +95,9 @@ task<result<container_gets>> node_keepers::given(json::value pod, json::value co
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
   out.cpus = co_await cpus_.cpus_of(uid, name);
   out.own_cpus = cpus_.has_own(uid, name);
+  KEDGE_CO_TRY(auto of_claims, co_await claims_.cdi_devices(pod, container));
   KEDGE_CO_TRY(out.devices, co_await devices_.options_for(std::move(pod), std::move(container)));
+  for (auto& device : of_claims) out.devices.cdi_devices.push_back(std::move(device));
   co_return std::move(out);
 }
 
@@ -124,6 +144,7 @@ task<void> node_keepers::run() {
   tasks_.spawn(shutdown_.run());
   tasks_.spawn(tell_oom_kills());
   tasks_.spawn(devices_.run());
+  tasks_.spawn(claims_.run());
   tasks_.spawn(cpus_.run());
   tasks_.spawn(resources_.run());
   co_await tasks_.join();

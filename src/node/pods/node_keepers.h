@@ -6,8 +6,10 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
+#include "node/claims/claim_manager.h"
 #include "node/devices/pod_resources.h"
 #include "node/pods/cpu_manager.h"
 #include "node/pods/pod_groups.h"
@@ -19,6 +21,9 @@ namespace kedge::node {
 class node_keepers final : public pod_needs {
  public:
   struct parts {
+    api_client& api;
+    pod_cluster& cluster;
+    std::string node;
     pod_manager& pods;
     pod_runtime& runtime;
     const kubelet_settings& settings;
@@ -33,20 +38,26 @@ class node_keepers final : public pod_needs {
 
   // Until dropped. Once.
   task<void> run();
+  plugin_handler& claim_plugins() noexcept { return claims_; }
   device_counts devices() const { return devices_.ledger().counts(); }  // what the Node says of them
 
   task<result<void>> prepare(json::value pod) override;
+  task<result<void>> prepare_claims(json::value pod) override;
+  task<result<void>> release_claims(json::value pod) override;
   task<std::optional<waiting_reason>> allocate(json::value pod) override;
   task<result<container_gets>> given(json::value pod, json::value container) override;
   json::value add_health(const json::value& pod, json::value status) const override;
 
  private:
   task<void> tell_oom_kills();
+  // Of pods that take something of the node; nullopt: not all are known yet.
+  std::optional<std::set<std::string, std::less<>>> active_uids() const;
 
   parts parts_;
   std::optional<pod_groups> groups_;  // none in a simulated world
   shutdown_keeper shutdown_;
   device_manager devices_;
+  claim_manager claims_;
   pod_resources resources_;
   cpu_manager cpus_;
   reactor::scope tasks_;  // last: ends first

@@ -433,6 +433,12 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
       co_return false;
     }
   }
+  if (parts_.needs) {
+    if (auto ready = co_await parts_.needs->prepare_claims(*pod); !ready) {
+      tell({}, true, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: " + ready.error().message);
+      co_return false;
+    }
+  }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
   auto id = co_await parts_.runtime.run_sandbox(config, *std::move(handler));
@@ -776,6 +782,13 @@ task<void> pod_worker::terminate() {
       if (seen && stopped && !seen_.runs_anything()) break;
     }
     if (!seen) log::debug("pod {}: {}", pod_in_messages(*pod_), seen.error().message);
+    co_await reactor::sleep_until(here.now() + pause);
+  }
+  // Before anybody hears that it has ended: its devices are others' then.
+  for (auto pause = pod_retry_first; parts_.needs; pause = std::min(pause * 2, pod_retry_most)) {
+    auto released = co_await parts_.needs->release_claims(*pod_);
+    if (released) break;
+    log::warning("pod {}: {}", pod_in_messages(*pod_), released.error().message);
     co_await reactor::sleep_until(here.now() + pause);
   }
   say_status(true);

@@ -255,6 +255,7 @@ disabled_plugins = [
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   device_ownership_from_security_context = {devices}
+  enable_cdi = true
   restrict_oom_score_adj = {restrict}
   sandbox_image = {pause}
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes small clusters and a pod that is to be placed, for record.go: one case a line, as JSON.
 
-  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption]]]
+  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption|devices]]]
 
 Each plugin of kube-scheduler has its corners here: what is just enough and just too much, keys that are missing, operators of every kind,
 terms that are empty, pods that are ending, namespaces that are selected. `volumes` is about claims and what they are bound to, `preemption`
-about pods of less priority that would have to go.
+about pods of less priority that would have to go, `devices` about claims of devices.
 """
 import json
 import random
@@ -378,7 +378,205 @@ class PreemptionMaker(Maker):
         return {"nodes": nodes, "pods": pods, "namespaces": NAMESPACES, "pod": pod, "budgets": budgets, "preempts": True}
 
 
-KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker}
+GPU, NIC = "gpu.example.com", "nic.example.com"
+MODELS = ["a100", "h100", "t4"]
+
+
+class DeviceMaker(Maker):
+    """Slices of devices, classes, and a pod with claims."""
+
+    def reach(self, nodes):
+        """Of what more than one node reaches."""
+        if self.some(0.4):
+            return {"allNodes": True}
+        requirement = self.pick({"key": ZONE, "operator": "In", "values": self.r.sample(ZONES, self.pick(1, 2))}, {"key": RACK, "operator": "Exists"},
+                                {"key": "disk", "operator": "NotIn", "values": ["hdd"]})
+        return {"nodeSelector": {"nodeSelectorTerms": [{"matchExpressions": [requirement]}]}}
+
+    def taint(self):
+        return {"key": self.pick("example.com/unhealthy", "example.com/maintenance"), **({"value": self.pick("a", "b")} if self.some(0.5) else {}),
+                "effect": self.pick("NoSchedule", "NoSchedule", "NoExecute", "None"), "timeAdded": "2026-01-01T00:00:00Z"}
+
+    def policy(self):
+        kind = self.r.random()
+        if kind < 0.3:
+            return None
+        if kind < 0.6:
+            return {"default": "1Gi", "validValues": ["1Gi", "2Gi", "4Gi"]}
+        return self.pick({"default": "1Gi", "validRange": {"min": "1Gi", "step": "512Mi"}}, {"default": "2Gi", "validRange": {"min": "1Gi", "max": "4Gi"}},
+                         {"default": "500m", "validRange": {"min": "250m", "max": "8Gi", "step": "250m"}}, {"default": "1Gi", "validRange": {"min": "1Gi", "max": "6Gi", "step": "1Gi"}})
+
+    def device(self, name, driver):
+        d = {"name": name, "attributes": {"index": {"int": self.r.randrange(8)}, "example.com/numa": {"int": self.r.randrange(2)}}}
+        if driver == GPU:
+            d["attributes"].update({"model": {"string": self.r.choice(MODELS)}, "healthy": {"bool": self.some(0.8)},
+                                    "driverVersion": {"version": self.pick("1.2.3", "1.10.0", "2.0.0-rc.1", "2.0.0")}})
+            d["capacity"] = {"memory": {"value": self.pick("8Gi", "16Gi", "40Gi")}}
+        elif self.some(0.5):
+            d["attributes"]["sriov"] = {"bool": self.some(0.5)}
+        if self.some(0.1):
+            d["attributes"].pop("example.com/numa")
+        if self.some(0.12):
+            d["taints"] = [self.taint()]
+        if self.some(0.25):
+            d["allowMultipleAllocations"] = True
+            d["capacity"] = {"memory": {"value": self.pick("4Gi", "8Gi", "6Gi")}, **({"bandwidth": {"value": "10G"}} if self.some(0.3) else {})}
+            policy = self.policy()
+            if policy:
+                d["capacity"]["memory"]["requestPolicy"] = policy
+        if self.some(0.04):
+            d["bindingConditions"], d["bindingFailureConditions"] = ["example.com/attached"], ["example.com/broken"]
+            if self.some(0.5):
+                d["bindsToNode"] = True
+        return d
+
+    def pool(self, driver, name, reach, count):
+        """All its slices: whole and right, or on their way, or wrong."""
+        generation = self.pick(1, 2, 7)
+        devices = [self.device(f"d{i}", driver) for i in range(count)]
+        parts = [devices] if count < 3 or self.some(0.6) else [devices[:count // 2], devices[count // 2:]]
+        if self.some(0.2):
+            for d in devices:
+                if self.some(0.7):
+                    d["consumesCounters"] = [{"counterSet": "whole", "counters": {"memory": {"value": self.pick("10Gi", "20Gi", "40Gi")}, **({"slots": {"value": "1"}} if self.some(0.4) else {})}}]
+            parts.append(None)
+        if self.some(0.08):
+            reach = {"perDeviceNodeSelection": True}
+            for d in devices:
+                d.update(self.pick({"allNodes": True}, {"nodeName": self.pick("n0", "n1")}, self.reach(None)))
+        out = []
+        for i, part in enumerate(parts):
+            spec = {"driver": driver, "pool": {"name": name, "generation": generation, "resourceSliceCount": len(parts)}, **reach}
+            if part is None:
+                spec["sharedCounters"] = [{"name": "whole", "counters": {"memory": {"value": self.pick("40Gi", "30Gi", "80Gi")}, "slots": {"value": self.pick("1", "2", "7")}}}]
+            else:
+                spec["devices"] = part
+            out.append({"metadata": {"name": f"{driver}-{name}-{self.r.randrange(90)}-{i}", "uid": f"s-{driver}-{name}-{i}"}, "spec": spec})
+        kind = self.r.random()
+        if kind < 0.05:
+            for s in out:
+                s["spec"]["pool"]["resourceSliceCount"] += 1
+        elif kind < 0.1:
+            old = json.loads(json.dumps(out[0]))
+            old["metadata"]["name"] += "-old"
+            old["spec"]["pool"].update(generation=generation - 1, resourceSliceCount=self.pick(1, 2))
+            out.append(old)
+        elif kind < 0.13 and len(parts) > 1 and parts[1]:
+            parts[1][0]["name"] = "d0"
+        elif kind < 0.15 and parts[-1] is None:
+            devices[0]["consumesCounters"] = [{"counterSet": self.pick("none", "whole"), "counters": {"nothing": {"value": "1"}}}]
+        return out
+
+    def selector(self):
+        return {"cel": {"expression": self.pick(
+            f"device.driver == '{GPU}'", f"device.attributes['{GPU}'].model == '{self.r.choice(MODELS)}'", f"device.attributes['{GPU}'].?healthy.orValue(false)",
+            f"device.capacity['{GPU}'].?memory.orValue(quantity('0')).compareTo(quantity('16Gi')) >= 0", "'example.com' in device.attributes && device.attributes['example.com'].numa == 0",
+            f"has(device.attributes['{GPU}'].driverVersion) && device.attributes['{GPU}'].driverVersion.isGreaterThan(semver('1.3.0'))",
+            f"cel.bind(gpu, device.attributes['{GPU}'], has(gpu.index) && gpu.index % 2 == 0)", "device.allowMultipleAllocations", "!device.allowMultipleAllocations",
+            f"device.attributes['{NIC}'].exists(a, a == 'sriov') || device.driver != '{NIC}'", "'other.example.com' in device.attributes", "true")}}
+
+    def tolerations(self):
+        return [self.pick({"operator": "Exists"}, {"key": "example.com/unhealthy", "operator": "Exists", "effect": "NoSchedule"},
+                          {"key": "example.com/maintenance", "operator": "Equal", "value": "a"})]
+
+    def demand(self, alternatives=False):
+        d = {"deviceClassName": self.pick("gpu", "gpu", "nic", "any", "any", *(["broken"] if self.some(0.05) else []), *(["missing"] if self.some(0.02) else []))}
+        if self.some(0.12):
+            d["allocationMode"] = "All"
+        else:
+            d.update(allocationMode="ExactCount", count=self.pick(1, 1, 1, 1, 2, 3, *([30] if self.some(0.05) else [])))
+        if self.some(0.3):
+            d["selectors"] = [self.selector()]
+        if self.some(0.2):
+            d["tolerations"] = self.tolerations()
+        if self.some(0.2):
+            d["capacity"] = {"requests": {"memory": self.pick("1Gi", "1500Mi", "2Gi", "3Gi", "5Gi", "300m", "16Gi"), **({"bandwidth": "1G"} if self.some(0.15) else {})}}
+        if self.some(0.08) and not alternatives:
+            d["adminAccess"] = True
+        return d
+
+    def claim(self, name):
+        requests = []
+        for i in range(self.pick(1, 1, 1, 1, 2, 2, 3)):
+            if self.some(0.3):
+                requests.append({"name": f"r{i}", "firstAvailable": [{"name": f"s{j}", **self.demand(True)} for j in range(self.pick(1, 2, 2, 3))]})
+            else:
+                requests.append({"name": f"r{i}", "exactly": self.demand()})
+        names = [r["name"] for r in requests] + [f"{r['name']}/{s['name']}" for r in requests for s in r.get("firstAvailable", [])]
+        devices = {"requests": requests}
+        if self.some(0.3):
+            constraint = {self.pick("matchAttribute", "matchAttribute", "distinctAttribute"): self.pick("example.com/numa", f"{GPU}/model", f"{GPU}/driverVersion", f"{GPU}/healthy", f"{NIC}/index")}
+            if self.some(0.4):
+                constraint["requests"] = self.r.sample(names, self.r.randrange(1, len(names) + 1))
+            devices["constraints"] = [constraint]
+        if self.some(0.25):
+            config = {"opaque": {"driver": GPU, "parameters": {"mode": "x"}}}
+            if self.some(0.6):
+                config["requests"] = self.r.sample(names, self.r.randrange(1, len(names) + 1))
+            devices["config"] = [config]
+        return {"metadata": {"name": name, "namespace": "default", "uid": f"c-{name}"}, "spec": {"devices": devices}}
+
+    def given(self, claim, slices, node):
+        """The claim with some devices, whoever else has them."""
+        results = []
+        for i in range(self.pick(1, 1, 2)):
+            s = self.r.choice(slices)
+            if not s["spec"].get("devices"):
+                continue
+            d = self.r.choice(s["spec"]["devices"])
+            result = {"request": claim["spec"]["devices"]["requests"][0]["name"], "driver": s["spec"]["driver"], "pool": s["spec"]["pool"]["name"], "device": d["name"]}
+            if self.some(0.1):
+                result["adminAccess"] = True
+            elif d.get("allowMultipleAllocations"):
+                result["shareID"] = f"00000000-0000-4000-8000-{self.r.randrange(10 ** 12):012}"
+                if self.some(0.8):
+                    result["consumedCapacity"] = {"memory": self.pick("1Gi", "2Gi", "500m")}
+            results.append(result)
+        if not results:
+            return claim
+        claim["status"] = {"allocation": {"devices": {"results": results}}}
+        if self.some(0.5):
+            claim["status"]["allocation"]["nodeSelector"] = {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}
+        if self.some(0.6):
+            claim["status"]["reservedFor"] = [{"resource": "pods", "name": "other", "uid": "uid-other"}]
+        return claim
+
+    def case(self):
+        nodes = [self.node(i) for i in range(self.r.randrange(1, 5))]
+        for n in nodes:
+            n["spec"].pop("unschedulable", None)
+            n["spec"].pop("taints", None)
+        slices = []
+        for n in nodes:
+            if self.some(0.9):
+                slices += self.pool(GPU, n["metadata"]["name"], {"nodeName": n["metadata"]["name"]}, self.r.randrange(2, 8))
+        for i in range(self.pick(0, 1, 1, 2)):
+            slices += self.pool(self.pick(NIC, NIC, GPU), f"net{i}", self.reach(nodes), self.r.randrange(1, 5))
+        names = set()
+        slices = [s for s in slices if not (s["metadata"]["name"] in names or names.add(s["metadata"]["name"]))]
+        classes = [("gpu", [f"device.driver == '{GPU}'"]), ("nic", [f"device.driver == '{NIC}'"]), ("any", []), ("broken", [f"device.attributes['{GPU}'].nothing == 1"])]
+        classes = [{"metadata": {"name": name}, "spec": {**({"selectors": [{"cel": {"expression": e}} for e in by]} if by else {}),
+                                                         **({"config": [{"opaque": {"driver": GPU, "parameters": {"of": name}}}]} if self.some(0.3) else {})}} for name, by in classes]
+        claims = [self.claim(f"c{i}") for i in range(self.pick(1, 1, 1, 2, 3))]
+        pod = {"metadata": {"name": "new", "namespace": "default", "uid": "uid-new"},
+               "spec": {"schedulerName": "default-scheduler", "containers": [{"name": "c", "image": "x"}],
+                        "resourceClaims": [{"name": c["metadata"]["name"], "resourceClaimName": c["metadata"]["name"]} for c in claims]}}
+        if slices and self.some(0.2):
+            self.given(claims[0], slices, self.r.choice(nodes)["metadata"]["name"])
+        if self.some(0.03):
+            claims[-1]["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z", finalizers=["x/y"])
+        if self.some(0.02):
+            pod["spec"]["resourceClaims"].append({"name": "gone", "resourceClaimName": "gone"})
+        for i in range(self.pick(0, 0, 1, 2, 3) if slices else 0):
+            claims.append(self.given(self.claim(f"other{i}"), slices, self.r.choice(nodes)["metadata"]["name"]))
+        rules = []
+        if self.some(0.15):
+            by = self.pick({"driver": GPU}, {"pool": "n0"}, {"driver": NIC, "device": "d0"}, {"device": "d1"}, None)
+            rules.append({"metadata": {"name": "rule"}, "spec": {**({"deviceSelector": by} if by else {}), "taint": self.taint()}})
+        return {"nodes": nodes, "pods": [], "namespaces": {"default": {}}, "pod": pod, "slices": slices, "deviceClasses": classes, "deviceClaims": claims, "taintRules": rules}
+
+
+KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker, "devices": DeviceMaker}
 
 
 def main():

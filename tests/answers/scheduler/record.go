@@ -11,15 +11,19 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/dynamic-resource-allocation/resourceslice/tracker"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
@@ -28,11 +32,13 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/dynamicresources"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodevolumelimits"
 	"k8s.io/kubernetes/pkg/scheduler/framework/preemption"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/metrics"
+	"k8s.io/kubernetes/pkg/scheduler/util/assumecache"
 )
 
 // No pod is on its way to a node but those that the case has.
@@ -43,24 +49,25 @@ func (nobody) DeleteNominatedPodIfExists(*v1.Pod)                            {}
 func (nobody) UpdateNominatedPod(klog.Logger, *v1.Pod, fwk.PodInfo)          {}
 func (nobody) NominatedPodsForNode(string) []fwk.PodInfo                     { return nil }
 
-// Needs managers of its own, and has nothing to say of these cases.
-const without = "DynamicResources"
-
 type asked struct {
 	Nodes      []*v1.Node                   `json:"nodes"`
 	Pods       []*v1.Pod                    `json:"pods"`
 	Namespaces map[string]map[string]string `json:"namespaces"`
 	Pod        *v1.Pod                      `json:"pod"`
 
-	Claims      []*v1.PersistentVolumeClaim     `json:"claims"`
-	Volumes     []*v1.PersistentVolume          `json:"volumes"`
-	Classes     []*storagev1.StorageClass       `json:"classes"`
-	CSINodes    []*storagev1.CSINode            `json:"csiNodes"`
-	CSIDrivers  []*storagev1.CSIDriver          `json:"csiDrivers"`
-	Capacities  []*storagev1.CSIStorageCapacity `json:"capacities"`
-	Attachments []*storagev1.VolumeAttachment   `json:"attachments"`
-	Budgets     []*policyv1.PodDisruptionBudget `json:"budgets"`
-	Preempts    bool                            `json:"preempts"` // asks who would have to go
+	Claims        []*v1.PersistentVolumeClaim     `json:"claims"`
+	Volumes       []*v1.PersistentVolume          `json:"volumes"`
+	Classes       []*storagev1.StorageClass       `json:"classes"`
+	CSINodes      []*storagev1.CSINode            `json:"csiNodes"`
+	CSIDrivers    []*storagev1.CSIDriver          `json:"csiDrivers"`
+	Capacities    []*storagev1.CSIStorageCapacity `json:"capacities"`
+	Attachments   []*storagev1.VolumeAttachment   `json:"attachments"`
+	Budgets       []*policyv1.PodDisruptionBudget `json:"budgets"`
+	Slices        []*resourceapi.ResourceSlice    `json:"slices"`
+	DeviceClasses []*resourceapi.DeviceClass      `json:"deviceClasses"`
+	DeviceClaims  []*resourceapi.ResourceClaim    `json:"deviceClaims"`
+	TaintRules    []*resourceapi.DeviceTaintRule  `json:"taintRules"`
+	Preempts      bool                            `json:"preempts"` // asks who would have to go
 }
 
 type answer struct {
@@ -70,6 +77,9 @@ type answer struct {
 	By      []string                    `json:"by,omitempty"`      // the plugins that refused
 	Message string                      `json:"message,omitempty"` // when it fits nowhere
 	Scores  map[string]map[string]int64 `json:"scores,omitempty"`  // by node and plugin; without zeros
+
+	Failed      []string                                   `json:"failed,omitempty"`      // the errors that end the attempt, on one node or another
+	Allocations map[string][]*resourceapi.AllocationResult `json:"allocations,omitempty"` // by node: of the claims that have no devices yet
 
 	Candidates map[string]victims `json:"candidates,omitempty"` // for preemption, by node
 	Chosen     []string           `json:"chosen,omitempty"`     // of these, those that are as good as any
@@ -136,6 +146,88 @@ func preempt(ctx context.Context, a asked, f framework.Framework, state fwk.Cycl
 	sort.Strings(out.Chosen)
 }
 
+// Until what the devices are counted in knows all of them.
+func waitForDevices(a asked, devices fwk.SharedDRAManager) {
+	for {
+		slices, err := devices.ResourceSlices().ListWithDeviceTaintRules()
+		must(err)
+		claims, err := devices.ResourceClaims().List()
+		must(err)
+		allocated, err := devices.ResourceClaims().GatherAllocatedState()
+		if err != nil {
+			continue // it changed meanwhile
+		}
+		taints, wanted := 0, 0
+		for _, s := range slices {
+			for _, d := range s.Spec.Devices {
+				taints += len(d.Taints)
+			}
+		}
+		for _, s := range a.Slices {
+			for _, d := range s.Spec.Devices {
+				wanted += len(d.Taints)
+				for _, r := range a.TaintRules {
+					by := r.Spec.DeviceSelector
+					if by != nil && (by.Driver == nil || *by.Driver == s.Spec.Driver) && (by.Pool == nil || *by.Pool == s.Spec.Pool.Name) && (by.Device == nil || *by.Device == d.Name) {
+						wanted++
+					}
+				}
+			}
+		}
+		dedicated, shared := map[string]bool{}, 0
+		for _, c := range a.DeviceClaims {
+			if c.Status.Allocation == nil {
+				continue
+			}
+			for _, r := range c.Status.Allocation.Devices.Results {
+				switch {
+				case r.AdminAccess != nil && *r.AdminAccess:
+				case r.ShareID != nil:
+					shared++
+				default:
+					dedicated[r.Driver+"/"+r.Pool+"/"+r.Device] = true
+				}
+			}
+		}
+		if len(slices) == len(a.Slices) && len(claims) == len(a.DeviceClaims) && taints == wanted &&
+			len(allocated.AllocatedDevices) == len(dedicated) && len(allocated.AllocatedSharedDeviceIDs) == shared {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// What the claims would get on each of the nodes.
+func allocate(ctx context.Context, a asked, f framework.Framework, state fwk.CycleState, devices fwk.SharedDRAManager, nodes []fwk.NodeInfo) map[string][]*resourceapi.AllocationResult {
+	out := map[string][]*resourceapi.AllocationResult{}
+	for _, n := range nodes {
+		name := n.Node().Name
+		if status := f.RunReservePluginsReserve(ctx, state, a.Pod, name); !status.IsSuccess() {
+			panic(status.AsError())
+		}
+		var all []*resourceapi.AllocationResult
+		for _, named := range a.Pod.Spec.ResourceClaims {
+			for _, c := range a.DeviceClaims {
+				if named.ResourceClaimName == nil || c.Name != *named.ResourceClaimName || c.Status.Allocation != nil {
+					continue
+				}
+				got := devices.ResourceClaims().GetPendingAllocation(c.UID).DeepCopy()
+				for i := range got.Devices.Results {
+					if got.Devices.Results[i].ShareID != nil {
+						got.Devices.Results[i].ShareID = new(types.UID)
+					}
+				}
+				all = append(all, got)
+			}
+		}
+		f.RunReservePluginsUnreserve(ctx, state, a.Pod, name)
+		if len(all) > 0 {
+			out[name] = all
+		}
+	}
+	return out
+}
+
 // Null when a plugin fails.
 func answerOf(a asked) *answer {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -148,7 +240,7 @@ func answerOf(a asked) *answer {
 		objects = append(objects, n)
 	}
 	for _, more := range [][]runtime.Object{objectsOf(a.Claims), objectsOf(a.Volumes), objectsOf(a.Classes), objectsOf(a.CSINodes), objectsOf(a.CSIDrivers),
-		objectsOf(a.Capacities), objectsOf(a.Attachments), objectsOf(a.Budgets), objectsOf(a.Pods), {a.Pod}} {
+		objectsOf(a.Capacities), objectsOf(a.Attachments), objectsOf(a.Budgets), objectsOf(a.Slices), objectsOf(a.DeviceClasses), objectsOf(a.DeviceClaims), objectsOf(a.TaintRules), objectsOf(a.Pods), {a.Pod}} {
 		objects = append(objects, more...)
 	}
 	client := fake.NewSimpleClientset(objects...)
@@ -156,21 +248,21 @@ func answerOf(a asked) *answer {
 	config, err := latest.Default()
 	must(err)
 	profile := &config.Profiles[0]
-	enabled := profile.Plugins.MultiPoint.Enabled[:0]
-	for _, p := range profile.Plugins.MultiPoint.Enabled {
-		if p.Name != without {
-			enabled = append(enabled, p)
-		}
-	}
-	profile.Plugins.MultiPoint.Enabled = enabled
+	deviceClaims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
+	slices, err := tracker.StartTracker(ctx, tracker.Options{EnableDeviceTaintRules: true, EnableConsumableCapacity: true, KubeClient: client,
+		SliceInformer: factory.Resource().V1().ResourceSlices(), TaintInformer: factory.Resource().V1().DeviceTaintRules()})
+	must(err)
+	devices := dynamicresources.NewDRAManager(ctx, deviceClaims, slices, factory)
 	snapshot := cache.NewSnapshot(a.Pods, a.Nodes)
 	f, err := frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		frameworkruntime.WithClientSet(client), frameworkruntime.WithInformerFactory(factory), frameworkruntime.WithSnapshotSharedLister(snapshot),
 		frameworkruntime.WithMutableSnapshotLister(snapshot), frameworkruntime.WithEventRecorder(&events.FakeRecorder{}), frameworkruntime.WithPodNominator(nobody{}),
+		frameworkruntime.WithSharedDRAManager(devices),
 		frameworkruntime.WithSharedCSIManager(nodevolumelimits.NewCSIManager(factory.Storage().V1().CSINodes().Lister())))
 	must(err)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
+	waitForDevices(a, devices)
 
 	out := &answer{}
 	state := framework.NewCycleState()
@@ -181,6 +273,10 @@ func answerOf(a asked) *answer {
 	diagnosis.UnschedulablePlugins = by
 	if !status.IsSuccess() {
 		if !status.IsRejected() {
+			if len(a.DeviceClaims) > 0 {
+				out.Failed = []string{status.AsError().Error()}
+				return out
+			}
 			return nil
 		}
 		diagnosis.NodeToStatus.SetAbsentNodesStatus(status)
@@ -212,6 +308,10 @@ func answerOf(a asked) *answer {
 			continue
 		}
 		if !status.IsRejected() {
+			if len(a.DeviceClaims) > 0 {
+				out.Failed = append(out.Failed, status.AsError().Error())
+				continue
+			}
 			return nil
 		}
 		diagnosis.NodeToStatus.Set(n.Node().Name, status)
@@ -220,6 +320,9 @@ func answerOf(a asked) *answer {
 		if status.Code() == fwk.UnschedulableAndUnresolvable {
 			out.Never = append(out.Never, n.Node().Name)
 		}
+	}
+	if len(out.Failed) > 0 {
+		return &answer{Failed: out.Failed}
 	}
 	sort.Strings(out.Fits)
 	sort.Strings(out.Never)
@@ -231,6 +334,9 @@ func answerOf(a asked) *answer {
 			preempt(ctx, a, f, state, diagnosis.NodeToStatus, out)
 		}
 		return out
+	}
+	if len(a.DeviceClaims) > 0 {
+		out.Allocations = allocate(ctx, a, f, state, devices, feasible)
 	}
 	if status := f.RunPreScorePlugins(ctx, state, a.Pod, feasible); !status.IsSuccess() {
 		panic(status.AsError())
@@ -270,7 +376,7 @@ func main() {
 		must(json.Unmarshal(line, &a))
 		text, merr := json.Marshal(answerOf(a))
 		must(merr)
-		for again := 0; again < 5 && len(a.Claims) > 0; again++ {
+		for again := 0; again < 5 && len(a.Claims)+len(a.DeviceClaims) > 0; again++ {
 			if next, _ := json.Marshal(answerOf(a)); !bytes.Equal(next, text) {
 				text = []byte("null")
 				break

@@ -460,7 +460,14 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
       {"ingresses",
        {"/apis/networking.k8s.io/v1/namespaces/default/ingresses",
         R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
-      {"servicecidrs", {"/apis/networking.k8s.io/v1/servicecidrs", R"({"spec":{"cidrs":["10.99.0.0/24"]}})"}},
+      {"deviceclasses",
+       {"/apis/resource.k8s.io/v1/deviceclasses", R"({"spec":{"extendedResourceName":"example.com/gpu"}})"}},
+      {"devicetaintrules",
+       {"/apis/resource.k8s.io/v1/devicetaintrules",
+        R"({"spec":{"deviceSelector":{"driver":"gpu.example.org"},"taint":{"key":"example.org/k","effect":"NoExecute"}}})"}},
+      {"storageversionmigrations",
+       {"/apis/storagemigration.k8s.io/v1/storageversionmigrations",
+        R"({"spec":{"resource":{"resource":"secrets"}}})"}},
   };
   api_world w;
   for (auto& row : all_not_yet()) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "cel/environment.h"
 #include "cel/function.h"
 #include "cel/value.h"
+#include "schema/quantity.h"
 
 namespace kedge::api::expressions {
 
@@ -59,6 +61,11 @@ inline cel::overload method(std::string id, std::vector<cel::type> arguments, ce
                             cel::implementation run) {
   return {std::move(id), true, std::move(arguments), std::move(result), run};
 }
+
+// What quantity('…') and semver('…') give, for data that has it; an error value for text that is no version.
+cel::value quantity_value(const schema::quantity& q, cel::arena& memory);
+cel::value semver_value(std::string_view text, cel::arena& memory);
+const cel::type& quantity_type();
 
 // What the functions above cost (apiserver/pkg/cel/library/cost.go).
 std::shared_ptr<const cel::cost_model> library_costs();

@@ -5,16 +5,16 @@
 
 namespace kedge::api::expressions {
 
+const cel::type& quantity_type() {
+  static const cel::type t = cel::type::object("kubernetes.Quantity");
+  return t;
+}
+
 namespace {
 
 using cel::value;
 using schema::quantity;
 using args = std::span<const value>;
-
-const cel::type& quantity_type() {
-  static const cel::type t = cel::type::object("kubernetes.Quantity");
-  return t;
-}
 
 value to_quantity(args a, cel::arena& memory) {
   auto q = quantity::parse(a[0].as_text());
@@ -55,6 +55,8 @@ value sub(args a, cel::arena& memory) {
 }
 
 }  // namespace
+
+value quantity_value(const quantity& q, cel::arena& memory) { return own(quantity_type(), q, memory); }
 
 void add_quantities(cel::environment::builder& b) {
   const cel::type &q = quantity_type(), &string = cel::type::string(), &boolean = cel::type::boolean(),

@@ -162,6 +162,11 @@ value part(args a, cel::arena&) {
 
 }  // namespace
 
+value semver_value(std::string_view text, cel::arena& memory) {
+  auto v = parse(text);
+  return v ? own(semver_type(), std::move(*v), memory) : value::error(memory, v.error());
+}
+
 void add_semver(cel::environment::builder& b) {
   const cel::type &v = semver_type(), &string = cel::type::string(), &boolean = cel::type::boolean(),
                   &integer = cel::type::integer();

@@ -25,7 +25,7 @@ void check(causes& out, const json::value& spec, const json::value& old) {
   const place at("spec"), of_selectors(at, "selectors"), of_config(at, "config"),
       of_resource(at, "extendedResourceName");
   auto& config = spec["config"];
-  check_selectors(out, spec["selectors"], of_selectors);
+  check_selectors(out, spec["selectors"], of_selectors, !old.is_null() && spec["selectors"] == old["selectors"]);
   for (std::size_t i = 0; i < config.size() && config.size() <= list_max; ++i)
     check_configuration(out, config[i], place(of_config, i));
   check_declared_size(out, spec["selectors"], of_selectors, list_max);

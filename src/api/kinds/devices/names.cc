@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/expressions/device.h"
 #include "api/kinds/core/volumes.h"
 #include "base/strings.h"
 #include "json/write.h"
@@ -111,15 +112,27 @@ void check_declared_configuration(causes& out, const json::value& config, const 
     check_declared_driver(out, config["opaque"]["driver"].as_string(), place(of_opaque, "driver"));
 }
 
-void check_selectors(causes& out, const json::value& list, const place& at) {
+void check_selectors(causes& out, const json::value& list, const place& at, bool stored) {
   constexpr std::size_t expression_max = 10 * 1024;
   if (list.size() > selectors_max) return;  // told with what is declared
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
-    if (!list[i]["cel"].is_object())
+    if (!list[i]["cel"].is_object()) {
       out.push_back(required(place(here, "cel")));
-    else if (list[i]["cel"]["expression"].as_string().size() > expression_max)
-      out.push_back(too_long(place(here, "cel.expression"), expression_max));
+      continue;
+    }
+    if (stored) continue;
+    auto text = list[i]["cel"]["expression"].as_string();
+    const place of_text(here, "cel.expression");
+    if (text.size() > expression_max) {
+      out.push_back(too_long(of_text, expression_max));
+      continue;
+    }
+    auto compiled = expressions::compile_device_selector(text);
+    if (!compiled.program)
+      out.push_back(invalid_value(of_text, text, compiled.wrong));
+    else if (compiled.too_costly)
+      out.push_back(forbidden_value(of_text, "too complex, exceeds cost limit"));
   }
 }
 

@@ -24,8 +24,9 @@ void check_raw_object(causes& out, const json::value& raw, const place& at, std:
 // opaque, with its driver and parameters.
 void check_configuration(causes& out, const json::value& config, const place& at);
 void check_declared_configuration(causes& out, const json::value& config, const place& at);
-// A selector is an expression, which is kept as it is.
-void check_selectors(causes& out, const json::value& list, const place& at);
+// A selector is an expression over a device (expressions/device.h). Those that are `stored` as they are were right
+// once.
+void check_selectors(causes& out, const json::value& list, const place& at, bool stored = false);
 void check_declared_size(causes& out, const json::value& list, const place& at, std::size_t most);
 
 // A taint without a time is of now.

@@ -2,6 +2,7 @@
 
 #include "../access_harness.h"
 
+#include "api/admission/quota_usage.h"
 #include "crypto/request.h"
 
 namespace kedge::api {
@@ -163,6 +164,20 @@ TEST_CASE("LimitRanger fills and bounds") {
                "{resources: {requests: {storage: 1Gi}}}}")
           .message ==
       R"(persistentvolumeclaims "c" is forbidden: minimum storage usage per PersistentVolumeClaim is 2Gi, but request is 1Gi)");
+}
+
+TEST_CASE("a claim of devices counts for its classes, of alternatives the most") {
+  auto claim = json::parse(R"({"spec":{"devices":{"requests":[
+      {"name":"a","exactly":{"deviceClassName":"gpu","allocationMode":"ExactCount","count":2}},
+      {"name":"b","firstAvailable":[
+        {"name":"x","deviceClassName":"gpu","allocationMode":"ExactCount","count":3},
+        {"name":"y","deviceClassName":"gpu","allocationMode":"ExactCount","count":1},
+        {"name":"z","deviceClassName":"nic","allocationMode":"All"}]}]}}})");
+  REQUIRE(claim.has_value());
+  auto used = quota_usage("resource.k8s.io", "resourceclaims", *claim);
+  CHECK(used.at("count/resourceclaims.resource.k8s.io").text() == "1");
+  CHECK(used.at("gpu.deviceclass.resource.k8s.io/devices").text() == "5");
+  CHECK(used.at("nic.deviceclass.resource.k8s.io/devices").text() == "32");
 }
 
 TEST_CASE("quotas are checked and charged in one step") {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 
+#include "control/scheduler/plugins/dynamic_resources.h"
+#include "json/write.h"
 #include "kit.h"
 
 using namespace kedge;
@@ -51,6 +53,11 @@ void fill(kit::world& w, const json::value& asked) {
   each("csiDrivers", [&](auto& v) { storage.set_csi_driver(v); });
   each("capacities", [&](auto& v) { storage.set_capacity(v); });
   each("attachments", [&](auto& v) { storage.set_attachment(v); });
+  auto& devices = w.cluster.devices();
+  each("slices", [&](auto& v) { devices.set_slice(v); });
+  each("deviceClasses", [&](auto& v) { devices.set_class(v); });
+  each("deviceClaims", [&](auto& v) { devices.set_claim(v); });
+  each("taintRules", [&](auto& v) { devices.set_rule(v); });
 }
 
 // "n1: a b (1 budgets broken)" of each node where the removal of pods helps.
@@ -102,6 +109,12 @@ std::vector<std::string> differences(const json::value& c) {
   auto differ = [&](std::string what, const auto& ours, const auto& theirs) {
     out.push_back(fmt::format("{}: {} is not {}", what, ours, theirs));
   };
+  // The error that ends an attempt is that of the first node that is looked at.
+  if (auto failures = texts(told["failed"]); !found.failed.empty() || !failures.empty()) {
+    if (std::ranges::find(failures, found.failed) == failures.end())
+      differ("failed", found.failed, fmt::format("{}", fmt::join(failures, " or ")));
+    return out;
+  }
   const auto fitting = texts(told["fits"]);
   if ((found.node != nullptr) != !fitting.empty()) differ("fits", found.node != nullptr, !fitting.empty());
   auto message = std::string(told["message"].as_string());
@@ -135,6 +148,15 @@ std::vector<std::string> differences(const json::value& c) {
       if (!no.why && (no.why.what == verdict::kind::unresolvable) != unresolvable)
         differ(n.name + " for ever", !unresolvable, unresolvable);
     }
+  for (auto& name : fitting) {
+    json::array ours;
+    for (auto& one : device_plan_on(by, found.states, name).claims)
+      if (!one.allocation.is_null()) ours.push_back(one.allocation);
+    auto& theirs = told["allocations"][name];
+    if (!ours.empty() || !theirs.empty())
+      if (json::value all = std::move(ours); !(all == theirs))
+        differ(name + " allocations", json::write(all), json::write(theirs));
+  }
   if (nodes.empty() && asked["preempts"].as_bool()) compare_victims(w, *pod, found, told, differ);
   if (!out.empty() || nodes.empty()) return out;
   for (auto& s : scores_of(by, *pod, nodes, w.cluster))
@@ -164,5 +186,7 @@ void check_all(const std::string& name, std::size_t least) {
 TEST_CASE("pods are placed as kube-scheduler places them") { check_all("cases", 5000); }
 
 TEST_CASE("pods are placed by their volumes as kube-scheduler places them") { check_all("volumes", 1400); }
+
+TEST_CASE("pods are given devices as kube-scheduler gives them") { check_all("devices", 900); }
 
 TEST_CASE("pods are preempted as kube-scheduler preempts them") { check_all("preemption", 900); }

@@ -29,6 +29,40 @@ TEST_CASE("a pod gets only what is left") {
   CHECK(w.where(a_pod("a")) == "0/1 nodes are available: 1 Too many pods.");
 }
 
+TEST_CASE("who claims devices gets a node that has them, and the devices") {
+  world w;
+  w.cluster.set_node(a_node("n1"));
+  w.cluster.set_node(a_node("n2"));
+  auto& devices = w.cluster.devices();
+  auto pod = a_pod("a", "resourceClaims: [{name: gpu, resourceClaimName: one}]");
+  CHECK(w.where(pod) == "0/2 nodes are available: could not find ResourceClaim \"default/one\".");
+  devices.set_claim(
+      yaml("metadata: {name: one, namespace: default, uid: u1}\n"
+           "spec: {devices: {requests: [{name: r, exactly: {deviceClassName: gpu, allocationMode: ExactCount, count: "
+           "1}}]}}"));
+  CHECK(w.where(pod) == "0/2 nodes are available: request r: device class gpu does not exist.");
+  devices.set_class(yaml("{metadata: {name: gpu}, spec: {}}"));
+  CHECK(w.where(pod) == "0/2 nodes are available: 2 cannot allocate all claims.");
+  devices.set_slice(
+      yaml("metadata: {name: s}\n"
+           "spec: {driver: gpu.example.com, nodeName: n2, pool: {name: n2, generation: 1, resourceSliceCount: 1}, "
+           "devices: [{name: d0}]}"));
+  CHECK(w.where(pod) == "n2");
+  // What is on its way to a claim is nobody else's.
+  devices.assume(with_allocation(*devices.find_claim("default", "one"),
+                                 yaml("devices: {results: [{request: r, driver: gpu.example.com, pool: n2, device: "
+                                      "d0}]}")));
+  CHECK(w.where(pod) == "0/2 nodes are available: resource claim default/one is in the process of being allocated.");
+  devices.set_claim(
+      yaml("metadata: {name: two, namespace: default, uid: u2}\n"
+           "spec: {devices: {requests: [{name: r, exactly: {deviceClassName: gpu, allocationMode: ExactCount, count: "
+           "1}}]}}"));
+  auto other = a_pod("b", "resourceClaims: [{name: gpu, resourceClaimName: two}]");
+  CHECK(w.where(other) == "0/2 nodes are available: 2 cannot allocate all claims.");
+  devices.forget("u1");
+  CHECK(w.where(other) == "n2");
+}
+
 TEST_CASE("init containers, sidecars, overhead and resources of the pod count as KEP-753 and KEP-2837 say") {
   world w;
   w.cluster.set_node(a_node("n1"));

@@ -23,6 +23,7 @@ TEST_CASE("the default profile has kube-scheduler's plugins and weights") {
   for (auto& s : c.profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
         "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "DynamicResources=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=1 ");
   CHECK(c.profiles[0].preempts);
 }
@@ -113,11 +114,11 @@ TEST_CASE("what is wrong in the file is named") {
 TEST_CASE("what kube-scheduler has and Kedge's scheduler doesn't is told") {
   auto c = parse_configuration(std::string(head) +
                                "clientConnection: {kubeconfig: /x}\n"
-                               "profiles: [{plugins: {filter: {enabled: [{name: DynamicResources}]}, preScore: "
+                               "profiles: [{plugins: {filter: {enabled: [{name: GangScheduling}]}, preScore: "
                                "{disabled: [{name: '*'}]}, multiPoint: {disabled: [{name: SchedulingGates}]}}}]\n");
   REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
   CHECK(c->without_effect ==
-        std::vector<std::string>{"clientConnection", "profiles[0].plugins.filter.enabled[0] (DynamicResources)",
+        std::vector<std::string>{"clientConnection", "profiles[0].plugins.filter.enabled[0] (GangScheduling)",
                                  "profiles[0].plugins.preScore", "profiles[0].plugins without SchedulingGates"});
 }
 
@@ -131,7 +132,7 @@ TEST_CASE("what a point sets anew runs first, in its order") {
   std::string text;
   for (auto& s : c->profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
-        "NodeAffinity=9 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "NodeAffinity=9 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 DynamicResources=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=4 ");
 }
 

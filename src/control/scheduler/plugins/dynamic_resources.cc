@@ -1,0 +1,289 @@
+// dynamic_resources.cc: DynamicResources: pods that claim devices (resource.k8s.io).
+#include "control/scheduler/plugins/dynamic_resources.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "control/scheduler/devices/allocator.h"
+#include "control/scheduler/devices/limits.h"
+
+namespace kedge::control::scheduler {
+namespace {
+
+// What is found out before the nodes, and for each of them. An experiment with other pods changes nothing of it: whose
+// devices are given back is told by claims alone.
+struct claims_state final : plugin_state {
+  struct found {
+    std::vector<device_claim_ref> claims, to_allocate;
+    std::uint64_t steps_left = search_steps_of_pod_max;
+    std::map<std::string, std::vector<json::value>, std::less<>> by_node;  // as to_allocate
+    std::set<std::size_t> unavailable;                                     // of claims, somewhere
+  };
+  std::shared_ptr<found> all = std::make_shared<found>();
+  std::unique_ptr<plugin_state> clone() const override { return std::make_unique<claims_state>(*this); }
+};
+
+const claims_state::found* found_by(const profile& by, const filter_states& states) {
+  for (std::size_t i = 0; i < by.filters.size() && i < states.of.size(); ++i)
+    if (by.filters[i] == by.devices && !states.of[i].skip)
+      return static_cast<const claims_state*>(states.of[i].state.get())->all.get();
+  return nullptr;
+}
+
+std::optional<std::string> lacks_class(const device_claim& c, const devices_view& devices) {
+  for (auto& group : c.requests) {
+    if (group.of.empty())
+      return fmt::format("resource claim {}, request {}: unknown request type", c.key(), group.name);
+    for (auto& r : group.of)
+      if (!devices.find_class(r.class_name))
+        return fmt::format("request {}: device class {} does not exist", r.full_name(), r.class_name);
+  }
+  return std::nullopt;
+}
+
+device_allocation allocate(claims_state::found& f, const node_view& node, const devices_view& devices) {
+  auto steps = std::min(search_steps_max, f.steps_left);
+  const auto before = steps;
+  auto out = allocate_devices(f.to_allocate, node, devices, steps);
+  f.steps_left -= before - steps;
+  return out;
+}
+
+bool says_true(const json::value& status, std::string_view type, const json::value** which = nullptr) {
+  auto& conditions = status["conditions"];
+  for (std::size_t i = 0; i < conditions.size(); ++i)
+    if (conditions[i]["type"].as_string() == type) {
+      if (which) *which = &conditions[i];
+      return conditions[i]["status"].as_string() == "True";
+    }
+  return false;
+}
+
+const json::value* status_of(const device_claim& claim, const allocated_device& d) {
+  for (std::size_t i = 0; i < claim.device_statuses.size(); ++i) {
+    auto& s = claim.device_statuses[i];
+    if (s["device"].as_string() == d.id.name && s["driver"].as_string() == d.id.pool.driver &&
+        s["pool"].as_string() == d.id.pool.name)
+      return &s;
+  }
+  return nullptr;
+}
+
+bool was_given_up(const device_claim& claim, std::chrono::seconds timeout, wall_time now) {
+  auto since = parse_rfc3339(claim.allocated_at);
+  return since && has_binding_conditions(claim) && *since + timeout < now;
+}
+
+// Eight for the first alternative of a request, one less for each behind it.
+std::int64_t preference(const device_claim& claim, const std::vector<std::string>& served) {
+  std::int64_t out = 0;
+  for (auto& group : claim.requests)
+    for (std::size_t i = 0; i < group.of.size() && group.alternatives; ++i)
+      if (std::ranges::find(served, group.of[i].full_name()) != served.end())
+        out += alternatives_max - static_cast<std::int64_t>(i);
+  return out;
+}
+
+class dynamic_resources final : public plugin {
+ public:
+  explicit dynamic_resources(std::chrono::seconds timeout) : timeout_(timeout) {}
+  std::string_view name() const noexcept override { return "DynamicResources"; }
+
+  bool filters() const noexcept override { return true; }
+  prefiltered prefilter(const pod_view& pod, const cluster_view& cluster) const override {
+    prefiltered out;
+    auto& devices = cluster.devices();
+    auto claims = device_claims_of(pod, devices);
+    if (!claims) {
+      out.refused = verdict::never(claims.error());
+      return out;
+    }
+    out.skip = claims->empty();
+    if (out.skip) return out;
+    auto state = std::make_unique<claims_state>();
+    for (auto& c : *claims) {
+      if (c->allocated) continue;
+      if (devices.is_assumed(c->uid))
+        out.refused = verdict::never(fmt::format("resource claim {} is in the process of being allocated", c->key()));
+      else if (auto why = lacks_class(*c, devices))
+        out.refused = verdict::never(*why);
+      if (!out.refused) return out;
+      state->all->to_allocate.push_back(c);
+    }
+    state->all->claims = *std::move(claims);
+    out.state = std::move(state);
+    return out;
+  }
+
+  verdict filter(const pod_view&, const node_view& node, const plugin_state* state,
+                 const cluster_view& cluster) const override {
+    auto& f = *static_cast<const claims_state*>(state)->all;
+    auto& devices = cluster.devices();
+    bool available = true;
+    for (std::size_t i = 0; i < f.claims.size(); ++i)
+      if (!is_available(*f.claims[i], node, devices.now())) {
+        f.unavailable.insert(i);
+        available = false;
+      }
+    if (!f.to_allocate.empty()) {
+      auto got = allocate(f, node, devices);
+      using kind = device_allocation::kind;
+      switch (got.what) {
+        case kind::found: f.by_node.insert_or_assign(node.name, std::move(got.results)); break;
+        case kind::none: return verdict::never("cannot allocate all claims");
+        case kind::refused: return verdict::never(got.why);
+        case kind::failed: return verdict::error(got.why);
+        case kind::given_up:
+          return verdict::error(fmt::format("node {}: timed out trying to allocate devices", node.name));
+      }
+    }
+    return available ? verdict{} : verdict::never("resourceclaim not available on the node");
+  }
+
+  bool scores() const noexcept override { return true; }
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>,
+                                         const cluster_view& cluster) const override {
+    auto claims = device_claims_of(pod, cluster.devices());
+    if (!claims) return nullptr;
+    auto state = std::make_unique<claims_state>();
+    bool prefers = false;
+    for (auto& c : *claims) {
+      prefers |= std::ranges::any_of(c->requests, &request_group::alternatives);
+      if (!c->allocated) state->all->to_allocate.push_back(c);
+    }
+    if (!prefers || state->all->to_allocate.empty()) return nullptr;
+    state->all->claims = *std::move(claims);
+    return state;
+  }
+  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& state,
+                     const cluster_view& cluster) const override {
+    auto& f = *static_cast<const claims_state&>(state).all;
+    auto got = allocate(f, node, cluster.devices());
+    if (got.what != device_allocation::kind::found) return 0;
+    std::int64_t out = 0;
+    for (auto& c : f.claims)
+      if (c->allocated) out += preference(*c, c->requests_served);
+    for (std::size_t i = 0; i < f.to_allocate.size(); ++i)
+      out += preference(*f.to_allocate[i], with_allocation(*f.to_allocate[i], got.results[i])->requests_served);
+    return out;
+  }
+  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>,
+                 const plugin_state&) const override {
+    normalise_to_max(scores, false);
+  }
+
+  bool may_help(const cluster_event& e, const pod_view& pod) const override {
+    switch (e.what) {
+      case cluster_event::kind::everything:
+      case cluster_event::kind::devices:
+      case cluster_event::kind::device_classes: return true;
+      case cluster_event::kind::device_claims: return claim_may_help(e, pod);
+      case cluster_event::kind::node: return e.node_changes & (node_added | node_labels | node_allocatable);
+      default: return false;
+    }
+  }
+
+ private:
+  bool is_available(const device_claim& c, const node_view& node, wall_time now) const {
+    if (!c.allocated) return true;
+    if (c.nodes && !c.nodes->matches(node.name, node.labels)) return false;
+    auto bound = is_bound(c);
+    return bound && (*bound || !was_given_up(c, timeout_, now));
+  }
+
+  static bool claim_may_help(const cluster_event& e, const pod_view& pod) {
+    auto *before = e.claim_before, *after = e.claim_after;
+    if (!after) return before && before->allocated;
+    auto claims = device_claims_of(pod, e.cluster->devices());
+    if (!claims) return false;
+    if (before && before->allocated && !after->allocated) return true;
+    if (std::ranges::none_of(*claims, [&](auto& c) { return c->uid == after->uid; })) return false;
+    return !before || before->allocated != after->allocated || before->reserved_for != after->reserved_for ||
+           !(before->device_statuses == after->device_statuses);
+  }
+
+  std::chrono::seconds timeout_;
+};
+
+}  // namespace
+
+std::expected<std::vector<device_claim_ref>, std::string> device_claims_of(const pod_view& pod,
+                                                                           const devices_view& devices) {
+  std::vector<device_claim_ref> out;
+  for (auto& source : pod.is->device_claims) {
+    auto name = source.claim;
+    if (name.empty()) {
+      if (!source.from_template)
+        return std::unexpected(fmt::format(
+            "pod \"{}\", spec.resourceClaim \"{}\": none of the supported fields are set", pod.key(), source.name));
+      auto made = std::ranges::find(pod.made_claims, source.name, [](auto& m) -> auto& { return m.first; });
+      if (made == pod.made_claims.end())
+        return std::unexpected(fmt::format("pod \"{}\": ResourceClaim not created yet", pod.key()));
+      if (!made->second) continue;  // none is needed
+      name = *made->second;
+    }
+    auto claim = devices.find_claim(pod.ns, name);
+    if (!claim) return std::unexpected(fmt::format("could not find ResourceClaim \"{}/{}\"", pod.ns, name));
+    if (claim->deleting) return std::unexpected(fmt::format("resourceclaim \"{}\" is being deleted", claim->name));
+    if (source.claim.empty() && claim->owner != pod.uid)
+      return std::unexpected(
+          fmt::format("ResourceClaim {} was not created for Pod {} (Pod is not owner)", claim->key(), pod.key()));
+    out.push_back(std::move(claim));
+  }
+  return out;
+}
+
+device_plan device_plan_on(const profile& by, const filter_states& states, std::string_view node) {
+  device_plan out;
+  auto f = found_by(by, states);
+  if (!f) return out;
+  auto found = f->by_node.find(node);
+  std::size_t next = 0;
+  for (auto& c : f->claims)
+    out.claims.push_back({c, c->allocated || found == f->by_node.end() ? json::value() : found->second[next++]});
+  return out;
+}
+
+device_claim_ref useless_claim(const profile& by, const filter_states& states, const pod_view& pod) {
+  auto f = found_by(by, states);
+  if (!f) return nullptr;
+  for (auto i : f->unavailable) {
+    auto& users = f->claims[i]->reserved_for;
+    if (users.empty() || (users.size() == 1 && users.front() == pod.uid)) return f->claims[i];
+  }
+  return nullptr;
+}
+
+std::expected<bool, std::string> is_bound(const device_claim& claim) {
+  for (auto& d : claim.devices) {
+    if (d.binding_conditions.empty()) continue;
+    auto status = status_of(claim, d);
+    if (!status) return false;
+    for (std::size_t i = 0; i < d.failure_conditions.size(); ++i) {
+      const json::value* failed = nullptr;
+      if (says_true(*status, d.failure_conditions[i].as_string(), &failed))
+        return std::unexpected(fmt::format("device binding failed: claim={}, reason={}, message=\"{}\"", claim.name,
+                                           (*failed)["reason"].as_string(), (*failed)["message"].as_string()));
+    }
+    for (std::size_t i = 0; i < d.binding_conditions.size(); ++i)
+      if (!says_true(*status, d.binding_conditions[i].as_string())) return false;
+  }
+  return true;
+}
+
+bool has_binding_conditions(const device_claim& claim) {
+  return std::ranges::any_of(claim.devices, [](auto& d) { return !d.binding_conditions.empty(); });
+}
+
+plugin_result make_dynamic_resources(const json::value& arguments) {
+  std::chrono::seconds timeout{600};
+  if (auto given = parse_duration(arguments["bindingTimeout"].as_string()))
+    timeout = std::chrono::duration_cast<std::chrono::seconds>(*given);
+  return std::make_unique<dynamic_resources>(timeout);
+}
+
+}  // namespace kedge::control::scheduler
