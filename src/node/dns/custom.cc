@@ -31,11 +31,30 @@ std::optional<reactor::endpoint> resolver_of(std::string_view text) {
   return reactor::endpoint{address->text(), static_cast<std::uint16_t>(*port)};
 }
 
+// Each once, and no more than a person reads.
+void add_problem(words& all, std::string what) {
+  if (all.size() > custom_problems_max || std::ranges::find(all, what) != all.end()) return;
+  all.push_back(all.size() < custom_problems_max ? std::move(what) : "and more");
+}
+
+// What a configuration may still have: it is every node's, and one ConfigMap could fill them all.
+struct room {
+  std::size_t words = custom_words_max, hosts = custom_hosts_max, patterns = custom_patterns_max,
+              forwards = custom_forwards_max;
+  bool take(const corefile_line& p) {
+    auto wanted = p.words.size();
+    for (auto& l : p.block) wanted += l.size();
+    if (wanted > words) return false;
+    words -= wanted;
+    return true;
+  }
+};
+
 // Reads the plugins of one block into a zone.
 class reader {
  public:
-  reader(custom_zone& zone, std::string key, words& problems)
-      : zone_(zone), key_(std::move(key)), problems_(problems) {}
+  reader(custom_zone& zone, std::string key, const std::vector<ip_address>& own, room& r, words& problems)
+      : zone_(zone), key_(std::move(key)), own_(own), room_(r), problems_(problems) {}
 
   void read(const std::vector<corefile_line>& plugins) {
     std::optional<duration> cached;
@@ -43,6 +62,7 @@ class reader {
       if (p.words[0] == "cache") cached = read_cache(p);
     for (auto& p : plugins) {
       auto& name = p.words[0];
+      if (!room_.take(p)) return tell(fmt::format("plugin {} and what follows: more than can be kept", name));
       if (name == "hosts")
         read_hosts(p);
       else if (name == "forward")
@@ -61,7 +81,7 @@ class reader {
   }
 
  private:
-  void tell(std::string what) { problems_.push_back(key_ + ": " + std::move(what)); }
+  void tell(std::string what) { add_problem(problems_, key_ + ": " + std::move(what)); }
   void unknown(const corefile_line& p, std::size_t from = 0) {
     for (auto i = from; i < p.block.size(); ++i)
       tell(fmt::format("plugin {}: {} isn't known here", p.words[0], p.block[i][0]));
@@ -80,8 +100,9 @@ class reader {
     if (!address || line.size() < 2)
       return tell(fmt::format("plugin hosts: \"{}\" is no address with a name", line[0]));
     auto& table = *zone_.hosts;
-    if (table.addresses.size() >= custom_hosts_max) return tell("plugin hosts: more names than can be kept");
     for (std::size_t i = 1; i < line.size(); ++i) {
+      if (room_.hosts == 0) return tell("plugin hosts: more names than can be kept");
+      --room_.hosts;
       auto name = plain_zone(line[i]);
       // What lies outside is none of its business, even backwards.
       auto is_mine = [&](const std::string& zone) { return is_under(name, zone); };
@@ -120,21 +141,30 @@ class reader {
     }
   }
 
+  // A question would go round until nothing more can wait.
+  bool is_own(const reactor::endpoint& e) const {
+    return std::ranges::any_of(own_, [&](auto& a) { return a == ip_address::parse(e.address); });
+  }
+
   void read_forward(const corefile_line& p, duration cached) {
     if (p.words.size() < 3) return tell("plugin forward wants a zone and whom to ask");
+    if (room_.forwards == 0) return tell("plugin forward: more zones than can be asked elsewhere");
+    --room_.forwards;
     forward_rule rule{.from = plain_zone(p.words[1]), .except = {}, .to = nullptr};
     std::vector<reactor::endpoint> all;
     bool machine = false;
     for (std::size_t i = 2; i < p.words.size(); ++i) {
       if (p.words[i] == "/etc/resolv.conf")
         machine = true;
-      else if (auto r = resolver_of(p.words[i]))
+      else if (auto r = resolver_of(p.words[i]); r && !is_own(*r))
         all.push_back(*r);
+      else if (r)
+        tell(fmt::format("plugin forward: \"{}\" is this resolver itself", p.words[i]));
       else
         tell(fmt::format("plugin forward: \"{}\" can't be asked here", p.words[i]));
     }
     if (all.size() > custom_upstreams_max) all.resize(custom_upstreams_max);
-    forward_options options{.cache_time = cached};
+    forward_options options{.cache_time = cached, .cache_bytes = custom_cache_bytes_max};
     for (auto& l : p.block) {
       if (l[0] == "except")
         for (std::size_t i = 1; i < l.size(); ++i) rule.except.push_back(plain_zone(l[i]));
@@ -152,7 +182,7 @@ class reader {
   }
 
   void read_template(const corefile_line& p) {
-    auto one = answer_template::read(p, zone_.name);
+    auto one = answer_template::read(p, zone_.name, room_.patterns);
     if (!one) return tell("plugin template: " + one.error().message);
     zone_.templates.push_back(*std::move(one));
   }
@@ -179,9 +209,10 @@ class reader {
     // The answer has the name that was asked for in any case.
     if (w.size() == 4 && w[2] == "answer" && w[3] == "auto") w.resize(2);
     if (w.size() == 6 && w[2] == "answer" && w[3] == "name") w.resize(2);
-    if (w.size() != 2) return refuse();
+    // Longer is no name.
+    if (w.size() != 2 || w[1].size() > name_bytes_max) return refuse();
     if (r.how == regex) {
-      auto compiled = compile_pattern(w[0]);
+      auto compiled = compile_pattern(w[0], room_.patterns);
       if (!compiled) return tell("plugin rewrite: " + compiled.error().message);
       r.matches = *std::move(compiled);
       r.to = plain_zone(w[1]) + ".";
@@ -196,6 +227,8 @@ class reader {
 
   custom_zone& zone_;
   std::string key_;
+  const std::vector<ip_address>& own_;
+  room& room_;
   words& problems_;
   bool no_reverse_ = false;
 };
@@ -210,6 +243,22 @@ std::optional<std::string> zone_of_key(std::string_view text) {
     text = text.substr(0, colon);
   }
   return plain_zone(text);
+}
+
+// `to` with its groups. What the asker brought is none of the rule's text: a group that reads {1} stays that.
+std::string filled_in(std::string_view to, const words& groups) {
+  std::string out;
+  for (std::size_t at = 0; at < to.size();) {
+    auto close = to[at] == '{' ? to.find('}', at) : to.npos;
+    auto number = close == to.npos ? std::nullopt : parse_uint(to.substr(at + 1, close - at - 1));
+    if (number && *number < groups.size()) {
+      out += groups[*number];
+      at = close + 1;
+    } else {
+      out += to[at++];
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -235,12 +284,7 @@ std::string custom_zone::rewritten(std::string asked) const {
       }
     }
     if (auto groups = r.how == regex ? groups_of(*r.matches, asked) : std::nullopt) {
-      asked = r.to;
-      for (std::size_t n = 0; n < groups->size(); ++n) {
-        auto mark = fmt::format("{{{}}}", n);
-        for (auto at = asked.find(mark); at != asked.npos; at = asked.find(mark, at + (*groups)[n].size()))
-          asked.replace(at, mark.size(), (*groups)[n]);
-      }
+      asked = filled_in(r.to, *groups);
       done = true;
     }
     // Longer is no name, and is told as such: rules that go on could double it each time.
@@ -296,35 +340,33 @@ const custom_zone& custom_config::zone_of(std::string_view asked) const {
   return *best;
 }
 
-custom_config read_custom(const config_texts& custom, std::string_view node_hosts) {
+custom_config read_custom(const config_texts& custom, std::string_view node_hosts, const std::vector<ip_address>& own) {
   custom_config out;
+  room left;
   auto& all = out.everything;
   for (auto& [key, text] : custom) {
     if (key.ends_with(".override")) {
       auto plugins = parse_plugins(text);
       if (!plugins)
-        out.problems.push_back(key + ": " + plugins.error().message);
+        add_problem(out.problems, key + ": " + plugins.error().message);
       else
-        reader(all, key, out.problems).read(*plugins);
+        reader(all, key, own, left, out.problems).read(*plugins);
     } else if (key.ends_with(".server")) {
       auto servers = parse_servers(text);
       if (!servers) {
-        out.problems.push_back(key + ": " + servers.error().message);
+        add_problem(out.problems, key + ": " + servers.error().message);
         continue;
       }
       for (auto& s : *servers)
         for (auto& name : s.zones) {
           auto zone = zone_of_key(name);
           if (!zone || zone->empty() || out.zones.size() >= custom_zones_max) {
-            out.problems.push_back(fmt::format("{}: zone {} can't be served here", key, name));
+            add_problem(out.problems, fmt::format("{}: zone {} can't be served here", key, name));
             continue;
           }
-          words told;
           custom_zone one;
           one.name = *std::move(zone);
-          reader(one, key, told).read(s.plugins);
-          for (auto& t : told)
-            if (std::ranges::find(out.problems, t) == out.problems.end()) out.problems.push_back(std::move(t));
+          reader(one, key, own, left, out.problems).read(s.plugins);
           out.zones.push_back(std::move(one));
         }
     }
@@ -337,7 +379,8 @@ custom_config read_custom(const config_texts& custom, std::string_view node_host
     if (!all.hosts) hosts.block.push_back({"ttl", std::to_string(hosts_ttl)});
     for (auto& l : *lines) hosts.block.push_back(l.words);
     hosts.block.push_back({"fallthrough"});
-    reader(all, {}, none).read({hosts});
+    room of_nodes;
+    reader(all, {}, own, of_nodes, none).read({hosts});
   }
   return out;
 }

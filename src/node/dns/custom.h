@@ -68,6 +68,8 @@ struct custom_config {
 };
 
 using config_texts = std::map<std::string, std::string>;  // key of the ConfigMap → text
-custom_config read_custom(const config_texts& custom, std::string_view node_hosts);
+// `own`: the addresses that this is the resolver at, which it doesn't ask. What is more than limits.h has is told, and
+// left out.
+custom_config read_custom(const config_texts& custom, std::string_view node_hosts, const std::vector<ip_address>& own);
 
 }  // namespace kedge::node::dns

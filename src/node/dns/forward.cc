@@ -155,7 +155,7 @@ void cache::keep(const query& q, std::string message, const reply& r, time_point
   bytes_ += key.size() + message.size();
   entries_.push_front({key, std::move(message), r.ttls, now, now + time});
   by_key_[key] = entries_.begin();
-  while (entries_.size() > cache_entries_max || bytes_ > cache_bytes_max) drop(std::prev(entries_.end()));
+  while (entries_.size() > cache_entries_max || bytes_ > bytes_max_) drop(std::prev(entries_.end()));
 }
 
 task<result<std::string>> forwarder::ask(query q, bool over_tcp) {

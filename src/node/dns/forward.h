@@ -20,6 +20,7 @@ namespace kedge::node::dns {
 // Answers by question, as they came: at most cache_entries_max, the oldest goes first.
 class cache {
  public:
+  explicit cache(std::size_t bytes_max = cache_bytes_max) : bytes_max_(bytes_max) {}
   // The message with the question's id and its times to live shortened by its age; empty: none that is fresh.
   std::string find(const query& q, time_point now);
   void keep(const query& q, std::string message, const reply& r, time_point now, duration most);
@@ -35,11 +36,12 @@ class cache {
   void drop(std::list<entry>::iterator i);
   std::list<entry> entries_;  // the newest first
   std::unordered_map<std::string, std::list<entry>::iterator> by_key_;
-  std::size_t bytes_ = 0;
+  std::size_t bytes_max_, bytes_ = 0;
 };
 
 struct forward_options {
   duration cache_time = cache_time_max;  // at most; zero: nothing is kept
+  std::size_t cache_bytes = cache_bytes_max;
   bool always_tcp = false;
   bool in_order = false;  // from the first resolver each time, not from the one that answered last
 };
@@ -47,7 +49,7 @@ struct forward_options {
 class forwarder {
  public:
   explicit forwarder(std::vector<reactor::endpoint> upstreams, forward_options options = {})
-      : upstreams_(std::move(upstreams)), options_(options) {}
+      : upstreams_(std::move(upstreams)), options_(options), cache_(options.cache_bytes) {}
   // The answer's bytes, with the question's own id. `over_tcp`: the client asked by TCP and takes all. Fails when no
   // resolver answers.
   task<result<std::string>> ask(query q, bool over_tcp);

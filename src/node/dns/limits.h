@@ -40,8 +40,15 @@ inline constexpr std::size_t corefile_bytes_max = 1024 * 1024;
 inline constexpr std::int64_t pattern_bytes_max = 256 * 1024;  // compiled; a name's pattern has some kilobytes
 inline constexpr std::size_t template_groups_max = 100;
 inline constexpr std::size_t custom_zones_max = 256;
+// Of the whole configuration, for each zone that a block is for: words that are read, names with an address, compiled
+// patterns, and zones that are asked elsewhere (each of which keeps answers).
+inline constexpr std::size_t custom_words_max = 50'000;
 inline constexpr std::size_t custom_hosts_max = 10'000;
-inline constexpr std::size_t custom_upstreams_max = 15;  // CoreDNS'
+inline constexpr std::size_t custom_patterns_max = 256;
+inline constexpr std::size_t custom_forwards_max = 256;
+inline constexpr std::size_t custom_cache_bytes_max = 256 * 1024;  // of each
+inline constexpr std::size_t custom_problems_max = 20;             // that are told
+inline constexpr std::size_t custom_upstreams_max = 15;            // CoreDNS'
 inline constexpr std::uint64_t custom_cache_seconds_max = 3600;
 
 inline constexpr std::size_t tcp_connections_max = 128;

@@ -197,7 +197,8 @@ task<void> node_network::keep_custom_names() {
       if (auto* all = (*custom)["data"].object())
         for (auto& [name, text] : *all) texts.emplace(name, text.as_string());
     auto* packaged = node_hosts_.find("kube-system/" + std::string(packaged_name));
-    auto config = dns::read_custom(texts, packaged ? (*packaged)["data"]["NodeHosts"].as_string() : std::string_view());
+    auto config = dns::read_custom(texts, packaged ? (*packaged)["data"]["NodeHosts"].as_string() : std::string_view(),
+                                   dns_addresses_);
     auto problems = join(config.problems, "; ");
     dns_->use(std::move(config));
     if (problems == told) continue;

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "base/strings.h"
+#include "node/dns/limits.h"
 
 using namespace kedge;
 using namespace kedge::node::dns;
@@ -96,7 +97,7 @@ TEST_CASE("custom names: hosts") {
                         {"b.server",
                          "lan {\n hosts {\n 192.0.2.9 printer.lan\n no_reverse\n }\n}\n"
                          "home {\n hosts home {\n 192.0.2.10 tv.home\n fallthrough\n }\n forward . 192.0.2.1\n}"}},
-                       "192.0.2.20 mine\n10.9.9.9 edge-1\n");
+                       "192.0.2.20 mine\n10.9.9.9 edge-1\n", {});
   CHECK(c.problems.empty());
   auto& all = c.zone_of("nas");
   CHECK(host(all, "nas.intern") == "192…7/9");
@@ -117,7 +118,7 @@ TEST_CASE("custom names: hosts") {
   CHECK(c.zone_of("pc.home").forward_of("pc.home"));
   CHECK(c.zone_of("homes").name.empty());
   // NodeHosts alone, with K3s's time to live.
-  CHECK(host(read_custom({}, "192.0.2.20 mine").everything, "mine") == "192…20/60");
+  CHECK(host(read_custom({}, "192.0.2.20 mine", {}).everything, "mine") == "192…20/60");
 }
 
 TEST_CASE("custom names: rewrites, in their order") {
@@ -128,7 +129,7 @@ rewrite continue name prefix dev. prod
 rewrite stop name suffix .corp .svc.cluster.local answer auto
 rewrite name substring staging live
 )"}},
-                       {});
+                       {}, {});
   CHECK(c.problems.empty());
   auto& z = c.everything;
   CHECK(z.rewritten("old.example.com") == "web.default.svc.cluster.local");
@@ -151,7 +152,7 @@ TEST_CASE("custom names: where to ask, and what isn't known here is told") {
                     "corp.example:5353 {\n}\n. {\n forward . 192.0.2.1\n}"},
                    {"c.server", "broken {"},
                    {"notes.txt", "anything"}},
-                  {});
+                  {}, {});
   auto& all = c.everything;
   REQUIRE(all.forward_of("www.example.com"));
   CHECK(all.forward_of("www.example.com")->to);
@@ -169,4 +170,62 @@ TEST_CASE("custom names: where to ask, and what isn't known here is told") {
               "b.server: plugin forward: \"tls://192.0.2.1\" can't be asked here",
               "b.server: plugin health isn't known here", "b.server: zone corp.example:5353 can't be served here",
               "b.server: zone . can't be served here", "c.server: line 1: a server block has no end"});
+}
+
+TEST_CASE("custom names: what the asker brings is none of the rule's text") {
+  auto c = read_custom({{"a.override", "rewrite name regex ^([^.]+)[.]([^.]+)[.]([^.]+)[.]x[.]$ {3}.{1}.{2}.{7}.test"}},
+                       {}, {});
+  CHECK(c.problems.empty());
+  CHECK(c.everything.rewritten("a.b.c.x") == "c.a.b.{7}.test");
+  // Each of these in the place of the one before: a name that is many times as long.
+  CHECK(c.everything.rewritten("{2}{2}{2}.{3}{3}{3}.zz.x") == "zz.{2}{2}{2}.{3}{3}{3}.{7}.test");
+}
+
+TEST_CASE("custom names: a configuration that would fill each node is told, and ends") {
+  constexpr std::size_t bytes = 900 * 1024;  // nearly all that a ConfigMap holds
+  auto many = [&](auto one) {
+    std::string out;
+    for (std::size_t i = 0; out.size() < bytes; ++i) out += one(i);
+    return out;
+  };
+  std::string zones;
+  for (int i = 0; i < 250; ++i) zones += "z" + std::to_string(i) + ".test ";
+  auto served = [&](auto one) { return zones + "{\n" + many(one) + "}\n"; };
+  auto number = [](std::size_t i) { return std::to_string(i); };
+  const std::pair<const char*, std::string> all[] = {
+      {"plugins", served([&](auto i) { return "p" + number(i) + "\n"; })},
+      {"rewrites", served([&](auto i) { return "rewrite name regex ^" + number(i) + "(.*)$ b\n"; })},
+      {"templates", served([&](auto i) { return "template IN A {\n match " + number(i) + "\n}\n"; })},
+      {"forwards", served([&](auto i) { return "forward f" + number(i) + " 192.0.2.1\n"; })},
+      {"names of one address",
+       "test {\nhosts {\n192.0.2.1 " + many([&](auto i) { return "h" + number(i) + ".test "; }) + "\n}\n}\n"},
+      {"addresses of one name", "test {\nhosts {\n" + many([&](auto i) {
+                                  return "10." + number(i >> 16) + "." + number(i >> 8 & 255) + "." + number(i & 255) +
+                                         " h.test\n";
+                                }) + "}\n}\n"},
+  };
+  for (auto& [what, text] : all) {
+    CAPTURE(what);
+    auto c = read_custom({{"a.server", text}}, "192.0.2.20 mine", {});
+    CHECK_FALSE(c.problems.empty());
+    CHECK(c.problems.size() <= custom_problems_max + 1);
+    std::size_t rules = 0, hosts = 0;
+    for (auto& z : c.zones) {
+      rules += z.rewrites.size() + z.templates.size() + z.forwards.size();
+      if (!z.hosts) continue;
+      for (auto& [name, addresses] : z.hosts->addresses) hosts += addresses.size();
+    }
+    CHECK(rules <= custom_patterns_max);
+    CHECK(hosts <= custom_hosts_max);
+    CHECK(host(c.everything, "mine") == "192…20/60");  // the nodes' own aren't less for it
+  }
+}
+
+TEST_CASE("custom names: this resolver isn't asked again by itself") {
+  auto c = read_custom({{"a.override", "forward . 10.43.0.10 dns://10.43.0.10:53 [fd00::a]:53"}}, {},
+                       {ip("10.43.0.10"), ip("fd00::a")});
+  CHECK(c.problems == words{"a.override: plugin forward: \"10.43.0.10\" is this resolver itself",
+                            "a.override: plugin forward: \"dns://10.43.0.10:53\" is this resolver itself",
+                            "a.override: plugin forward: \"[fd00::a]:53\" is this resolver itself"});
+  CHECK(c.everything.forward_of("example.com"));  // and nobody else is, as of all that can't be asked
 }

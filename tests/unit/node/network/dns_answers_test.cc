@@ -138,7 +138,7 @@ TEST_CASE("custom names: answered as CoreDNS answers them") {
         for (std::string_view mark = "%STUB%"; text.contains(mark);)
           text.replace(text.find(mark), mark.size(), "127.0.0.1:" + std::to_string(theirs));
       }
-      auto read = read_custom(config, {});
+      auto read = read_custom(config, {}, {});
       CHECK_MESSAGE(read.problems.empty(), join(read.problems, "; "));
       s.use(std::move(read));
       for (auto& r : one.rows) {

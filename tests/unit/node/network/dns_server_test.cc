@@ -143,7 +143,7 @@ TEST_CASE(
                         "rewrite name suffix .alias .example.com answer auto\n"
                         "hosts {\n 192.0.2.77 nas\n}\n"},
                        {"b.server", "www.example.com {\n forward . " + to + "\n}\nempty.test {\n}\n"}},
-                      {}));
+                      {}, {}));
     auto ask = [&](std::string name) -> task<reply> {
       auto q = write_query(6, name, type::a);
       auto bytes = co_await ask_udp(port, q);
