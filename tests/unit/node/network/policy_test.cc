@@ -700,6 +700,16 @@ TEST_CASE("policies: what a policy of the cluster says that isn't known fails cl
   CHECK(denied[0].action == policy_action::deny);
   CHECK_FALSE(denied[0].peers);
   CHECK_FALSE(denied[0].ports);
+  // A protocol as well as a peer.
+  for (std::string what : {R"({"esp":{}})", R"({"tcp":{"destinationPort":{"list":[80]}}})"}) {
+    auto to = R"(,"to":[{"namespaces":{}}],"protocols":[{"udp":{}},)" + what + "]}]";
+    CHECK(rules(R"([{"action":"Accept")" + to).empty());
+    auto closed = rules(R"([{"action":"Deny")" + to);
+    REQUIRE(closed.size() == 1);
+    CHECK(closed[0].action == policy_action::deny);
+    CHECK_FALSE(closed[0].peers);
+    CHECK_FALSE(closed[0].ports);
+  }
   CHECK_FALSE(decode_cluster_policy(cluster_policy_of("p", R"({"tier":"Admin","subject":{}})")));
   // The older kinds say the same in other words.
   const std::string older =
@@ -714,6 +724,35 @@ TEST_CASE("policies: what a policy of the cluster says that isn't known fails cl
   CHECK(baseline->tier == policy_tier::baseline);
   CHECK(admin->ingress[0].action == policy_action::accept);
   CHECK(*admin->ingress[0].ports == std::vector<policy_port>{{transport::udp, 53, 53}, {transport::tcp, 80, 90}});
+}
+
+TEST_CASE("policies: groups that have a policy of the cluster share what it has of addresses") {
+  world w;
+  w.put_namespace(namespace_of("x"));
+  constexpr int groups = 200, pods = 1'000;
+  constexpr const char* ports = R"([{"name":"web","containerPort":80}])";
+  for (int i = 0; i < groups; ++i) {
+    auto label = R"({"own":")" + std::to_string(i) + R"("})";
+    w.put(policy_of("x", std::to_string(i),
+                    R"({"podSelector":{"matchLabels":)" + label + R"(},"policyTypes":["Egress"],"egress":[{}]})"));
+    w.put_pod(pod_of("x", "here" + std::to_string(i), label, "10.42.0." + std::to_string(i + 1), "here", ports));
+  }
+  for (int i = 0; i < pods; ++i)
+    w.put_pod(pod_of("x", "there" + std::to_string(i), "{}",
+                     "10.43." + std::to_string(i / 200) + "." + std::to_string(i % 200 + 1), "there", ports));
+  w.put(cluster_policy_of(
+      "all", R"({"tier":"Admin","priority":1,"subject":{"namespaces":{}},"egress":[)"
+             R"({"action":"Deny","to":[{"namespaces":{}}],"protocols":[{"destinationNamedPort":"web"}]}]})"));
+  CHECK(w.all.groups().size() == groups);
+  test_loop loop;
+  policy_table table(true);
+  const auto changes = w.all.take_changes();
+  std::size_t bytes = 0;
+  loop.run([](world& in, policy_table& t, const policy_selection::changes& c, std::size_t& size) -> task<void> {
+    size = (co_await t.update(in.all, c, reactor::loop::current().now())).bytes();
+  }(w, table, changes, bytes));
+  constexpr std::size_t bytes_of_an_element = 128, bytes_of_a_group = 4096;
+  CHECK(bytes < 2 * pods * bytes_of_an_element + groups * bytes_of_a_group);  // among the peers, and with its port
 }
 
 TEST_CASE("policies: a running connection is cut when it isn't allowed any more, in both directions") {
