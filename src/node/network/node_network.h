@@ -53,7 +53,9 @@ class node_network {
   task<void> answer_names();
   task<void> keep_resolvers();
   task<void> keep_custom_names();
-  task<void> tell_of_problems(std::string problems);
+  task<void> look_for_loops();
+  task<void> tell_of_problems(std::string config_map, std::string problems);
+  task<void> tell(json::object about, std::string reason, std::string message);
   void read_own_addresses();
   void nodes_changed();
   // Pods and the node itself, to whom names are answered.
@@ -80,7 +82,8 @@ class node_network {
   std::optional<dns::server> dns_;
   // What users configure of it: one ConfigMap each.
   kind_cache<json::value> custom_names_, node_hosts_;
-  reactor::event custom_changed_;
+  std::shared_ptr<dns::tls_trust> trust_ = std::make_shared<dns::tls_trust>();
+  reactor::event custom_changed_, asked_changed_;
   reactor::scope tasks_;
 };
 
