@@ -14,6 +14,7 @@
 #include "node/policy/spans.h"
 #include "node/policy/started_pods.h"
 #include "pods.h"
+#include "sctp.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -851,6 +852,36 @@ TEST_CASE("policies: datagrams, what a pod asks of its node, and IPv6") {
   l.apply();
   CHECK(reaches6(ya, xa) == 0);
   CHECK_FALSE(l.reaches(ya, xa));
+}
+
+TEST_CASE("policies: SCTP's ports are its own") {
+  lab l;
+  if (!l.good) return;
+  sctp_servers sctp;
+  for (std::uint16_t port : {3868, 3869, 80}) sctp.add(l.hosts[xa], port);
+  auto ask = [&](std::uint16_t port) { return sctp.ask(l.hosts[ya], l.addresses[xa], port); };
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(3869) == "1 " + l.addresses[ya]);
+  auto put = [&](const std::string& ports) {
+    l.w.put(policy_of("x", "sctp",
+                      R"({"podSelector":{"matchLabels":{"pod":"a"}},"policyTypes":["Ingress"],"ingress":[{"ports":)" +
+                          ports + "}]}"));
+    l.apply();
+  };
+  put(R"([{"protocol":"SCTP","port":3868}])");
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(3869) == "refused");
+  CHECK_FALSE(l.reaches(ya, xa));
+  put(R"([{"protocol":"SCTP","port":3869,"endPort":3900}])");
+  CHECK(ask(3868) == "refused");
+  CHECK(ask(3869) == "1 " + l.addresses[ya]);
+  put(R"([{"protocol":"SCTP"}])");
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(80) == "2 " + l.addresses[ya]);
+  // TCP's port of the same number is another.
+  put(R"([{"protocol":"TCP","port":80}])");
+  CHECK(ask(80) == "refused");
+  CHECK(l.reaches(ya, xa));
 }
 
 TEST_CASE("policies: a change costs what changed, and what is gone leaves nothing") {

@@ -7,6 +7,7 @@
 #include "node/services/endpoints.h"
 #include "node/services/rules.h"
 #include "pods.h"
+#include "sctp.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -188,6 +189,51 @@ TEST_CASE("services: affinity keeps a client at its endpoint, and moves it when 
   CHECK(second[0] == (first[0] == '0' ? '1' : '0'));
   l.set(s, {slice(both)});
   for (int i = 0; i < 20; ++i) CHECK(l.web.ask(l.client, "10.43.0.50", 80) == second);
+}
+
+TEST_CASE("services: SCTP goes where TCP goes, beside it on the same port") {
+  lab l;
+  if (!l.good) return;
+  sctp_servers sctp;
+  sctp.add(l.one, 3868);
+  sctp.add(l.two, 3868);
+  auto s = service(
+      R"("spec":{"type":"NodePort","clusterIPs":["10.43.0.50"],"externalIPs":["203.0.113.7"],"ports":[
+        {"name":"sig","protocol":"SCTP","port":80,"nodePort":30080},{"name":"http","protocol":"TCP","port":80,"nodePort":30080}]})");
+  auto to = [](const std::string& endpoints) {
+    return slice(endpoints,
+                 R"([{"name":"sig","protocol":"SCTP","port":3868},{"name":"http","protocol":"TCP","port":8080}])");
+  };
+  l.outside.run([&] {
+    auto here = links::open().value();
+    GOOD(here.set_route({.to = range("203.0.113.7/32"), .via = ip("192.168.9.1"), .link = here.find("up1")->index}));
+  });
+  l.set(s, {to(both)});
+  std::set<std::string> seen;
+  for (int i = 0; i < 40 && seen.size() < 2; ++i) seen.insert(sctp.ask(l.client, "10.43.0.50", 80));
+  CHECK(seen == std::set<std::string>{"0 10.42.3.4", "1 10.42.3.4"});
+  CHECK(l.web.ask(l.client, "10.43.0.50", 80).ends_with(" 10.42.3.4"));
+  l.set(s, {to(first_alone)});
+  CHECK(sctp.ask(l.one, "10.43.0.50", 80) == "0 10.42.3.1");  // itself, through the node
+  CHECK(sctp.ask(l.rt.node, "10.43.0.50", 80) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.outside, "192.168.9.1", 30080) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.outside, "203.0.113.7", 80) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.client, "10.43.0.50", 81) == "refused");
+  l.set(s, {});
+  for (auto* from : {&l.client, &l.rt.node}) CHECK(sctp.ask(*from, "10.43.0.50", 80) == "refused");
+  CHECK(sctp.ask(l.outside, "192.168.9.1", 30080) == "refused");
+  // Of TCP alone: SCTP has no such port.
+  auto tcp = service(cluster_ip);
+  l.set(tcp, {slice(both)});
+  CHECK(sctp.ask(l.client, "10.43.0.50", 80) == "refused");
+  l.set(s, {to(both)});
+  auto still = service(
+      R"("spec":{"clusterIPs":["10.43.0.50"],"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":60}},
+        "ports":[{"name":"sig","protocol":"SCTP","port":80}]})");
+  l.set(still, {to(both)});
+  seen.clear();
+  for (int i = 0; i < 8; ++i) seen.insert(sctp.ask(l.client, "10.43.0.50", 80));
+  CHECK(seen.size() == 1);
 }
 
 TEST_CASE("services: UDP flows to an endpoint that is gone are forgotten, others are not") {
