@@ -12,6 +12,8 @@
 #include "crypto/files.h"
 #include "node/network/cni_config.h"
 #include "node/network/limits.h"
+#include "node/nft/hostports.h"
+#include "node/services/conntrack_limits.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -145,6 +147,8 @@ task<void> node_network::run() {
     tasks_.spawn(view.follow("/api/v1/services", services_.services));
     tasks_.spawn(view.follow("/apis/discovery.k8s.io/v1/endpointslices", services_.slices));
   }
+  tasks_.spawn(keep_tables());
+  if (proxy_) tasks_.spawn(watch_connections());
   if (proxy_) tasks_.spawn(proxy_->run());
   if (health_ports_) tasks_.spawn(health_ports_->run());
   if (dns_) {
@@ -291,6 +295,54 @@ task<void> node_network::tell(json::object about, std::string reason, std::strin
                    {"lastTimestamp", now},
                    {"count", 1}});
   if (!made && made.error().code != errc::already_exists) log::debug("the event {}: {}", name, made.error().message);
+}
+
+// What leads pods out and their hostPorts in, when another program takes it away or empties it.
+task<void> node_network::keep_tables() {
+  hostports_seen_ = parts_.config.is_default_data_dir();  // and so the machine's one agent, before which there was one
+  for (;;) {
+    co_await reactor::sleep_for(services_look_interval);
+    if (overlay_ && !written_.empty()) {
+      auto stands = co_await reactor::offload(
+          [o = *overlay_, v6 = parts_.cluster.flannel_ipv6_masquerade] { return masquerade_stands(o, v6); });
+      if (stands && *stands && !**stands) {
+        log::warning("the nftables rules of pods' way out were removed by another program; they are made again");
+        written_.clear();
+        changed_.set();
+      }
+    }
+    struct outcome {
+      result<bool> made;
+      bool seen;
+    };
+    auto looked = co_await reactor::offload([seen = hostports_seen_]() mutable -> outcome {
+      auto made = nft::restore_hostports(nft::hostports_folder, seen);
+      return {std::move(made), seen};
+    });
+    if (!looked) continue;
+    hostports_seen_ = looked->seen;
+    if (looked->made && *looked->made)
+      log::warning("the nftables rules of hostPorts were removed by another program; they are made again");
+  }
+}
+
+task<void> node_network::watch_connections() {
+  conntrack_fullness fullness;
+  for (;;) {
+    co_await reactor::sleep_for(services_look_interval);
+    auto read = co_await reactor::offload([] { return read_tracked_connections(); });
+    if (!read || !*read) continue;
+    auto full = fullness.see(**read);
+    if (full == false) log::info("connection tracking has room again");
+    if (full != true) continue;
+    auto message = fmt::format(
+        "connection tracking is full ({} connections): new ones are dropped until others end; allow more with "
+        "--kube-proxy-arg=conntrack-min=N or conntrack-max-per-core=N, or find out who opens so many",
+        (*read)->most);
+    log::warning("{}", message);
+    co_await tell({{"kind", "Node"}, {"apiVersion", "v1"}, {"name", parts_.config.node_name}}, "ConntrackFull",
+                  std::move(message));
+  }
 }
 
 task<void> node_network::keep_overlay() {

@@ -54,6 +54,8 @@ class node_network {
   task<void> keep_resolvers();
   task<void> keep_custom_names();
   task<void> look_for_loops();
+  task<void> keep_tables();
+  task<void> watch_connections();
   task<void> tell_of_problems(std::string config_map, std::string problems);
   task<void> tell(json::object about, std::string reason, std::string message);
   void read_own_addresses();
@@ -69,6 +71,7 @@ class node_network {
   json::object told_;             // the annotations that the Node has
   overlay_end known4_, known6_;
   std::string written_;  // subnet.env and conflist, as they are on disk
+  bool hostports_seen_ = false;
 
   std::optional<overlay> overlay_;
   reactor::event ranges_known_, changed_;
