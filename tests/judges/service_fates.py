@@ -154,6 +154,23 @@ def create(api, path, body):
     return said
 
 
+def start_kedge(lab, server, world):
+    return Agent(lab, "here", world.host, server.url, server.token(), args=("--node-ip", NODE, "--node-label", "topology.kubernetes.io/zone=z1"))
+
+
+def start_kube_proxy(lab, server, world, judge):
+    kubeconfig = os.path.join(lab.folder, "judge.yaml")
+    with open(server.kubeconfig) as f, open(kubeconfig, "w") as to:
+        to.writelines(line.split("server:")[0] + f"server: {server.url}\n" if "server:" in line else line for line in f)
+    return lab.start("kube-proxy", world.host.command(
+        judge, "--kubeconfig", kubeconfig, "--proxy-mode", "nftables", "--cluster-cidr", "10.42.0.0/16", "--detect-local-mode", "ClusterCIDR",
+        "--hostname-override", "here", "--nodeport-addresses", "0.0.0.0/0", "--healthz-bind-address", "127.0.0.1:10256", "--conntrack-max-per-core", "0"))
+
+
+def start_server(lab, host):
+    return Server(lab, host=host, args=("--disable-agent", "--flannel-backend=none", "--disable=servicelb")).wait_ready()
+
+
 def ask_everywhere(worlds, questions, tries):
     """By world and source, at once."""
     out = [{} for _ in worlds]
@@ -214,16 +231,11 @@ def main():
     lab.spaces = []
     try:
         control, ours, theirs = lab.host(), lab.host(), lab.host()
-        server = Server(lab, host=control, args=("--disable-agent", "--flannel-backend=none", "--disable=servicelb")).wait_ready()
+        server = start_server(lab, control)
         worlds = [World(lab, ours, "k"), World(lab, theirs, "j")]
-        Agent(lab, "here", ours, server.url, server.token(), args=("--node-ip", NODE, "--node-label", "topology.kubernetes.io/zone=z1"))
+        start_kedge(lab, server, worlds[0])
         eventually("the node is there", lambda: server.get("node", "here")["status"].get("addresses"))
-        kubeconfig = os.path.join(lab.folder, "judge.yaml")
-        with open(server.kubeconfig) as f, open(kubeconfig, "w") as to:
-            to.writelines(line.split("server:")[0] + f"server: {server.url}\n" if "server:" in line else line for line in f)
-        lab.start("kube-proxy", theirs.command(judge, "--kubeconfig", kubeconfig, "--proxy-mode", "nftables", "--cluster-cidr", "10.42.0.0/16",
-                                               "--detect-local-mode", "ClusterCIDR", "--hostname-override", "here", "--nodeport-addresses", "0.0.0.0/0",
-                                               "--healthz-bind-address", "127.0.0.1:10256", "--conntrack-max-per-core", "0"))
+        start_kube_proxy(lab, server, worlds[1], judge)
         api = server.api()
         services = []
         for number in range(options.services):
