@@ -38,7 +38,8 @@ struct cluster {
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   // As a configuration's text, too: whatever it is, it is read or its fault is told.
   std::string text(reinterpret_cast<const char*>(data), size);
-  auto configured = read_custom({{"a.override", text}, {"b.server", text}}, text);
+  auto configured =
+      read_custom({.custom = {{"a.override", text}, {"b.server", text}}, .node_hosts = text, .corefile = text});
   (void)configured.zone_of("b.a.test").rewritten("b.a.test");
   static cluster c;
   bytes message{reinterpret_cast<const std::byte*>(data), size};
@@ -55,7 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     cache kept;
     auto said = write_answer(*p.query, a, message_bytes_max);
     if (auto r = parse_reply(as_bytes(said), p.query->question)) {
-      kept.keep(*p.query, said, *r, time_point(), cache_time_max);
+      kept.keep(*p.query, said, *r, time_point());
       (void)kept.find(*p.query, time_point() + std::chrono::seconds(1));
     }
   }

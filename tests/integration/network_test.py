@@ -12,6 +12,21 @@ from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
 FETCH = ("curl", "-s", "-S", "-f", "-m", "4")
 
 
+# Gives each question to the cluster's DNS, and the answer back.
+RELAY = """
+import socket, threading
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.2", 53))
+def ask(question, client):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there:
+        there.settimeout(5)
+        there.sendto(question, ("10.43.0.10", 53))
+        s.sendto(there.recv(4096), client)
+while True:
+    threading.Thread(target=ask, args=s.recvfrom(4096), daemon=True).start()
+"""
+
+
 def fetched(host, url):
     """What a machine gets, or None."""
     try:
@@ -215,6 +230,26 @@ class Network(unittest.TestCase):
                                                            for e in server.get("events", "-n", "kube-system")["items"]))
         configure({"NodeHosts": "192.0.2.9 printer\n"}, "coredns")
         eventually("a line of one's own in NodeHosts", lambda: address_of("printer.") == "192.0.2.9")
+
+        # The Corefile itself, where somebody has one, as a cluster that was K3s's has.
+        configure({"NodeHosts": "192.0.2.9 printer\n",
+                   "Corefile": ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n  pods insecure\n }\n hosts /etc/coredns/NodeHosts {\n  fallthrough\n }\n"
+                               " prometheus :9153\n cache 30\n import /etc/coredns/custom/*.override\n forward . /etc/resolv.conf\n}\n"
+                               "lan.example:53 {\n hosts {\n  192.0.2.66 nas.lan.example\n }\n}\nimport /etc/coredns/custom/*.server\n"}, "coredns")
+        eventually("a zone of the Corefile's", lambda: address_of("nas.lan.example.") == "192.0.2.66")
+        for name, address in (("printer.", "192.0.2.9"), ("nas.lan.", "192.0.2.7"), ("files.intern.example.", "192.0.2.53"),
+                              ("kubernetes.default.svc.cluster.local.", "10.43.0.1")):
+            self.assertEqual(address_of(name), address)
+        eventually("what it asks for in vain is told", lambda: any(e["message"] == "Corefile: plugin prometheus isn't known here" and e["involvedObject"]["name"] == "coredns"
+                                                                   for e in server.get("events", "-n", "kube-system")["items"]))
+
+        # A resolver that asks this node again is told, and asked no more.
+        self.lab.start("relay", a.command(sys.executable, "-c", RELAY))
+        configure({"ours.override": "hosts {\n 192.0.2.7 nas.lan\n fallthrough\n}", "round.server": "round.example {\n forward . 127.0.0.2\n}\n"})
+        eventually("the loop is told", lambda: any(e["reason"] == "DNSLoop" and e["involvedObject"] | {"kind": "Node", "name": server.name} == e["involvedObject"]
+                                                   and "127.0.0.2:53 for round.example" in e["message"] for e in server.get("events", "-n", "default")["items"]))
+        self.assertIsNone(address_of("nas.round.example."))
+        self.assertEqual(address_of("nas.lan."), "192.0.2.7")
         server.kubectl("delete", "configmap", "-n", "kube-system", "coredns-custom")
         eventually("what is gone isn't answered", lambda: address_of("nas.lan.") is None and address_of("files.intern.example.") is None)
         self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")

@@ -177,6 +177,8 @@ result<json::value> bridge_add(const request& r) {
     link_info eth;
     KEDGE_CHECK(netlink::in_namespace(r.network_namespace, [&]() -> result<void> {
       KEDGE_CHECK(configure_pod(r, pod, routes));
+      // Where a link on the way swallows large packets and tells nobody, TCP finds out by itself (RFC 4821).
+      (void)write_sysctl("ipv4/tcp_mtu_probing", "1");
       KEDGE_TRY(auto inside, links::open());
       KEDGE_TRY(eth, inside.find(r.interface));
       return {};

@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string folder_of(const request& r) { return std::string(r.config["dataDir"].as_string("/run/kedge/hostports")); }
+std::string folder_of(const request& r) { return std::string(r.config["dataDir"].as_string(nft::hostports_folder)); }
 std::string file_of(const request& r) {
   return folder_of(r) + "/" + r.network() + "-" + r.container_id + "-" + r.interface;
 }

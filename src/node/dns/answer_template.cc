@@ -79,7 +79,9 @@ std::optional<record> record_of(std::string_view text, std::string_view asked) {
 
 }  // namespace
 
-result<pattern> compile_pattern(const std::string& text) {
+result<pattern> compile_pattern(const std::string& text, std::size_t& left) {
+  if (left == 0) return fail(errc::exhausted, fmt::format("more than {} regular expressions", custom_patterns_max));
+  --left;
   re2::RE2::Options o(re2::RE2::Quiet);
   o.set_max_mem(pattern_bytes_max);
   auto p = std::make_shared<const re2::RE2>(text, o);
@@ -127,7 +129,8 @@ result<answer_template::record_text> answer_template::parse(std::string_view tex
   return out;
 }
 
-result<answer_template> answer_template::read(const corefile_line& line, const std::string& zone) {
+result<answer_template> answer_template::read(const corefile_line& line, const std::string& zone,
+                                              std::size_t& patterns_left) {
   answer_template out;
   auto& w = line.words;
   if (w.size() < 3 || !(iequals(w[1], "IN") || iequals(w[1], "ANY")))
@@ -142,7 +145,7 @@ result<answer_template> answer_template::read(const corefile_line& line, const s
   for (auto& l : line.block) {
     if (l[0] == "match" && l.size() > 1) {
       for (std::size_t i = 1; i < l.size(); ++i) {
-        KEDGE_TRY(auto p, compile_pattern(l[i]));
+        KEDGE_TRY(auto p, compile_pattern(l[i], patterns_left));
         out.patterns_.push_back(std::move(p));
       }
     } else if (l[0] == "answer" && l.size() > 1) {
@@ -161,7 +164,7 @@ result<answer_template> answer_template::read(const corefile_line& line, const s
     }
   }
   if (out.patterns_.empty()) {
-    KEDGE_TRY(auto all, compile_pattern(".*"));
+    KEDGE_TRY(auto all, compile_pattern(".*", patterns_left));
     out.patterns_.push_back(std::move(all));
   }
   return out;

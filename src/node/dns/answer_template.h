@@ -23,15 +23,15 @@
 namespace kedge::node::dns {
 
 using pattern = std::shared_ptr<const re2::RE2>;
-// Go's syntax, which is RE2's; matching takes time linear in the name.
-result<pattern> compile_pattern(const std::string& text);
+// Go's syntax, which is RE2's; matching takes time linear in the name. `left`: how many may still be compiled.
+result<pattern> compile_pattern(const std::string& text, std::size_t& left);
 // What the pattern's groups are in `name` (with its last dot), the whole first; nullopt: no match.
 std::optional<std::vector<std::string>> groups_of(const re2::RE2& p, const std::string& name);
 
 class answer_template {
  public:
-  // `zone`: of the block, for one that names none.
-  static result<answer_template> read(const corefile_line& line, const std::string& zone);
+  // `zone`: of the block, for one that names none. `patterns_left`: as compile_pattern's.
+  static result<answer_template> read(const corefile_line& line, const std::string& zone, std::size_t& patterns_left);
 
   struct outcome {
     std::optional<dns::answer> answer;

@@ -107,6 +107,11 @@ result<std::vector<corefile_server>> parse_servers(std::string_view text) {
   std::vector<corefile_server> out;
   for (std::size_t at = 0; at < all.size();) {
     corefile_server one;
+    if (all[at].words.size() == 2 && all[at].words[0] == "import") {
+      one.import = all[at++].words[1];
+      out.push_back(std::move(one));
+      continue;
+    }
     // Its zones may go over lines, each but the last of which ends with a comma.
     for (bool open = false; !open;) {
       if (at == all.size()) return fail(wrong(all.back().number, "a server block begins with its zones and a brace"));

@@ -7,6 +7,7 @@
 //     }
 //     forward . 192.0.2.53    "words may stand in quotes"
 //   }
+//   import /etc/coredns/custom/*.server       further text, in place of the line; between blocks or within one
 #pragma once
 
 #include <string>
@@ -24,6 +25,7 @@ struct corefile_line {
 struct corefile_server {
   std::vector<std::string> zones;  // as written
   std::vector<corefile_line> plugins;
+  std::string import = {};  // a file's name, and nothing else
 };
 
 // The lines of one server block, as an import into it has them. Errors name the line.

@@ -1,12 +1,15 @@
-// custom.h: what users change about the cluster's DNS, as K3s has it: ConfigMap kube-system/coredns-custom, and lines
-// of their own in NodeHosts of kube-system/coredns.
+// custom.h: what users change about the cluster's DNS, as K3s has it: ConfigMap kube-system/coredns-custom, and the
+// Corefile and lines of their own in NodeHosts of kube-system/coredns.
 //
-//   *.override ─▶ the block for everything: tried before the cluster's names, and then where to ask
-//   *.server   ─▶ zones of their own, which get nothing but their block has
+//   Corefile     ─▶ its block for "." is the one for everything, the others zones of their own; it says where the
+//                   others are imported. Without one it is K3s's own:
+//     *.override ─▶ the block for everything: tried before the cluster's names, and then where to ask
+//     *.server   ─▶ zones of their own, which get nothing but their block has
 //
-// Of CoreDNS' plugins hosts, forward, rewrite (of names), template, cache, log and errors do what they do there; what
-// is always so here (reload, loop, loadbalance) needs no word. Everything else is told (`problems`), and the rest of
-// the text holds.
+// Of CoreDNS' plugins hosts, forward, rewrite (of names), template, cache, kubernetes (the cluster's names as they are
+// anyway, with its ttl), log and errors do what they do there, and files are keys of coredns-custom; what is always so
+// here (reload, loop, loadbalance) or is of CoreDNS' own pod (health, ready) needs no word. Everything else is told
+// (`problems`), and the rest of the text holds.
 #pragma once
 
 #include <map>
@@ -18,6 +21,7 @@
 #include "node/dns/answer_template.h"
 #include "node/dns/corefile.h"
 #include "node/dns/forward.h"
+#include "node/dns/forward_plugin.h"
 
 namespace kedge::node::dns {
 
@@ -34,13 +38,10 @@ struct host_table {
   std::map<std::string, std::vector<ip_address>> addresses;
   std::map<ip_address, std::vector<std::string>> names;
   std::uint32_t ttl = 3600;
-  bool goes_on = false;  // what it doesn't know is asked elsewhere
-};
-
-struct forward_rule {
-  std::string from;
-  std::vector<std::string> except;
-  std::shared_ptr<forwarder> to;  // null: the machine's resolvers
+  // What it doesn't know is asked elsewhere: of all names, or of those in these zones.
+  bool goes_on = false;
+  std::vector<std::string> goes_on_for;
+  bool goes_on_about(std::string_view name) const;
 };
 
 class custom_zone {
@@ -51,6 +52,8 @@ class custom_zone {
   std::optional<host_table> hosts;
   std::vector<forward_rule> forwards;
   bool log = false, errors = false;
+  bool cluster_names = false;                  // has them too
+  cache_options kept = cache_options::none();  // how long what is said of its names holds
 
   // The name as the rules make it.
   std::string rewritten(std::string asked) const;
@@ -63,11 +66,23 @@ class custom_zone {
 struct custom_config {
   custom_zone everything;
   std::vector<custom_zone> zones;
-  std::vector<std::string> problems;  // each for a person: "stub.server: plugin kubernetes isn't known here"
+  forward_options machine;  // how the machine's resolvers are asked
+  std::uint32_t cluster_ttl = dns::cluster_ttl;
+  std::vector<std::string> problems;  // each for a person: "stub.server: plugin autopath isn't known here"
   const custom_zone& zone_of(std::string_view asked) const;
 };
 
 using config_texts = std::map<std::string, std::string>;  // key of the ConfigMap → text
-custom_config read_custom(const config_texts& custom, std::string_view node_hosts);
+
+struct config_sources {
+  config_texts custom = {};       // ConfigMap coredns-custom
+  std::string_view node_hosts{};  // ConfigMap coredns: keys NodeHosts and Corefile; no Corefile: K3s's own
+  std::string_view corefile{};
+  std::string_view domain = "cluster.local";
+  std::vector<ip_address> own = {};  // the addresses that this is the resolver at, which it doesn't ask
+  std::shared_ptr<tls_trust> trust = std::make_shared<tls_trust>();  // of resolvers over TLS
+};
+// What is more than limits.h has is told, and left out.
+custom_config read_custom(const config_sources& from);
 
 }  // namespace kedge::node::dns

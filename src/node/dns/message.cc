@@ -280,6 +280,7 @@ std::optional<reply> parse_reply(bytes message, std::string_view question) {
       // A truncated answer may end anywhere.
       if (!read_record(r, one, true)) return out.truncated ? std::optional(std::move(out)) : std::nullopt;
       if (one.type == static_cast<std::uint16_t>(type::opt)) continue;
+      if (section == 0) ++out.records;
       out.ttls.push_back(one.ttl_at);
       least = std::min(least, one.ttl);
       auto t = static_cast<dns::type>(one.type);

@@ -19,6 +19,7 @@ enum class type : std::uint16_t {
   cname = 5,
   soa = 6,
   ptr = 12,
+  hinfo = 13,
   txt = 16,
   aaaa = 28,
   srv = 33,
@@ -88,6 +89,7 @@ struct reply {
   rcode code = rcode::no_error;
   bool truncated = false;
   std::vector<record> answers;    // A, AAAA, CNAME
+  std::size_t records = 0;        // of the answer section, of any type
   std::uint32_t least_ttl = 0;    // of all records but OPT; of the SOA's minimum without answers
   std::vector<std::size_t> ttls;  // where they stand
 };

@@ -129,21 +129,20 @@ names::found names::find_in_zone(const query& q, std::string_view rest, std::uin
   auto& domain = settings_.domain;
   if (labels.empty()) {
     exists = true;
-    if (wants(q, type::soa)) out.answer.answers.push_back(soa_record(domain, serial, cluster_ttl));
+    if (wants(q, type::soa)) out.answer.answers.push_back(soa_record(domain, serial, ttl_));
     if (wants(q, type::ns)) {
-      out.answer.answers.push_back(name_record({}, type::ns, "ns.dns." + domain, cluster_ttl));
-      for (auto& a : settings_.servers)
-        out.answer.additional.push_back(address_record("ns.dns." + domain, a, cluster_ttl));
+      out.answer.answers.push_back(name_record({}, type::ns, "ns.dns." + domain, ttl_));
+      for (auto& a : settings_.servers) out.answer.additional.push_back(address_record("ns.dns." + domain, a, ttl_));
     }
   } else if (rest == "ns.dns") {
     exists = true;
     for (auto& a : settings_.servers)
-      if (wants(q, a)) out.answer.answers.push_back(address_record({}, a, cluster_ttl));
+      if (wants(q, a)) out.answer.answers.push_back(address_record({}, a, ttl_));
   } else if (rest == "dns") {
     exists = true;
   } else if (rest == "dns-version") {
     exists = true;
-    if (wants(q, type::txt)) out.answer.answers.push_back(text_record("1.1.0", cluster_ttl));
+    if (wants(q, type::txt)) out.answer.answers.push_back(text_record("1.1.0", ttl_));
   } else if (kind == "svc") {
     labels.pop_back();
     find_service(q, std::move(labels), out, exists, depth);
@@ -153,13 +152,13 @@ names::found names::find_in_zone(const query& q, std::string_view rest, std::uin
     if (labels.size() == 2)
       if (auto a = undashed(labels[0])) {
         exists = true;
-        if (wants(q, *a)) out.answer.answers.push_back(address_record({}, *a, cluster_ttl));
+        if (wants(q, *a)) out.answer.answers.push_back(address_record({}, *a, ttl_));
       }
   }
   if (out.answer.answers.empty()) {
     // A node that has just started doesn't know yet: a denial would be remembered.
     out.answer.code = exists ? rcode::no_error : view_.listed() ? rcode::no_name : rcode::server_failure;
-    if (view_.listed() || exists) out.answer.authority.push_back(soa_record(domain, serial, cluster_ttl));
+    if (view_.listed() || exists) out.answer.authority.push_back(soa_record(domain, serial, ttl_));
   }
   return out;
 }
@@ -218,13 +217,13 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
       if (!matches(lower(p.name), p.protocol) || s->cluster_ips.empty()) continue;
       exists = true;
       shares += s->cluster_ips.size();
-      if (wants(q, type::srv)) a.answers.push_back(srv_record({}, p.port, 0, base, cluster_ttl));
+      if (wants(q, type::srv)) a.answers.push_back(srv_record({}, p.port, 0, base, ttl_));
     }
     if (!exists) return;
     weigh();
     for (auto& ip : s->cluster_ips) {
-      if (wants(q, ip)) a.answers.push_back(address_record({}, ip, cluster_ttl));
-      if (q.type == type::srv) a.additional.push_back(address_record(base, ip, cluster_ttl));
+      if (wants(q, ip)) a.answers.push_back(address_record({}, ip, ttl_));
+      if (q.type == type::srv) a.additional.push_back(address_record(base, ip, ttl_));
     }
     return;
   }
@@ -245,14 +244,14 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
           ++shares;
           if (wants(q, type::srv) && targets.emplace(host + std::string(name_of(p.protocol)), p.port).second &&
               a.answers.size() < records_max)
-            a.answers.push_back(srv_record({}, p.port, 0, host + "." + base, cluster_ttl));
+            a.answers.push_back(srv_record({}, p.port, 0, host + "." + base, ttl_));
         }
         if (!any_port) continue;
         exists = true;
         if (a.answers.size() >= records_max) continue;
-        if (wants(q, ip) && told.emplace("", ip).second) a.answers.push_back(address_record({}, ip, cluster_ttl));
+        if (wants(q, ip) && told.emplace("", ip).second) a.answers.push_back(address_record({}, ip, ttl_));
         if (q.type == type::srv && any_srv && told.emplace(host, ip).second)
-          a.additional.push_back(address_record(host + "." + base, ip, cluster_ttl));
+          a.additional.push_back(address_record(host + "." + base, ip, ttl_));
       }
     }
   weigh();
@@ -261,7 +260,7 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
 // A target within the zone is answered with its addresses; without any of them there is no alias either.
 void names::follow_alias(const query& q, std::string target, found& out, int depth) const {
   auto& answers = out.answer.answers;
-  auto alias = name_record({}, type::cname, target, cluster_ttl);
+  auto alias = name_record({}, type::cname, target, ttl_);
   auto inside = "." + settings_.domain;
   if (q.type == type::cname || !target.ends_with(inside)) {
     answers.push_back(std::move(alias));
@@ -286,7 +285,7 @@ bool names::find_reverse(const query& q, const ip_address& address, found& out) 
     if (std::ranges::find(addresses, address) != addresses.end()) all.insert(host);
   // A node's address names the node, whoever serves there.
   if (all.empty()) {
-    ttl = cluster_ttl;
+    ttl = ttl_;
     all = services_named_at(address);
   }
   if (all.empty()) return false;

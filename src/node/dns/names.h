@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "node/dns/limits.h"
 #include "node/dns/message.h"
 #include "node/services/service_proxy.h"
 
@@ -31,6 +32,8 @@ class names {
   // `view` outlives this, and may still be filling: until it is listed nothing is denied.
   names(zone_settings s, service_view& view);
 
+  // Seconds that answers hold; the plugin kubernetes' `ttl`.
+  void set_ttl(std::uint32_t seconds) { ttl_ = seconds; }
   // Nodes by their names.
   void set_hosts(std::map<std::string, std::vector<ip_address>> hosts);
 
@@ -53,6 +56,7 @@ class names {
 
   zone_settings settings_;
   service_view& view_;
+  std::uint32_t ttl_ = cluster_ttl;
   std::map<std::string, std::vector<ip_address>> hosts_;
   std::map<ip_address, std::set<std::string>>
       services_at_;  // who has an address: Services, of their own or their endpoints'

@@ -62,6 +62,21 @@ std::string plain_name(std::string_view owner) {
   return lower(owner);
 }
 
+// As CoreDNS' cache has it, which stands before all that answers: all records hold as long as the first of them to end.
+void hold(answer& a, const cache_options& kept, std::string_view asked) {
+  std::uint32_t least = cache_time_unsaid;
+  std::vector<record*> all;
+  for (auto* section : {&a.answers, &a.authority, &a.additional})
+    for (auto& r : *section) {
+      least = all.empty() ? r.ttl : std::min(least, r.ttl);
+      all.push_back(&r);
+    }
+  const auto time = kept.time_of(asked, a.code == rcode::no_error && !a.answers.empty(), least);
+  if (!time) return;
+  for (auto* r : all)
+    r->ttl = static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(*time).count());
+}
+
 std::uint32_t serial_now() {
   return static_cast<std::uint32_t>(
       std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
@@ -94,6 +109,10 @@ server::at_once server::answer(bytes message, bool over_tcp) {
 
 server::at_once server::decide(query q, bool over_tcp) {
   auto most = over_tcp ? message_bytes_max : q.udp_bytes;
+  if (!loop_mark_.empty() && q.asked == loop_mark_) {
+    mark_came_back_ = true;
+    return {.bytes = write_answer(q, {.code = rcode::no_name, .authoritative = false}, most)};
+  }
   auto& zone = custom_->zone_of(q.asked);
   auto asked = q;
   asked.asked = zone.rewritten(q.asked);
@@ -103,13 +122,17 @@ server::at_once server::decide(query q, bool over_tcp) {
       return {.bytes = write_answer(q, {.code = rcode::server_failure, .authoritative = false}, most)};
     asked.question = write_query(0, asked.asked, q.type).substr(12);
   }
-  if (auto made = zone.find_template(asked)) return {.bytes = write_answer(q, *made, most)};
-  if (auto host = zone.find_host(asked)) return {.bytes = write_answer(q, *host, most)};
+  auto said = [&](dns::answer a) -> at_once {
+    hold(a, zone.kept, q.asked);
+    return {.bytes = write_answer(q, a, most)};
+  };
+  if (auto made = zone.find_template(asked)) return said(*std::move(made));
+  if (auto host = zone.find_host(asked)) return said(*std::move(host));
   at_once out;
   // A zone of its own gets nothing but what its block has.
-  if (zone.name.empty()) {
+  if (zone.name.empty() || zone.cluster_names) {
     auto found = names_.find(asked, serial_now(), reactor::loop::current().random());
-    if (found && found->alias.empty()) return {.bytes = write_answer(q, found->answer, most)};
+    if (found && found->alias.empty()) return said(std::move(found->answer));
     out.with_alias = std::move(found);
   }
   auto* forward = zone.forward_of(asked.asked);
@@ -120,6 +143,33 @@ server::at_once server::decide(query q, bool over_tcp) {
   out.outside = std::move(asked);
   if (is_renamed) out.renamed = std::move(q);
   return out;
+}
+
+std::vector<server::asked_outside> server::all_asked_outside() const {
+  std::vector<asked_outside> out{{"", nullptr}};
+  auto add = [&](const custom_zone& z) {
+    for (auto& f : z.forwards)
+      if (f.to) out.push_back({f.from.empty() ? z.name : f.from, f.to});
+  };
+  add(custom_->everything);
+  for (auto& z : custom_->zones) add(z);
+  return out;
+}
+
+task<std::optional<bool>> server::look_for_loop(asked_outside to) {
+  auto& by = to.by ? *to.by : forwarder_;
+  auto mark = fmt::format("{:016x}.{:016x}", system_random().next(), system_random().next());
+  if (!to.zone.empty()) mark += "." + to.zone;
+  auto asked = write_query(0, mark, type::hinfo);
+  auto q = parse_query(as_bytes(asked)).query;
+  if (!q) co_return std::nullopt;  // the zone's name leaves no room for it
+  loop_mark_ = std::move(mark);
+  mark_came_back_ = false;
+  auto said = co_await by.ask_upstreams(*std::move(q), false);
+  loop_mark_.clear();
+  if (!said && !mark_came_back_) co_return std::nullopt;
+  by.set_loops(mark_came_back_);
+  co_return mark_came_back_;
 }
 
 task<result<std::string>> server::ask_outside(const at_once& open, query q, bool over_tcp) {

@@ -32,8 +32,18 @@ class server {
   // set once it answers.
   task<void> run();
   reactor::event& ready() noexcept { return ready_; }
-  // What users configure, from the next question on.
+  // What users configure, from the next question on. The machine's resolvers are the caller's to set.
   void use(custom_config c) { custom_ = std::make_shared<const custom_config>(std::move(c)); }
+  // Who is asked for what lies outside: the machine's resolvers first, then those that users name, each with a zone
+  // that it is asked about.
+  struct asked_outside {
+    std::string zone;
+    std::shared_ptr<forwarder> by;  // null: the machine's
+  };
+  std::vector<asked_outside> all_asked_outside() const;
+  // Whether a question that is asked there comes back here (CoreDNS' plugin loop), which that forwarder then knows;
+  // nullopt: nobody answered.
+  task<std::optional<bool>> look_for_loop(asked_outside to);
   std::uint64_t answered() const noexcept { return answered_; }
 
  private:
@@ -59,6 +69,8 @@ class server {
   forwarder& forwarder_;
   std::shared_ptr<const custom_config> custom_ = std::make_shared<const custom_config>();
   std::uint64_t answered_ = 0;
+  std::string loop_mark_;  // a name that nobody else asks for; empty: none is on its way
+  bool mark_came_back_ = false;
   reactor::event ready_;
   reactor::scope tasks_, connections_;
 };

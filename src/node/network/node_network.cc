@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
+#include <utility>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "node/network/cni_config.h"
 #include "node/network/limits.h"
+#include "node/nft/hostports.h"
+#include "node/services/conntrack_limits.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -52,7 +56,7 @@ node_network::node_network(network_parts parts)
     for (auto& text : c.cluster_dns)
       if (auto a = ip_address::parse(text)) dns_addresses_.push_back(*a);
     names_.emplace(dns::zone_settings{.domain = c.cluster_domain, .servers = dns_addresses_}, services_);
-    forwarder_.emplace(std::vector<reactor::endpoint>());
+    forwarder_.emplace(std::vector<dns::upstream_address>());
     dns_.emplace(dns::server_settings{.addresses = dns_addresses_,
                                       .may_ask = [this](const ip_address& a) { return may_ask(a); }},
                  *names_, *forwarder_);
@@ -143,6 +147,8 @@ task<void> node_network::run() {
     tasks_.spawn(view.follow("/api/v1/services", services_.services));
     tasks_.spawn(view.follow("/apis/discovery.k8s.io/v1/endpointslices", services_.slices));
   }
+  tasks_.spawn(keep_tables());
+  if (proxy_) tasks_.spawn(watch_connections());
   if (proxy_) tasks_.spawn(proxy_->run());
   if (health_ports_) tasks_.spawn(health_ports_->run());
   if (dns_) {
@@ -151,6 +157,7 @@ task<void> node_network::run() {
     tasks_.spawn(view.follow(only(custom_name), custom_names_));
     tasks_.spawn(view.follow(only(packaged_name), node_hosts_));
     tasks_.spawn(keep_custom_names());
+    tasks_.spawn(look_for_loops());
   }
   co_await tasks_.join();
 }
@@ -180,58 +187,162 @@ task<void> node_network::keep_resolvers() {
     auto own = dns_addresses_;
     auto found = co_await reactor::offload(
         [configured = parts_.config.resolv_conf, own] { return dns::find_resolvers(configured, own); });
-    if (found) forwarder_->set_upstreams(*std::move(found));
+    if (found) {
+      forwarder_->set_upstreams({found->begin(), found->end()});
+      asked_changed_.set();
+    }
     co_await reactor::sleep_for(network_look_interval);
   }
 }
 
 // What users configure, each time that it changes.
 task<void> node_network::keep_custom_names() {
-  std::string told;
+  std::map<std::string, std::string> told;  // by ConfigMap
   for (;;) {
     co_await custom_changed_.wait();
     custom_changed_.reset();
-    dns::config_texts texts;
-    auto key = "kube-system/" + std::string(custom_name);
-    if (auto* custom = custom_names_.find(key))
+    dns::config_sources from{.domain = parts_.cluster.cluster_domain, .own = dns_addresses_, .trust = trust_};
+    if (auto* custom = custom_names_.find("kube-system/" + std::string(custom_name)))
       if (auto* all = (*custom)["data"].object())
-        for (auto& [name, text] : *all) texts.emplace(name, text.as_string());
-    auto* packaged = node_hosts_.find("kube-system/" + std::string(packaged_name));
-    auto config = dns::read_custom(texts, packaged ? (*packaged)["data"]["NodeHosts"].as_string() : std::string_view());
-    auto problems = join(config.problems, "; ");
+        for (auto& [name, text] : *all) from.custom.emplace(name, text.as_string());
+    std::string node_hosts, corefile;
+    if (auto* packaged = node_hosts_.find("kube-system/" + std::string(packaged_name))) {
+      node_hosts = (*packaged)["data"]["NodeHosts"].as_string();
+      corefile = (*packaged)["data"]["Corefile"].as_string();
+    }
+    from.node_hosts = node_hosts;
+    from.corefile = corefile;
+    auto config = dns::read_custom(from);
+    std::map<std::string, std::string> problems;
+    for (auto& p : config.problems) {
+      auto& all = problems[std::string(p.starts_with("Corefile:") ? packaged_name : custom_name)];
+      all += (all.empty() ? "" : "; ") + p;
+    }
+    names_->set_ttl(config.cluster_ttl);
+    forwarder_->set_options(config.machine);
     dns_->use(std::move(config));
-    if (problems == told) continue;
-    told = problems;
-    if (!problems.empty()) co_await tell_of_problems(std::move(problems));
+    asked_changed_.set();
+    for (auto name : {custom_name, packaged_name}) {
+      auto now = problems[std::string(name)];
+      if (std::exchange(told[std::string(name)], now) != now && !now.empty())
+        co_await tell_of_problems(std::string(name), std::move(now));
+    }
   }
 }
 
-// Once for all nodes: the event's name follows from what it says.
-task<void> node_network::tell_of_problems(std::string problems) {
-  log::warning("ConfigMap kube-system/{}: {}", custom_name, problems);
-  if (problems.size() > event_message_max) problems.resize(event_message_max);
-  auto* custom = custom_names_.find("kube-system/" + std::string(custom_name));
+// A resolver that asks this node again would do so until nothing more can wait: what leads there is asked no more
+// until it leads elsewhere.
+task<void> node_network::look_for_loops() {
+  co_await dns_->ready().wait();
+  for (;;) {
+    bool open = false;
+    asked_changed_.reset();
+    for (auto& to : dns_->all_asked_outside()) {
+      auto& by = to.by ? *to.by : *forwarder_;
+      const bool before = by.loops();
+      if (by.is_checked() && !before) continue;
+      auto loops = co_await dns_->look_for_loop(to);
+      open = open || loops.value_or(true);
+      if (!loops || *loops == before) continue;
+      auto who = fmt::format("resolver {}{}", by.upstreams_text(), to.zone.empty() ? "" : " for " + to.zone);
+      if (!*loops) {
+        log::info("dns: {} leads back to this node no more", who);
+        continue;
+      }
+      log::warning("dns: {} leads back to this node: nobody is asked there", who);
+      co_await tell({{"kind", "Node"}, {"apiVersion", "v1"}, {"name", parts_.config.node_name}}, "DNSLoop",
+                    who +
+                        " asks this node's DNS again (a loop), so that it isn't asked; name another with "
+                        "--resolv-conf, or in ConfigMap kube-system/coredns-custom");
+    }
+    co_await asked_changed_.wait_until(open ? reactor::loop::current().now() + network_look_interval
+                                            : time_point::max());
+  }
+}
+
+task<void> node_network::tell_of_problems(std::string config_map, std::string problems) {
+  log::warning("ConfigMap kube-system/{}: {}", config_map, problems);
+  auto& cache = config_map == custom_name ? custom_names_ : node_hosts_;
+  auto* there = cache.find("kube-system/" + config_map);
+  json::object about{{"kind", "ConfigMap"},
+                     {"apiVersion", "v1"},
+                     {"namespace", "kube-system"},
+                     {"name", config_map},
+                     {"uid", there ? (*there)["uid"] : value("")}};
+  co_await tell(std::move(about), "NotObeyed", std::move(problems));
+}
+
+// Once for all nodes that say the same: the event's name follows from what it says.
+task<void> node_network::tell(json::object about, std::string reason, std::string message) {
+  if (message.size() > event_message_max) message.resize(event_message_max);
   auto now = format_rfc3339(reactor::loop::current().wall_now());
-  auto name = fmt::format("{}.{:016x}", custom_name, std::hash<std::string>{}(problems));
+  value involved(std::move(about));
+  auto name = fmt::format("{}.{:016x}", involved["name"].as_string(), std::hash<std::string>{}(message));
+  // Of what has no namespace they are in default.
+  auto space = std::string(involved["namespace"].as_string());
+  if (space.empty()) space = "default";
   auto made = co_await parts_.api.create(
-      "/api/v1/namespaces/kube-system/events",
+      "/api/v1/namespaces/" + space + "/events",
       json::object{{"kind", "Event"},
                    {"apiVersion", "v1"},
-                   {"metadata", json::object{{"name", name}, {"namespace", "kube-system"}}},
-                   {"involvedObject", json::object{{"kind", "ConfigMap"},
-                                                   {"apiVersion", "v1"},
-                                                   {"namespace", "kube-system"},
-                                                   {"name", custom_name},
-                                                   {"uid", custom ? (*custom)["uid"] : value("")}}},
-                   {"reason", "NotObeyed"},
-                   {"message", problems},
+                   {"metadata", json::object{{"name", name}, {"namespace", space}}},
+                   {"involvedObject", std::move(involved)},
+                   {"reason", reason},
+                   {"message", message},
                    {"type", "Warning"},
                    {"source", json::object{{"component", "kedge-dns"}, {"host", parts_.config.node_name}}},
                    {"firstTimestamp", now},
                    {"lastTimestamp", now},
                    {"count", 1}});
-  if (!made && made.error().code != errc::already_exists)
-    log::debug("the event about {}: {}", custom_name, made.error().message);
+  if (!made && made.error().code != errc::already_exists) log::debug("the event {}: {}", name, made.error().message);
+}
+
+// What leads pods out and their hostPorts in, when another program takes it away or empties it.
+task<void> node_network::keep_tables() {
+  hostports_seen_ = parts_.config.is_default_data_dir();  // and so the machine's one agent, before which there was one
+  for (;;) {
+    co_await reactor::sleep_for(services_look_interval);
+    if (overlay_ && !written_.empty()) {
+      auto stands = co_await reactor::offload(
+          [o = *overlay_, v6 = parts_.cluster.flannel_ipv6_masquerade] { return masquerade_stands(o, v6); });
+      if (stands && *stands && !**stands) {
+        log::warning("the nftables rules of pods' way out were removed by another program; they are made again");
+        written_.clear();
+        changed_.set();
+      }
+    }
+    struct outcome {
+      result<bool> made;
+      bool seen;
+    };
+    auto looked = co_await reactor::offload([seen = hostports_seen_]() mutable -> outcome {
+      auto made = nft::restore_hostports(nft::hostports_folder, seen);
+      return {std::move(made), seen};
+    });
+    if (!looked) continue;
+    hostports_seen_ = looked->seen;
+    if (looked->made && *looked->made)
+      log::warning("the nftables rules of hostPorts were removed by another program; they are made again");
+  }
+}
+
+task<void> node_network::watch_connections() {
+  conntrack_fullness fullness;
+  for (;;) {
+    co_await reactor::sleep_for(services_look_interval);
+    auto read = co_await reactor::offload([] { return read_tracked_connections(); });
+    if (!read || !*read) continue;
+    auto full = fullness.see(**read);
+    if (full == false) log::info("connection tracking has room again");
+    if (full != true) continue;
+    auto message = fmt::format(
+        "connection tracking is full ({} connections): new ones are dropped until others end; allow more with "
+        "--kube-proxy-arg=conntrack-min=N or conntrack-max-per-core=N, or find out who opens so many",
+        (*read)->most);
+    log::warning("{}", message);
+    co_await tell({{"kind", "Node"}, {"apiVersion", "v1"}, {"name", parts_.config.node_name}}, "ConntrackFull",
+                  std::move(message));
+  }
 }
 
 task<void> node_network::keep_overlay() {

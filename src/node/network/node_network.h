@@ -53,7 +53,11 @@ class node_network {
   task<void> answer_names();
   task<void> keep_resolvers();
   task<void> keep_custom_names();
-  task<void> tell_of_problems(std::string problems);
+  task<void> look_for_loops();
+  task<void> keep_tables();
+  task<void> watch_connections();
+  task<void> tell_of_problems(std::string config_map, std::string problems);
+  task<void> tell(json::object about, std::string reason, std::string message);
   void read_own_addresses();
   void nodes_changed();
   // Pods and the node itself, to whom names are answered.
@@ -67,6 +71,7 @@ class node_network {
   json::object told_;             // the annotations that the Node has
   overlay_end known4_, known6_;
   std::string written_;  // subnet.env and conflist, as they are on disk
+  bool hostports_seen_ = false;
 
   std::optional<overlay> overlay_;
   reactor::event ranges_known_, changed_;
@@ -80,7 +85,8 @@ class node_network {
   std::optional<dns::server> dns_;
   // What users configure of it: one ConfigMap each.
   kind_cache<json::value> custom_names_, node_hosts_;
-  reactor::event custom_changed_;
+  std::shared_ptr<dns::tls_trust> trust_ = std::make_shared<dns::tls_trust>();
+  reactor::event custom_changed_, asked_changed_;
   reactor::scope tasks_;
 };
 

@@ -76,7 +76,9 @@ json::object overlay_annotations(const own_end& own) {
   };
   set("kube-subnet-manager", "true");
   set("backend-type", own.backend);
-  set("backend-data", own.v4.address ? data(own.v4) : json::value("null"));
+  // Without IPv4 flannel's vxlan says nothing of it, where host-gw's "null" is all that there ever is.
+  const bool says_v4 = own.v4.address || own.backend != "vxlan";
+  set("backend-data", own.v4.address ? data(own.v4) : says_v4 ? json::value("null") : json::value());
   set("public-ip", own.v4.address ? json::value(own.v4.address->text()) : json::value());
   set("backend-v6-data", data(own.v6));
   set("public-ipv6", own.v6.address ? json::value(own.v6.address->text()) : json::value());

@@ -23,6 +23,7 @@ constexpr const char* device4 = "flannel.1";
 constexpr const char* device6 = "flannel-v6.1";
 constexpr std::uint32_t vni = 1;
 constexpr std::uint16_t port = 8472;
+constexpr const char* pods_table = "kedge-pods";
 constexpr unsigned overhead4 = 50, overhead6 = 70;  // of vxlan, with the outer addresses
 // Of host-gw's routes, to know our own again: a number that nobody has (/etc/iproute2/rt_protos).
 constexpr std::uint8_t route_protocol = 213;
@@ -223,7 +224,7 @@ result<void> apply_masquerade(const overlay& o, const std::vector<ip_range>& clu
   KEDGE_TRY(auto s, netlink::socket::open(NETLINK_NETFILTER));
   for (bool v4 : {true, false}) {
     auto& side = v4 ? o.v4 : o.v6;
-    nft::batch b(static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6), "kedge-pods");
+    nft::batch b(static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6), pods_table);
     b.remove_table();
     if (side.used && (v4 || masquerade_v6)) {
       b.table();
@@ -272,6 +273,17 @@ result<void> apply_masquerade(const overlay& o, const std::vector<ip_range>& clu
     if (!done && (side.used || done.error().os_error != EAFNOSUPPORT)) return done;
   }
   return {};
+}
+
+result<bool> masquerade_stands(const overlay& o, bool masquerade_v6) {
+  KEDGE_TRY(auto s, netlink::socket::open(NETLINK_NETFILTER));
+  for (bool v4 : {true, false}) {
+    if (!(v4 ? o.v4 : o.v6).used || !(v4 || masquerade_v6)) continue;
+    const auto family = static_cast<std::uint8_t>(v4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
+    KEDGE_TRY(bool stands, nft::is_in_use(s, family, pods_table, "postrouting"));
+    if (!stands) return false;
+  }
+  return true;
 }
 
 }  // namespace kedge::node

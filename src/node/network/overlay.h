@@ -68,5 +68,7 @@ std::string subnet_environment(const overlay& o, const std::vector<ip_range>& cl
 // nftables: what leaves the cluster's network does so under the node's address, and what comes to pods from outside of
 // it looks as from the node where flannel has it so. `cluster`: all pods' ranges. `masquerade_v6`: --flannel-ipv6-masq.
 result<void> apply_masquerade(const overlay& o, const std::vector<ip_range>& cluster, bool masquerade_v6);
+// Whether they are as they were left: others take tables away, or empty them.
+result<bool> masquerade_stands(const overlay& o, bool masquerade_v6);
 
 }  // namespace kedge::node

@@ -239,4 +239,18 @@ result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::strin
   return true;
 }
 
+result<bool> is_in_use(netlink::socket& s, std::uint8_t family, const std::string& table, const std::string& chain) {
+  writer w;
+  w.begin(type_of(NFT_MSG_GETCHAIN), NLM_F_REQUEST);
+  w.header(header_of(family));
+  w.put_text(NFTA_CHAIN_TABLE, table);
+  w.put_text(NFTA_CHAIN_NAME, chain);
+  bool used = false;
+  auto asked = s.ask(
+      w, [&](const netlink::reply& r) { used = used || ntohl(r.all<nfgenmsg>().u32(NFTA_CHAIN_USE).value_or(0)) > 0; });
+  if (!asked && asked.error().os_error == ENOENT) return false;
+  if (!asked) return fail(std::move(asked).error());
+  return used;
+}
+
 }  // namespace kedge::node::nft

@@ -97,5 +97,7 @@ result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t fami
 result<std::vector<std::string>> list_tables(netlink::socket& s, std::uint8_t family);
 // Whether the table is there.
 result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::string& table);
+// Whether that chain of it is there and has rules, or is led to: a table that another program emptied has chains only.
+result<bool> is_in_use(netlink::socket& s, std::uint8_t family, const std::string& table, const std::string& chain);
 
 }  // namespace kedge::node::nft

@@ -8,9 +8,14 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/strings.h"
+#include "crypto/files.h"
 #include "node/nft/batch.h"
 
 namespace kedge::node::nft {
@@ -95,6 +100,25 @@ result<std::vector<element>> present(netlink::socket& s, std::uint8_t family) {
   return all;
 }
 
+constexpr int restore_rounds_max = 3;
+
+// Each port once: of two files that have it the first, whatever left the other.
+std::vector<hostport> stored_in(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code failed;
+  for (std::filesystem::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed))
+    files.push_back(at->path().string());
+  std::ranges::sort(files);
+  std::vector<hostport> all;
+  for (auto& file : files)
+    for (auto& p : parse_hostports(crypto::read_file(file).value_or(std::string())))
+      if (std::ranges::none_of(all, [&](auto& other) {
+            return other.to.is_v4() == p.to.is_v4() && map_of(other) == map_of(p) && key_of(other) == key_of(p);
+          }))
+        all.push_back(p);
+  return all;
+}
+
 }  // namespace
 
 result<void> add_hostports(const std::vector<hostport>& ports) {
@@ -123,6 +147,35 @@ result<void> remove_hostports(const std::vector<hostport>& ports) {
         b.remove_element(map_of(p), {key_of(p)});
     return commit(s, b);
   });
+}
+
+result<bool> restore_hostports(const std::string& folder, bool& seen) {
+  KEDGE_TRY(auto s, netlink::socket::open(NETLINK_NETFILTER));
+  std::vector<bool> broken;  // families
+  for (auto family : {NFPROTO_IPV4, NFPROTO_IPV6}) {
+    auto stands = is_in_use(s, static_cast<std::uint8_t>(family), table_name, "hostports");
+    if (stands && *stands) seen = true;
+    broken.push_back(stands && !*stands);  // a kernel without the family has nothing to lose
+  }
+  if (!seen || (!broken[0] && !broken[1])) return false;
+  bool made = false;
+  // A pod that comes meanwhile has its file before its rules.
+  std::vector<hostport> known;
+  for (int i = 0; i < restore_rounds_max; ++i) {
+    auto now = stored_in(folder);
+    if (now == known) break;
+    KEDGE_CHECK(each_family(now, [&](bool v4, std::uint8_t family, const std::vector<hostport>& these) -> result<void> {
+      if (!broken[v4 ? 0 : 1]) return {};
+      batch b(family, table_name);
+      b.remove_table();
+      put_table(b, v4);
+      for (auto& p : these) b.element(map_of(p), {key_of(p)}, value_of(p));
+      made = true;
+      return commit(s, b);
+    }));
+    known = std::move(now);
+  }
+  return made;
 }
 
 result<void> check_hostports(const std::vector<hostport>& ports) {

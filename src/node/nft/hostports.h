@@ -23,8 +23,12 @@ struct hostport {
 result<void> add_hostports(const std::vector<hostport>& ports);
 // Of those that lead where they say; others' stay. Their not being there is fine.
 result<void> remove_hostports(const std::vector<hostport>& ports);
+// What the files of `folder` say, each of a pod, is there; where the table was taken away or emptied it is made again.
+// `seen`: whether it was there before, and is then; without that an absent one is nobody's loss. Whether it was made.
+result<bool> restore_hostports(const std::string& folder, bool& seen);
 result<void> check_hostports(const std::vector<hostport>& ports);  // errc::not_found
 
+inline constexpr const char* hostports_folder = "/run/kedge/hostports";  // which goes at a reboot, as the rules do
 // As lines of text, to be kept.
 std::string write_hostports(const std::vector<hostport>& ports);
 std::vector<hostport> parse_hostports(std::string_view text);  // what is no such line is left out

@@ -1,6 +1,7 @@
 #include "node/nft/table.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace kedge::node::nft {
 
@@ -68,7 +69,7 @@ void table::let_go(batch& b, const std::string& owner, const element_key& key) {
   put(b, key, s.value);
 }
 
-void table::set(batch& b, const std::string& owner, part wanted) {
+void table::set(batch& b, const std::string& owner, part wanted, old_sets old) {
   auto& now = parts_[owner];
   for (auto& [name, options] : wanted.sets) {
     if (std::ranges::find(now.sets, name) != now.sets.end()) continue;
@@ -119,13 +120,21 @@ void table::set(batch& b, const std::string& owner, part wanted) {
     stale_[i->first] = time_point::max();
     i = now.chains.erase(i);
   }
+  now.unwanted_sets.clear();
+  for (auto& name : now.sets)
+    if (!wanted.sets.contains(name)) now.unwanted_sets.push_back(name);
   // Rules that named them are gone by now.
-  std::erase_if(now.sets, [&](const std::string& name) {
-    if (wanted.sets.contains(name)) return false;
-    b.remove_set(name);
-    return true;
-  });
+  if (old == old_sets::drop) drop_unwanted_sets(b, owner);
   if (now.chains.empty() && now.elements.empty() && now.sets.empty()) parts_.erase(owner);
+}
+
+void table::drop_unwanted_sets(batch& b, const std::string& owner) {
+  auto i = parts_.find(owner);
+  if (i == parts_.end()) return;
+  for (auto& name : std::exchange(i->second.unwanted_sets, {})) {
+    b.remove_set(name);
+    std::erase(i->second.sets, name);
+  }
 }
 
 void table::remove_stale(batch& b, time_point now) {

@@ -46,7 +46,11 @@ class table {
 
   // Puts into `b` what makes `owner`'s part this one (an empty one: nothing of it is left). The batch must be
   // committed, or the table begun anew.
-  void set(batch& b, const std::string& owner, part wanted);
+  // Sets that it had and is to have no more can be kept until other owners' rules that name them are others:
+  // drop_unwanted_sets(), in the same batch.
+  enum class old_sets : unsigned char { drop, keep };
+  void set(batch& b, const std::string& owner, part wanted, old_sets old = old_sets::drop);
+  void drop_unwanted_sets(batch& b, const std::string& owner);
   // Chains that nobody leads to any more are emptied at once and removed later: kernels before 6.2 know of a removed
   // element's end only then. Puts those that have rested into `b`.
   void remove_stale(batch& b, time_point now);
@@ -59,8 +63,8 @@ class table {
 
  private:
   struct owned {
-    std::map<std::string, std::size_t> chains;  // name → hash of its rules
-    std::vector<std::string> sets;
+    std::map<std::string, std::size_t> chains;     // name → hash of its rules
+    std::vector<std::string> sets, unwanted_sets;  // unwanted: of `sets`
     std::map<element_key, element_value> elements;
   };
   struct slot {

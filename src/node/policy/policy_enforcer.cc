@@ -113,11 +113,13 @@ task<void> policy_enforcer::run() {
   tasks_.spawn(find_cluster_kinds());
   waits_until_ = reactor::loop::current().now() + admit_wait_max;
   bool first = true;
+  auto next_look = reactor::loop::current().now() + services_look_interval;
   for (;;) {
     bool stale = std::ranges::any_of(families_, [](auto& f) { return f->table.has_stale(); });
-    bool woken = co_await changed_.wait_until(reactor::loop::current().now() +
-                                              (stale ? std::chrono::seconds(1) : services_look_interval));
+    co_await changed_.wait_until(stale ? reactor::loop::current().now() + std::chrono::seconds(1) : next_look);
     changed_.reset();
+    const bool looks = reactor::loop::current().now() >= next_look;
+    if (looks) next_look = reactor::loop::current().now() + services_look_interval;
     if (count() > 0 && !std::exchange(follows_pods_, true)) {
       waits_until_ = reactor::loop::current().now() + admit_wait_max;
       tasks_.spawn(view_.follow("/api/v1/namespaces", namespaces_));
@@ -137,7 +139,7 @@ task<void> policy_enforcer::run() {
     auto changes = selection_.take_changes();
     bool failed = false;
     for (auto& f : families_) {
-      if (!woken && !stale) co_await look_whether_it_stands(*f);
+      if (looks) co_await look_whether_it_stands(*f);
       auto done = co_await sync(*f, changes);
       auto now = done ? std::string() : done.error().message;
       if (!now.empty() && now != f->problem)
@@ -177,10 +179,11 @@ task<void> policy_enforcer::take_over() {
 
 task<void> policy_enforcer::look_whether_it_stands(family& f) {
   if (!f.table.is_there() || !f.socket) co_return;
-  auto there = co_await reactor::offload(
-      [s = f.socket, family = f.table.family()] { return nft::has_table(*s, family, policies_table); });
-  if (!there || !*there || **there) co_return;
-  log::warning("nftables table {} was removed by another program; it is made again", policies_table);
+  auto stands = co_await reactor::offload([s = f.socket, family = f.table.family()] {
+    return nft::is_in_use(*s, family, policies_table, policy_hooks().front().name);
+  });
+  if (!stands || !*stands || **stands) co_return;
+  log::warning("nftables table {} was removed or emptied by another program; it is made again", policies_table);
   f.table.begin_anew();
 }
 

@@ -1,5 +1,8 @@
 #include "node/policy/policy_table.h"
 
+#include <map>
+#include <memory>
+
 #include "reactor/loop.h"
 
 namespace kedge::node {
@@ -17,6 +20,16 @@ std::set<number> groups_to_make(const policy_selection& all, const policy_select
   for (auto& key : c.policies)
     if (auto* p = all.find_policy(key); p && p->is.tier != policy_tier::network) changed.insert(p->number);
   return all.groups_with(changed);
+}
+
+// Made once for all groups of an update. `all` outlives it, and doesn't change.
+find_cluster_rules each_once(bool v4, const policy_selection& all) {
+  return [v4, &all, known = std::make_shared<std::map<number, cluster_rules>>()](
+             const policy_selection::policy& p) -> const cluster_rules& {
+    auto there = known->find(p.number);
+    if (there == known->end()) there = known->emplace(p.number, rules_of_cluster(v4, all, p)).first;
+    return there->second;
+  };
 }
 
 }  // namespace
@@ -42,11 +55,17 @@ task<nft::batch> policy_table::update(const policy_selection& all, const policy_
   }
   auto groups = c.groups;
   groups.merge(groups_to_make(all, c));
-  for (auto n : groups)
-    if (auto* g = all.find_group(n)) table_.set(b, group_owner(n), group_part(v4_, all, n, *g));
+  const auto rules_of = each_once(v4_, all);
+  for (auto n : groups) {
+    if (auto* g = all.find_group(n)) table_.set(b, group_owner(n), group_part(all, n, *g, rules_of));
+    co_await reactor::maybe_yield();
+  }
   for (auto& key : c.pods) put_pod(b, all, key);
   for (auto n : c.groups)
     if (!all.find_group(n)) table_.set(b, group_owner(n), {});
+  // Sets of which no group's rules say anything any more.
+  for (auto& key : c.policies)
+    if (auto* p = all.find_policy(key); p && p->groups > 0) table_.drop_unwanted_sets(b, policy_owner(p->number));
   for (auto& key : c.policies)
     if (auto* p = all.find_policy(key); p && p->groups == 0) table_.set(b, policy_owner(p->number), {});
   for (auto& [n, key] : c.gone_policies) table_.set(b, policy_owner(n), {});
@@ -68,7 +87,11 @@ task<void> policy_table::put_everything(nft::batch& b, const policy_selection& a
     if (p.groups > 0) put_policy(b, all, p);
     co_await reactor::maybe_yield();
   }
-  for (auto& [n, g] : all.groups()) table_.set(b, group_owner(n), group_part(v4_, all, n, g));
+  const auto rules_of = each_once(v4_, all);
+  for (auto& [n, g] : all.groups()) {
+    table_.set(b, group_owner(n), group_part(all, n, g, rules_of));
+    co_await reactor::maybe_yield();
+  }
   for (auto& key : all.local_pods()) put_pod(b, all, key);
 }
 
@@ -88,7 +111,8 @@ task<void> policy_table::put_addresses(nft::batch& b, number n, std::vector<std:
 }
 
 void policy_table::put_policy(nft::batch& b, const policy_selection& all, const policy_selection::policy& p) {
-  table_.set(b, policy_owner(p.number), policy_part(v4_, all, p));
+  using enum nft::table::old_sets;
+  table_.set(b, policy_owner(p.number), policy_part(v4_, all, p), p.is.tier == policy_tier::network ? drop : keep);
 }
 
 void policy_table::put_pod(nft::batch& b, const policy_selection& all, const std::string& key) {

@@ -117,6 +117,7 @@ bool add_cluster_peer(std::vector<policy_peer>& out, const value& v) {
   return good;
 }
 
+// What follows adds the ports that an element names: none where it is of a kind that isn't known.
 void add_numbers(std::vector<policy_port>& out, transport protocol, const value& first, const value& last) {
   auto from = first.as_integer(), to = last.as_integer(from);
   if (from >= 1 && from <= to && to <= 65535)
@@ -168,8 +169,13 @@ std::vector<policy_rule> cluster_rules_of(const value& list, const char* peers) 
     each(v[peers], [&](const value& p) { known = add_cluster_peer(*r.peers, p) && known; });
     if (v["protocols"].size() > 0 || v["ports"].size() > 0) {
       r.ports.emplace();
-      each(v["protocols"], [&](const value& p) { add_cluster_port(*r.ports, p); });
-      each(v["ports"], [&](const value& p) { add_admin_port(*r.ports, p); });
+      auto add = [&](auto read, const value& p) {
+        const auto before = r.ports->size();
+        read(*r.ports, p);
+        known = known && r.ports->size() > before;
+      };
+      each(v["protocols"], [&](const value& p) { add(add_cluster_port, p); });
+      each(v["ports"], [&](const value& p) { add(add_admin_port, p); });
     }
     if (!known && r.action == policy_action::accept) return;
     if (!known) r = {.peers = std::nullopt, .ports = std::nullopt, .action = policy_action::deny};

@@ -92,8 +92,9 @@ std::vector<std::string> way_rules(bool v4) {
 // One rule of a policy: what it is about, and what becomes of that.
 class rule_builder {
  public:
-  rule_builder(part& out, bool v4, bool egress, std::string chain, std::string name)
-      : out_(out), v4_(v4), egress_(egress), chain_(std::move(chain)), name_(std::move(name)) {}
+  // `name`: of its sets.
+  rule_builder(part& sets, std::vector<std::string>& rules, bool v4, bool egress, std::string name)
+      : out_(sets), rules_(rules), v4_(v4), egress_(egress), name_(std::move(name)) {}
 
   void add(const policy_rule& r, const std::vector<number>& peers,
            const std::vector<policy_selection::port_target>& named) {
@@ -116,7 +117,7 @@ class rule_builder {
   rule& named_target(rule& r) { return protocol_and_port(server(r, v4_, at(0)), words(v4_)).in_set(named_, at(0)); }
   template <typename F>
   void line(F conditions) {
-    out_.chains[chain_].push_back(made([&](rule& r) {
+    rules_.push_back(made([&](rule& r) {
       conditions(r);
       r.go(verdict_);
     }));
@@ -172,8 +173,9 @@ class rule_builder {
   datatype ip() const { return v4_ ? datatype::ipv4 : datatype::ipv6; }
 
   part& out_;
+  std::vector<std::string>& rules_;
   bool v4_, egress_;
-  std::string chain_, name_;
+  std::string name_;
   bool any_port_ = false;
   verdict verdict_;
   std::string ports_, named_, blocks_;  // sets; empty: there is none
@@ -219,22 +221,36 @@ nft::set_options peers_set_options(bool v4) { return {.key = {{v4 ? datatype::ip
 std::string policy_owner(number n) { return fmt::format("policy/{}", n); }
 std::string group_owner(number n) { return fmt::format("group/{}", n); }
 
+cluster_rules rules_of_cluster(bool v4, const policy_selection& all, const policy_selection::policy& p) {
+  cluster_rules out;
+  for (bool egress : {false, true}) {
+    auto& rules = egress ? p.is.egress : p.is.ingress;
+    for (std::size_t i = 0; i < rules.size(); ++i)
+      rule_builder(out.sets, egress ? out.egress : out.ingress, v4, egress,
+                   fmt::format("{}-{}", chain_of(p.number, egress), i))
+          .add(rules[i], (egress ? p.egress : p.ingress)[i], all.named_targets(p, egress, i));
+  }
+  return out;
+}
+
 part policy_part(bool v4, const policy_selection& all, const policy_selection::policy& p) {
+  if (p.is.tier != policy_tier::network) return rules_of_cluster(v4, all, p).sets;
   part out;
   for (bool egress : {false, true}) {
-    if (p.is.tier != policy_tier::network || !(egress ? p.is.isolates_egress : p.is.isolates_ingress)) continue;
+    if (!(egress ? p.is.isolates_egress : p.is.isolates_ingress)) continue;
     auto chain = chain_of(p.number, egress);
-    out.chains[chain];
+    auto& lines = out.chains[chain];
     auto& rules = egress ? p.is.egress : p.is.ingress;
     auto& peers = egress ? p.egress : p.ingress;
     for (std::size_t i = 0; i < rules.size(); ++i)
-      rule_builder(out, v4, egress, chain, fmt::format("{}-{}", chain, i))
+      rule_builder(out, lines, v4, egress, fmt::format("{}-{}", chain, i))
           .add(rules[i], peers[i], all.named_targets(p, egress, i));
   }
   return out;
 }
 
-part group_part(bool v4, const policy_selection& all, number n, const policy_selection::group& g) {
+part group_part(const policy_selection& all, number n, const policy_selection::group& g,
+                const find_cluster_rules& rules_of) {
   part out;
   std::vector<const policy_selection::policy*> in_tier[3];
   for (auto number : g.policies)
@@ -248,12 +264,11 @@ part group_part(bool v4, const policy_selection& all, number n, const policy_sel
     if (policies.empty()) return;
     std::ranges::sort(policies, {}, [](auto* p) { return std::tie(p->is.priority, p->is.name, p->number); });
     auto own = chain + name;
-    out.chains[own];
-    for (auto* p : policies)
-      for (std::size_t i = 0; i < (g.egress ? p->is.egress : p->is.ingress).size(); ++i)
-        rule_builder(out, v4, g.egress, own, fmt::format("{}-{}-{}", own, p->number, i))
-            .add((g.egress ? p->is.egress : p->is.ingress)[i], (g.egress ? p->egress : p->ingress)[i],
-                 all.named_targets(*p, g.egress, i));
+    auto& rules = out.chains[own];
+    for (auto* p : policies) {
+      auto& more = g.egress ? rules_of(*p).egress : rules_of(*p).ingress;
+      rules.insert(rules.end(), more.begin(), more.end());
+    }
     go(verdict::jump(own));
   };
   go(verdict::jump(common));

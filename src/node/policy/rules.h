@@ -17,6 +17,7 @@
 // What was accepted as egress is still judged as ingress: these are two chains at the hook, and an accept ends one.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,10 +39,19 @@ nft::set_options peers_set_options(bool v4);
 std::string policy_owner(policy_selection::number n);
 std::string group_owner(policy_selection::number n);
 
-// A policy's chains; what leads to them is its pods' groups.
+// What a policy of the whole cluster says: rules, which stand in the chains of its groups, and the sets in which they
+// look, which are the policy's own: they may be large, and groups many.
+struct cluster_rules {
+  nft::part sets;
+  std::vector<std::string> ingress, egress;
+};
+cluster_rules rules_of_cluster(bool v4, const policy_selection& all, const policy_selection::policy& p);
+using find_cluster_rules = std::function<const cluster_rules&(const policy_selection::policy&)>;
+
+// A policy's chains, or of one of the whole cluster its sets; what leads to them is its pods' groups.
 nft::part policy_part(bool v4, const policy_selection& all, const policy_selection::policy& p);
-nft::part group_part(bool v4, const policy_selection& all, policy_selection::number n,
-                     const policy_selection::group& g);
+nft::part group_part(const policy_selection& all, policy_selection::number n, const policy_selection::group& g,
+                     const find_cluster_rules& rules_of);
 // A pod of this node: its addresses lead to its groups.
 nft::part pod_part(bool v4, const policy_selection::pod& p);
 

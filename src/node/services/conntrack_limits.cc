@@ -45,4 +45,17 @@ result<void> apply_conntrack_limits(const kube_proxy_settings& s) {
   return all;
 }
 
+std::optional<tracked_connections> read_tracked_connections() {
+  auto now = read_sysctl("netfilter/nf_conntrack_count"), most = read_sysctl("netfilter/nf_conntrack_max");
+  if (!now || !most || *most == 0) return std::nullopt;
+  return tracked_connections{.now = *now, .most = *most};
+}
+
+std::optional<bool> conntrack_fullness::see(const tracked_connections& c) noexcept {
+  // Below the whole: what the kernel drops early makes room for some more.
+  const bool full = c.now * 100 >= c.most * (full_ ? 80 : 95);
+  if (full == full_) return std::nullopt;
+  return full_ = full;
+}
+
 }  // namespace kedge::node

@@ -57,10 +57,10 @@ reachable_endpoints choose_endpoints(const service_record& service, const servic
     if (s->v4 != v4) continue;
     for (auto& p : s->ports) {
       if (p.name != port.name || p.protocol != port.protocol) continue;
-      // The first address alone, as kube-proxy: the others of an endpoint are the same pod's.
+      // The first address alone, as kube-proxy: the others of an endpoint are the same pod's. Who is ready the slice
+      // says: of a Service that publishes others too its controller has said so.
       for (auto& e : s->endpoints)
-        all.push_back(
-            {{e.addresses.front(), p.port}, &e, e.ready || service.publish_not_ready, !node.empty() && e.node == node});
+        all.push_back({{e.addresses.front(), p.port}, &e, e.ready, !node.empty() && e.node == node});
     }
   }
   bool uses_cluster = !service.internal_local || service.accessible_from_outside();

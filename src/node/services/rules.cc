@@ -78,7 +78,7 @@ class builder {
     bool has_cluster = !e.cluster.empty(), has_local = !e.local.empty();
     // The two policies choose of numbers of their own, where they differ.
     if (has_cluster) choose(cluster, p, number * 2, e.cluster, true);
-    if (has_local) choose(local, p, number * 2 + 1, e.local, false);
+    if (has_local) choose(local, p, number * 2 + 1, e.local, s_.internal_local);
     bool internal_served = s_.internal_local ? has_local : e.any,
          external_served = s_.external_local ? has_local : e.any;
     auto& internal = s_.internal_local ? local : cluster;

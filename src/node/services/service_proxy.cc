@@ -108,12 +108,14 @@ std::uint32_t service_proxy::number_of(const std::string& service, const std::st
 }
 
 task<void> service_proxy::run() {
+  auto next_look = reactor::loop::current().now() + services_look_interval;
   for (;;) {
-    // A stale chain waits to be removed; a table that another flushed is noticed.
+    // A stale chain waits to be removed; a table that another took away or emptied is noticed, whatever else goes on.
     bool stale = std::ranges::any_of(families_, [](auto& f) { return f->table.has_stale(); });
-    bool woken = co_await changed_.wait_until(reactor::loop::current().now() +
-                                              (stale ? std::chrono::seconds(1) : services_look_interval));
+    co_await changed_.wait_until(stale ? reactor::loop::current().now() + std::chrono::seconds(1) : next_look);
     changed_.reset();
+    const bool looks = reactor::loop::current().now() >= next_look;
+    if (looks) next_look = reactor::loop::current().now() + services_look_interval;
     if (!view_.listed()) continue;
     bool anew = std::exchange(anew_, false);
     auto dirty = std::exchange(dirty_, {});
@@ -121,12 +123,13 @@ task<void> service_proxy::run() {
     for (auto& f : families_) {
       f->dirty.insert(dirty.begin(), dirty.end());
       auto all_of_it = anew || !f->problem.empty();
-      if (!woken && !all_of_it && !stale && f->socket) {
-        auto there = co_await reactor::offload(
-            [s = f->socket, family = f->table.family()] { return nft::has_table(*s, family, services_table); });
-        all_of_it = there && *there && !**there;
+      if (looks && !all_of_it && f->socket) {
+        auto stands = co_await reactor::offload([s = f->socket, family = f->table.family()] {
+          return nft::is_in_use(*s, family, services_table, base_hooks().back().name);
+        });
+        all_of_it = stands && *stands && !**stands;
         if (all_of_it)
-          log::warning("nftables table {} was removed by another program; it is made again", services_table);
+          log::warning("nftables table {} was removed or emptied by another program; it is made again", services_table);
       }
       auto done = co_await sync(*f, all_of_it);
       auto now = done ? std::string() : done.error().message;

@@ -1,4 +1,10 @@
+#include <linux/netlink.h>
+#include <netinet/in.h>
+
 #include "pods.h"
+
+#include "node/nft/batch.h"
+#include "node/nft/hostports.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -76,6 +82,56 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
   CHECK(rt.run("CHECK", "aaa", pod.path(), added, ports)["code"].as_integer() != 0);
   auto again = rt.run("ADD", "ddd", other.path(), {}, ports);
   CHECK_MESSAGE(again["code"].is_null(), json::write(again));
+}
+
+TEST_CASE("cni: hostPorts that another program took away or emptied are made again") {
+  runtime rt;
+  test_namespace pod;
+  if (!rt.node || !pod) return;
+  servers web;
+  auto port = [](int on) {
+    return json::array{json::object{{"hostPort", on}, {"containerPort", 8080}, {"protocol", "tcp"}}};
+  };
+  rt.run("ADD", "a", pod.path(), {}, port(9090));
+  web.add(pod);
+  bool seen = false;
+  auto restore = [&] {
+    bool made = false;
+    rt.node.run([&] {
+      auto done = nft::restore_hostports(rt.folder + "/hostports", seen);
+      GOOD(done);
+      made = done && *done;
+    });
+    return made;
+  };
+  auto answers = [&] { return web.ask(rt.node, "10.42.3.1", 9090) == "0 10.42.3.1"; };
+  CHECK_FALSE(restore());
+  CHECK(seen);
+  CHECK(answers());
+  for (std::string_view fault : {"remove", "empty"}) {
+    CAPTURE(fault);
+    rt.node.run([&] {
+      auto s = netlink::socket::open(NETLINK_NETFILTER).value();
+      nft::batch b(NFPROTO_IPV4, "kedge-hostports");
+      if (fault == "remove") b.remove_table();
+      for (auto* chain : {"prerouting", "output", "postrouting", "hostports"})
+        if (fault == "empty") b.flush(chain);
+      GOOD(nft::commit(s, b));
+    });
+    CHECK_FALSE(answers());
+    CHECK(restore());
+    CHECK(answers());
+    CHECK_FALSE(restore());
+  }
+  // Of pods that are gone nothing comes back.
+  rt.run("DEL", "a", pod.path());
+  rt.node.run([&] {
+    auto s = netlink::socket::open(NETLINK_NETFILTER).value();
+    nft::batch b(NFPROTO_IPV4, "kedge-hostports");
+    b.remove_table();
+    GOOD(nft::commit(s, b));
+  });
+  CHECK_FALSE(restore());
 }
 
 TEST_CASE("cni: addresses run out with a clear error, and what a GC doesn't name is given back") {

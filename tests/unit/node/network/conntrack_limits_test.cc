@@ -16,6 +16,17 @@ TEST_CASE("conntrack: limits grow with the machine, as kube-proxy's") {
   CHECK(wanted_connections({.conntrack_per_processor = 0}, 3) == 0);
 }
 
+TEST_CASE("conntrack: that it is full is told once, and once that it is over") {
+  conntrack_fullness f;
+  CHECK(f.see({.now = 949, .most = 1000}) == std::nullopt);
+  CHECK(f.see({.now = 950, .most = 1000}) == true);
+  CHECK(f.see({.now = 1000, .most = 1000}) == std::nullopt);
+  CHECK(f.see({.now = 900, .most = 1000}) == std::nullopt);
+  CHECK(f.see({.now = 799, .most = 1000}) == false);
+  CHECK(f.see({.now = 0, .most = 1000}) == std::nullopt);
+  CHECK(f.see({.now = 1, .most = 1}) == true);
+}
+
 TEST_CASE("conntrack: what a node may set is set, whatever it may not") {
   test_namespace node;
   if (!node) return;

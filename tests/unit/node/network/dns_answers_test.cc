@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "node/dns/limits.h"
 #include "node/dns/server.h"
+#include "resolver.h"
 #include "sockets.h"
 
 using namespace kedge;
@@ -19,6 +20,7 @@ using namespace kedge::node::dns;
 
 namespace {
 
+// A question and what was said; or a mark: "!" whether the resolver is away, "+" seconds that pass.
 struct row {
   std::string name, type, said;
 };
@@ -41,8 +43,8 @@ std::vector<recorded> read_recorded() {
       while (std::getline(file, line) && line != ".") text += line + "\n";
     } else {
       in_rows = true;
-      row r{.name = key, .type = {}, .said = {}};
-      words >> r.type >> std::ws;
+      row r{.name = mark == "?" ? key : mark, .type = mark == "?" ? "" : key, .said = {}};
+      if (mark == "?") words >> r.type >> std::ws;
       std::getline(words, r.said);
       out.back().rows.push_back(std::move(r));
     }
@@ -50,29 +52,9 @@ std::vector<recorded> read_recorded() {
   return out;
 }
 
-// The recorder's resolver: an IPv4 address for each name, its letters' sum.
-task<void> resolve(std::uint16_t port) {
-  int fd = bound(port);
-  reactor::descriptor s(fd);
-  std::array<char, 4096> room;
-  for (;;) {
-    if (!(co_await s.readable())) co_return;
-    sockaddr_in from{};
-    socklen_t size = sizeof from;
-    auto got = ::recvfrom(fd, room.data(), room.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-    if (got < 0) continue;
-    auto p = parse_query(as_bytes(std::string_view(room.data(), static_cast<std::size_t>(got))));
-    if (!p.query) continue;
-    unsigned total = 0;
-    for (unsigned char c : p.query->asked) total += c;
-    answer a{.authoritative = false};
-    if (p.query->type == type::a)
-      a.answers.push_back(address_record(
-          {}, ip_address::parse("10.0." + std::to_string(total >> 8) + "." + std::to_string(total & 255)).value(), 30));
-    auto said = write_answer(*p.query, a, p.query->udp_bytes);
-    ::sendto(fd, said.data(), said.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
-  }
-}
+// What the recorder starts CoreDNS with, where a case has no Corefile of its own.
+constexpr const char* plain_corefile =
+    ".:53 {\nimport /etc/coredns/custom/*.override\nforward . %STUB%\n}\nimport /etc/coredns/custom/*.server\n";
 
 type type_of(std::string_view text) {
   return text == "A" ? type::a : text == "AAAA" ? type::aaaa : text == "PTR" ? type::ptr : type::txt;
@@ -120,31 +102,42 @@ TEST_CASE("custom names: answered as CoreDNS answers them") {
       kind->begin_list();
       kind->end_list();
     }
-    auto theirs = free_port(), port = free_port();
-    forwarder machine({{"127.0.0.1", theirs}}, {.cache_time = duration(0)});
+    letters_resolver theirs;
+    auto port = free_port();
+    forwarder machine(std::vector<upstream_address>{});
     server s({.addresses = {ip_address::parse("127.0.0.1").value()},
               .port = port,
               .may_ask = [](const ip_address&) { return true; }},
              zone, machine);
     reactor::scope tasks;
-    tasks.spawn(resolve(theirs));
+    tasks.spawn(theirs.run());
     tasks.spawn(s.run());
-    CHECK(co_await s.ready().wait_until(reactor::loop::current().now() + std::chrono::seconds(5)));
+    co_await s.ready().wait();
     for (auto& one : cases) {
-      auto config = one.config;
+      auto texts = one.config;
+      texts.try_emplace("Corefile", plain_corefile);
       std::string shown;
-      for (auto& [key, text] : config) {
+      for (auto& [key, text] : texts) {
         shown += key + ":\n" + text;
-        for (std::string_view mark = "%STUB%"; text.contains(mark);)
-          text.replace(text.find(mark), mark.size(), "127.0.0.1:" + std::to_string(theirs));
+        for (auto [mark, at] : {std::pair("%STUB%", theirs.port), {"%TLS%", theirs.sealed_port}})
+          for (auto i = text.find(mark); i != text.npos; i = text.find(mark))
+            text.replace(i, std::strlen(mark), "127.0.0.1:" + std::to_string(at));
       }
-      auto read = read_custom(config, {});
+      auto corefile = texts.extract("Corefile").mapped();
+      auto read = read_custom(
+          {.custom = texts, .corefile = corefile, .trust = std::make_shared<tls_trust>(theirs.authority_pem())});
       CHECK_MESSAGE(read.problems.empty(), join(read.problems, "; "));
       s.use(std::move(read));
       for (auto& r : one.rows) {
-        auto asked = write_query(7, r.name, type_of(r.type));
-        auto said = told(co_await ask_udp(port, asked), asked);
-        CHECK_MESSAGE(said == r.said, shown << r.name << " " << r.type << ": " << said << ", CoreDNS: " << r.said);
+        if (r.name == "!") {
+          theirs.mood = r.type == "away" ? letters_resolver::moods::fails : letters_resolver::moods::answers;
+        } else if (r.name == "+") {
+          co_await reactor::sleep_for(std::chrono::seconds(*parse_uint(r.type)));
+        } else {
+          auto asked = write_query(7, r.name, type_of(r.type));
+          auto said = told(co_await ask_udp(port, asked), asked);
+          CHECK_MESSAGE(said == r.said, shown << r.name << " " << r.type << ": " << said << ", CoreDNS: " << r.said);
+        }
       }
     }
     tasks.cancel();

@@ -117,7 +117,7 @@ TEST_CASE(
     said = read(co_await ask_udp(port, outside), outside);
     CHECK(said.answers.size() == 3);
     CHECK(said.id == 2);
-    CHECK(dead.asked == 1);
+    CHECK(dead.asked >= 1);  // and whether it is there, beside
     CHECK(good.asked == 1);
     auto again = write_query(3, "www.example.com", type::a);
     said = read(co_await ask_udp(port, again), again);
@@ -138,12 +138,11 @@ TEST_CASE(
     resolver theirs;
     tasks.spawn(theirs.run());
     auto to = "127.0.0.1:" + std::to_string(theirs.port);
-    s.use(read_custom({{"a.override",
-                        "rewrite name short.test b.a.svc.cluster.local\n"
-                        "rewrite name suffix .alias .example.com answer auto\n"
-                        "hosts {\n 192.0.2.77 nas\n}\n"},
-                       {"b.server", "www.example.com {\n forward . " + to + "\n}\nempty.test {\n}\n"}},
-                      {}));
+    s.use(read_custom({.custom = {{"a.override",
+                                   "rewrite name short.test b.a.svc.cluster.local\n"
+                                   "rewrite name suffix .alias .example.com answer auto\n"
+                                   "hosts {\n 192.0.2.77 nas\n}\n"},
+                                  {"b.server", "www.example.com {\n forward . " + to + "\n}\nempty.test {\n}\n"}}}));
     auto ask = [&](std::string name) -> task<reply> {
       auto q = write_query(6, name, type::a);
       auto bytes = co_await ask_udp(port, q);
@@ -187,7 +186,7 @@ TEST_CASE("dns: resolvers are read from resolv.conf, ourselves left out") {
 }
 
 TEST_CASE("dns: the cache gives what is fresh, aged, and is bounded") {
-  cache c;
+  cache c({.stale = duration(0)});
   auto ask = [](int i) {
     auto m = write_query(9, "n" + std::to_string(i) + ".example.com", type::a);
     return *parse_query(as_bytes(m)).query;
@@ -197,17 +196,18 @@ TEST_CASE("dns: the cache gives what is fresh, aged, and is bounded") {
     answer a;
     a.answers.push_back(address_record({}, ip("192.0.2.1"), ttl));
     auto m = write_answer(q, a, 512);
-    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now, cache_time_max);
+    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now);
   };
   time_point t{};
   keep(1, 100, t);
   auto q = ask(1);
   auto found = parse_reply(as_bytes(c.find(q, t + std::chrono::seconds(10))), q.question);
   REQUIRE(found);
-  CHECK(found->least_ttl == 90);
+  CHECK(found->least_ttl == 20);  // of the half minute that it is kept
   CHECK(c.find(q, t + cache_time_max).empty());
   keep(2, 0, t);
-  CHECK(c.find(ask(2), t).empty());
+  CHECK_FALSE(c.find(ask(2), t + cache_time_least - std::chrono::seconds(1)).empty());
+  CHECK(c.find(ask(2), t + cache_time_least).empty());
   for (int i = 0; i < static_cast<int>(cache_entries_max) + 100; ++i) keep(i, 30, t);
   CHECK(c.size() == cache_entries_max);
   CHECK(c.find(ask(0), t).empty());

@@ -81,6 +81,51 @@ TEST_CASE("overlay: annotations are what they are read as") {
   CHECK(n.backend == "vxlan");
 }
 
+// As flannel 0.27.4 writes them (tests/judges/flannel_overlay.py compares with it).
+TEST_CASE("overlay: both families, and IPv6 alone, as flannel has them") {
+  auto o = own(overlay_kind::vxlan);
+  o.v6 = {.used = true,
+          .subnet = range("fd00:42::/64"),
+          .local = ip("fd00:97::1"),
+          .mac = parse_mac("aa:00:00:00:00:06"),
+          .device = 9};
+  auto node = json::parse(R"({"metadata":{"name":"edge","annotations":{
+    "flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\"36:b2:a5:60:b5:0c\"}",
+    "flannel.alpha.coreos.com/backend-type":"vxlan",
+    "flannel.alpha.coreos.com/backend-v6-data":"{\"VNI\":1,\"VtepMAC\":\"ae:38:ca:81:7b:94\"}",
+    "flannel.alpha.coreos.com/kube-subnet-manager":"true","flannel.alpha.coreos.com/public-ip":"10.97.2.3",
+    "flannel.alpha.coreos.com/public-ipv6":"fd00:97::3"}},
+    "spec":{"podCIDR":"10.42.1.0/24","podCIDRs":["10.42.1.0/24","fd00:42:0:1::/64"]}})")
+                  .value();
+  auto state = plan_overlay(o, {decode_node(node).value()});
+  REQUIRE(state.routes.size() == 2);
+  CHECK(state.routes[0].to == range("10.42.1.0/24"));
+  CHECK(state.routes[0].link == 7);
+  CHECK(state.routes[1].to == range("fd00:42:0:1::/64"));
+  CHECK(state.routes[1].via == ip("fd00:42:0:1::"));
+  CHECK(state.routes[1].link == 9);
+  CHECK(state.routes[1].onlink);
+  const auto mac4 = *parse_mac("36:b2:a5:60:b5:0c"), mac6 = *parse_mac("ae:38:ca:81:7b:94");
+  CHECK(state.neighbours == std::vector<neighbour>{{7, ip("10.42.1.0"), mac4},
+                                                   {7, ip("10.97.2.3"), mac4, true},
+                                                   {9, ip("fd00:42:0:1::"), mac6},
+                                                   {9, ip("fd00:97::3"), mac6, true}});
+  // What it would take over of this node's own it doesn't get in the other family either.
+  auto thief = decode_node(node).value();
+  thief.v6.address = ip("fd00:97::1");
+  CHECK(plan_overlay(o, {thief}).routes.size() == 1);
+
+  auto told = [](const overlay& is) { return json::value(overlay_annotations(own_end_of(is))); };
+  const std::string prefix = "flannel.alpha.coreos.com/";
+  CHECK(told(o)[prefix + "backend-v6-data"] == R"({"VNI":1,"VtepMAC":"aa:00:00:00:00:06"})");
+  CHECK(told(o)[prefix + "public-ipv6"] == "fd00:97::1");
+  o.v4 = {};
+  auto alone = told(o);
+  CHECK(alone[prefix + "backend-v6-data"] == R"({"VNI":1,"VtepMAC":"aa:00:00:00:00:06"})");
+  CHECK(alone[prefix + "backend-type"] == "vxlan");
+  for (auto* of_v4 : {"backend-data", "public-ip"}) CHECK(alone[prefix + of_v4].is_null());  // taken away
+}
+
 namespace {
 
 // A machine with one interface on a switch, a pod, and the overlay between them.

@@ -11,9 +11,9 @@
 #include "json/write.h"
 #include "node/policy/limits.h"
 #include "node/policy/policy_table.h"
-#include "node/policy/spans.h"
 #include "node/policy/started_pods.h"
 #include "pods.h"
+#include "sctp.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -471,41 +471,6 @@ struct maker {
 
 }  // namespace
 
-TEST_CASE("policies: spans are united, and what is excepted is taken out of them") {
-  auto peers = [](const std::string& text) {
-    return *decode_policy(policy_of("x", "p", R"({"podSelector":{},"ingress":[{"from":)" + text + "}]}"))
-                ->ingress[0]
-                .peers;
-  };
-  auto told = [&](const std::string& text, bool v4 = true) {
-    std::string out;
-    for (auto& s : addresses_of_blocks(peers(text), v4)) {
-      char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
-      ::inet_ntop(v4 ? AF_INET : AF_INET6, s.from.data(), from, sizeof from);
-      ::inet_ntop(v4 ? AF_INET : AF_INET6, s.to.data(), to, sizeof to);
-      out += std::string(from) + "-" + to + " ";
-    }
-    return out;
-  };
-  CHECK(told(R"([{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16","10.255.0.0/16"]}}])") ==
-        "10.0.0.0-10.0.255.255 10.2.0.0-10.254.255.255 ");
-  CHECK(told(R"([{"ipBlock":{"cidr":"0.0.0.0/0","except":["0.0.0.0/1","255.255.255.255/32"]}}])") ==
-        "128.0.0.0-255.255.255.254 ");
-  // What one block excepts another has; neighbours are one.
-  CHECK(told(R"([{"ipBlock":{"cidr":"10.0.0.0/24","except":["10.0.0.7/32"]}},{"ipBlock":{"cidr":"10.0.0.7/32"}},)"
-             R"({"ipBlock":{"cidr":"10.0.1.0/24"}}])") == "10.0.0.0-10.0.1.255 ");
-  CHECK(told(R"([{"ipBlock":{"cidr":"10.0.0.0/24","except":["10.0.0.0/24"]}}])").empty());
-  CHECK(told(R"([{"ipBlock":{"cidr":"fd00::/16","except":["fd00:1::/32"]}},{"ipBlock":{"cidr":"10.0.0.0/8"}}])",
-             false) == "fd00::-fd00:0:ffff:ffff:ffff:ffff:ffff:ffff fd00:2::-fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff ");
-  auto ports = numbers_of_ports({{transport::tcp, 80, 90},
-                                 {transport::udp, 85, 85},
-                                 {transport::tcp, 91, 95},
-                                 {transport::tcp, 82, 83},
-                                 {transport::tcp, 0, 0, "web"},
-                                 {transport::tcp, 97, 97}});
-  CHECK(ports == std::vector<port_span>{{transport::tcp, 80, 95}, {transport::tcp, 97, 97}, {transport::udp, 85, 85}});
-}
-
 TEST_CASE("policies: what can't be understood allows nothing, and what isn't there allows all") {
   auto p = decode_policy(policy_of("x", "p", R"({"podSelector":{},"ingress":[{"from":[{"ipBlock":{"cidr":"nonsense"}}]},
     {"ports":[{"port":0}]},{"ports":[{"port":5,"endPort":4}]},{},{"from":[],"ports":[]}]})"));
@@ -700,6 +665,16 @@ TEST_CASE("policies: what a policy of the cluster says that isn't known fails cl
   CHECK(denied[0].action == policy_action::deny);
   CHECK_FALSE(denied[0].peers);
   CHECK_FALSE(denied[0].ports);
+  // A protocol as well as a peer.
+  for (std::string what : {R"({"esp":{}})", R"({"tcp":{"destinationPort":{"list":[80]}}})"}) {
+    auto to = R"(,"to":[{"namespaces":{}}],"protocols":[{"udp":{}},)" + what + "]}]";
+    CHECK(rules(R"([{"action":"Accept")" + to).empty());
+    auto closed = rules(R"([{"action":"Deny")" + to);
+    REQUIRE(closed.size() == 1);
+    CHECK(closed[0].action == policy_action::deny);
+    CHECK_FALSE(closed[0].peers);
+    CHECK_FALSE(closed[0].ports);
+  }
   CHECK_FALSE(decode_cluster_policy(cluster_policy_of("p", R"({"tier":"Admin","subject":{}})")));
   // The older kinds say the same in other words.
   const std::string older =
@@ -714,6 +689,35 @@ TEST_CASE("policies: what a policy of the cluster says that isn't known fails cl
   CHECK(baseline->tier == policy_tier::baseline);
   CHECK(admin->ingress[0].action == policy_action::accept);
   CHECK(*admin->ingress[0].ports == std::vector<policy_port>{{transport::udp, 53, 53}, {transport::tcp, 80, 90}});
+}
+
+TEST_CASE("policies: groups that have a policy of the cluster share what it has of addresses") {
+  world w;
+  w.put_namespace(namespace_of("x"));
+  constexpr int groups = 200, pods = 1'000;
+  constexpr const char* ports = R"([{"name":"web","containerPort":80}])";
+  for (int i = 0; i < groups; ++i) {
+    auto label = R"({"own":")" + std::to_string(i) + R"("})";
+    w.put(policy_of("x", std::to_string(i),
+                    R"({"podSelector":{"matchLabels":)" + label + R"(},"policyTypes":["Egress"],"egress":[{}]})"));
+    w.put_pod(pod_of("x", "here" + std::to_string(i), label, "10.42.0." + std::to_string(i + 1), "here", ports));
+  }
+  for (int i = 0; i < pods; ++i)
+    w.put_pod(pod_of("x", "there" + std::to_string(i), "{}",
+                     "10.43." + std::to_string(i / 200) + "." + std::to_string(i % 200 + 1), "there", ports));
+  w.put(cluster_policy_of(
+      "all", R"({"tier":"Admin","priority":1,"subject":{"namespaces":{}},"egress":[)"
+             R"({"action":"Deny","to":[{"namespaces":{}}],"protocols":[{"destinationNamedPort":"web"}]}]})"));
+  CHECK(w.all.groups().size() == groups);
+  test_loop loop;
+  policy_table table(true);
+  const auto changes = w.all.take_changes();
+  std::size_t bytes = 0;
+  loop.run([](world& in, policy_table& t, const policy_selection::changes& c, std::size_t& size) -> task<void> {
+    size = (co_await t.update(in.all, c, reactor::loop::current().now())).bytes();
+  }(w, table, changes, bytes));
+  constexpr std::size_t bytes_of_an_element = 128, bytes_of_a_group = 4096;
+  CHECK(bytes < 2 * pods * bytes_of_an_element + groups * bytes_of_a_group);  // among the peers, and with its port
 }
 
 TEST_CASE("policies: a running connection is cut when it isn't allowed any more, in both directions") {
@@ -812,6 +816,36 @@ TEST_CASE("policies: datagrams, what a pod asks of its node, and IPv6") {
   l.apply();
   CHECK(reaches6(ya, xa) == 0);
   CHECK_FALSE(l.reaches(ya, xa));
+}
+
+TEST_CASE("policies: SCTP's ports are its own") {
+  lab l;
+  if (!l.good) return;
+  sctp_servers sctp;
+  for (std::uint16_t port : {3868, 3869, 80}) sctp.add(l.hosts[xa], port);
+  auto ask = [&](std::uint16_t port) { return sctp.ask(l.hosts[ya], l.addresses[xa], port); };
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(3869) == "1 " + l.addresses[ya]);
+  auto put = [&](const std::string& ports) {
+    l.w.put(policy_of("x", "sctp",
+                      R"({"podSelector":{"matchLabels":{"pod":"a"}},"policyTypes":["Ingress"],"ingress":[{"ports":)" +
+                          ports + "}]}"));
+    l.apply();
+  };
+  put(R"([{"protocol":"SCTP","port":3868}])");
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(3869) == "refused");
+  CHECK_FALSE(l.reaches(ya, xa));
+  put(R"([{"protocol":"SCTP","port":3869,"endPort":3900}])");
+  CHECK(ask(3868) == "refused");
+  CHECK(ask(3869) == "1 " + l.addresses[ya]);
+  put(R"([{"protocol":"SCTP"}])");
+  CHECK(ask(3868) == "0 " + l.addresses[ya]);
+  CHECK(ask(80) == "2 " + l.addresses[ya]);
+  // TCP's port of the same number is another.
+  put(R"([{"protocol":"TCP","port":80}])");
+  CHECK(ask(80) == "refused");
+  CHECK(l.reaches(ya, xa));
 }
 
 TEST_CASE("policies: a change costs what changed, and what is gone leaves nothing") {

@@ -7,6 +7,7 @@
 #include "node/services/endpoints.h"
 #include "node/services/rules.h"
 #include "pods.h"
+#include "sctp.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -190,6 +191,115 @@ TEST_CASE("services: affinity keeps a client at its endpoint, and moves it when 
   for (int i = 0; i < 20; ++i) CHECK(l.web.ask(l.client, "10.43.0.50", 80) == second);
 }
 
+TEST_CASE("services: who comes from outside to a cluster IP is answered through the node, whatever the policy") {
+  lab l;
+  if (!l.good) return;
+  l.outside.run([&] {
+    auto here = links::open().value();
+    GOOD(here.set_route({.to = range("10.43.0.0/16"), .via = ip("192.168.9.1"), .link = here.find("up1")->index}));
+  });
+  for (auto* policy : {"Cluster", "Local"}) {
+    CAPTURE(policy);
+    l.set(service(R"("spec":{"clusterIPs":["10.43.0.50"],"internalTrafficPolicy":")" + std::string(policy) +
+                  R"(","ports":[{"name":"http","protocol":"TCP","port":80}]})"),
+          {slice(first_alone)});
+    for (auto* from : {&l.outside, &l.rt.node}) CHECK(l.web.ask(*from, "10.43.0.50", 80) == "0 10.42.3.1");
+    CHECK(l.web.ask(l.client, "10.43.0.50", 80) == "0 10.42.3.4");
+  }
+}
+
+TEST_CASE("services: of five thousand that go at once nothing is left, and the others answer meanwhile") {
+  lab l;
+  if (!l.good) return;
+  constexpr int many = 5000;
+  auto name_of = [](int i) { return "default/s" + std::to_string(i); };
+  std::map<std::string, std::size_t> before, after;
+  auto count = [&](std::map<std::string, std::size_t>& out) {
+    l.rt.node.run([&] {
+      auto s = netlink::socket::open(NETLINK_NETFILTER).value();
+      for (auto* set :
+           {"service-ips", "service-nodeports", "cluster-ips", "endpoints", "hairpin", "no-endpoint-services"})
+        out[set] = nft::read_elements(s, NFPROTO_IPV4, services_table, set).value().size();
+    });
+  };
+  l.set(service(cluster_ip), {slice(first_alone)});
+  count(before);
+  const auto endpoints = slice(both);
+  auto b = l.table.begin();
+  for (int i = 0; i < many; ++i) {
+    service_record s{.name_space = "default", .name = "s" + std::to_string(i)};
+    s.cluster_ips = {*ip_range::parse("10.44.0.0/16")->at(static_cast<std::uint64_t>(i) + 1)};
+    // Some that nobody serves.
+    s.ports = {{.name = i % 10 ? "http" : "none", .port = 80, .node_port = static_cast<std::uint16_t>(20000 + i)}};
+    l.table.set(b, name_of(i), service_rules(l.context, s, {&endpoints}, [&](const std::string&) {
+                  return static_cast<std::uint32_t>(i + 100);
+                }));
+  }
+  l.rt.node.run([&] { l.commit(b); });
+  CHECK(l.web.ask(l.client, "10.44.0.2", 80).ends_with(" 10.42.3.4"));
+  CHECK(l.web.ask(l.client, "10.44.0.1", 80) == "refused");
+
+  auto all = l.table.begin();
+  for (int i = 0; i < many; ++i) l.table.set(all, name_of(i), {});
+  l.rt.node.run([&] { l.commit(all); });
+  count(after);
+  CHECK(after == before);
+  CHECK(l.web.ask(l.client, "10.44.0.2", 80, 300) == "nothing");
+  CHECK(l.web.ask(l.client, "10.43.0.50", 80) == "0 10.42.3.4");
+  // Their chains rest a while, and go too.
+  for (auto now : {time_point(), time_point() + std::chrono::seconds(5)}) {
+    auto rest = l.table.begin();
+    l.table.remove_stale(rest, now);
+    l.rt.node.run([&] { l.commit(rest); });
+  }
+  CHECK_FALSE(l.table.has_stale());
+}
+
+TEST_CASE("services: SCTP goes where TCP goes, beside it on the same port") {
+  lab l;
+  if (!l.good) return;
+  sctp_servers sctp;
+  sctp.add(l.one, 3868);
+  sctp.add(l.two, 3868);
+  auto s = service(
+      R"("spec":{"type":"NodePort","clusterIPs":["10.43.0.50"],"externalIPs":["203.0.113.7"],"ports":[
+        {"name":"sig","protocol":"SCTP","port":80,"nodePort":30080},{"name":"http","protocol":"TCP","port":80,"nodePort":30080}]})");
+  auto to = [](const std::string& endpoints) {
+    return slice(endpoints,
+                 R"([{"name":"sig","protocol":"SCTP","port":3868},{"name":"http","protocol":"TCP","port":8080}])");
+  };
+  l.outside.run([&] {
+    auto here = links::open().value();
+    GOOD(here.set_route({.to = range("203.0.113.7/32"), .via = ip("192.168.9.1"), .link = here.find("up1")->index}));
+  });
+  l.set(s, {to(both)});
+  std::set<std::string> seen;
+  for (int i = 0; i < 40 && seen.size() < 2; ++i) seen.insert(sctp.ask(l.client, "10.43.0.50", 80));
+  CHECK(seen == std::set<std::string>{"0 10.42.3.4", "1 10.42.3.4"});
+  CHECK(l.web.ask(l.client, "10.43.0.50", 80).ends_with(" 10.42.3.4"));
+  l.set(s, {to(first_alone)});
+  CHECK(sctp.ask(l.one, "10.43.0.50", 80) == "0 10.42.3.1");  // itself, through the node
+  CHECK(sctp.ask(l.rt.node, "10.43.0.50", 80) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.outside, "192.168.9.1", 30080) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.outside, "203.0.113.7", 80) == "0 10.42.3.1");
+  CHECK(sctp.ask(l.client, "10.43.0.50", 81) == "refused");
+  l.set(s, {});
+  for (auto* from : {&l.client, &l.rt.node}) CHECK(sctp.ask(*from, "10.43.0.50", 80) == "refused");
+  CHECK(sctp.ask(l.outside, "192.168.9.1", 30080) == "refused");
+  // Of TCP alone: SCTP has no such port.
+  auto tcp = service(cluster_ip);
+  l.set(tcp, {slice(both)});
+  CHECK(sctp.ask(l.client, "10.43.0.50", 80) == "refused");
+  l.set(s, {to(both)});
+  auto still = service(
+      R"("spec":{"clusterIPs":["10.43.0.50"],"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":60}},
+        "ports":[{"name":"sig","protocol":"SCTP","port":80}]})");
+  l.set(still, {to(both)});
+  seen.clear();
+  for (int i = 0; i < 8; ++i) seen.insert(sctp.ask(l.client, "10.43.0.50", 80));
+  CHECK(seen.size() == 1);
+}
+
 TEST_CASE("services: UDP flows to an endpoint that is gone are forgotten, others are not") {
   lab l;
   if (!l.good) return;
@@ -279,6 +389,10 @@ TEST_CASE("services: which endpoints serve, as kube-proxy chooses them") {
   CHECK(choose("[" + z1 + "," + z2 + "," + ready_there + "]", s).cluster.size() == 3);
   auto plain = service(cluster_ip);
   CHECK(choose("[" + ready_there + "]", plain).local.empty());
+  // Who is ready its slice says, of a Service that publishes others too.
+  plain.publish_not_ready = true;
+  const std::string not_ready = R"({"addresses":["10.42.3.9"],"nodeName":"here","conditions":{"ready":false}})";
+  CHECK(choose("[" + ready_there + "," + not_ready + "]", plain).cluster.size() == 1);
   plain.internal_local = true;
   e = choose("[" + ready_there + "]", plain);
   CHECK(e.cluster.empty());
