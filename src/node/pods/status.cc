@@ -576,9 +576,7 @@ value status_patch(const value& pod, const value& wanted) {
   for (auto* part : whole) {
     auto& now = api[part];
     auto& next = wanted[part];
-    if (now == next ||
-        (now.empty() && next.empty() && !now.is_string() && !next.is_string() && now.is_null() == next.is_null()))
-      continue;
+    if (now == next) continue;
     status.set(part, next);  // null removes
   }
   // Merged by their keys as the API's types say: what is gone must be said.

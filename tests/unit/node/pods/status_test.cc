@@ -187,6 +187,15 @@ TEST_CASE("a patch says what the API doesn't know, and nothing when it knows all
   CHECK(patch["status"]["podIPs"][1]["$patch"].as_string() == "replace");
   d.pod.set("status", wanted);
   CHECK(status_patch(d.pod, wanted).is_null());
+  // Whatever differs is said, numbers too.
+  wanted.set("observedGeneration", 1);
+  for (auto* part : {"observedGeneration", "phase", "hostIP", "podIP", "startTime", "containerStatuses"}) {
+    CAPTURE(part);
+    auto next = wanted;
+    next.set(part, next[part].is_integer() ? json::value(next[part].as_integer() + 1)
+                                           : json::value(json::object{{"a", "b"}}));
+    CHECK(status_patch(d.pod, next)["status"][part] == next[part]);
+  }
   d.pod.member("status").set("reason", "Gone");
   auto second = status_patch(d.pod, wanted);
   CHECK(second["status"].find("reason") != nullptr);
