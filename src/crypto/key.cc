@@ -26,6 +26,19 @@ EVP_PKEY* decode_private(const pem_block& block) {
   return d2i_AutoPrivateKey(nullptr, &at, size);
 }
 
+EVP_PKEY* make_key(key_kind kind) {
+  switch (kind) {
+    case key_kind::ecdsa_p256: return EVP_EC_gen("P-256");
+    case key_kind::ecdsa_p384: return EVP_EC_gen("P-384");
+    case key_kind::ecdsa_p521: return EVP_EC_gen("P-521");
+    case key_kind::ed25519: return EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
+    case key_kind::rsa_2048: return EVP_RSA_gen(2048);
+    case key_kind::rsa_3072: return EVP_RSA_gen(3072);
+    case key_kind::rsa_4096: return EVP_RSA_gen(4096);
+  }
+  return nullptr;
+}
+
 bool is_private(const pem_block& block) {
   return block.type == "EC PRIVATE KEY" || block.type == "RSA PRIVATE KEY" || block.type == "PRIVATE KEY";
 }
@@ -93,7 +106,7 @@ std::string public_key::key_identifier() const {
 bool operator==(const public_key& a, const public_key& b) { return EVP_PKEY_eq(a.native(), b.native()) == 1; }
 
 result<private_key> private_key::generate(key_kind kind) {
-  auto* key = kind == key_kind::ecdsa_p256 ? EVP_EC_gen("P-256") : EVP_RSA_gen(2048);
+  auto* key = make_key(kind);
   if (!key) return fail(ossl::last_error(errc::internal, "generate a private key"));
   return private_key(share(key));
 }
@@ -110,6 +123,14 @@ std::string private_key::pem() const {
               : EVP_PKEY_is_a(native(), "RSA") ? "RSA PRIVATE KEY"
                                                : "PRIVATE KEY";
   return write_pem(type, as_bytes(der));
+}
+
+std::string private_key::pkcs8_pem() const {
+  ossl::owner<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free> info(EVP_PKEY2PKCS8(native()));
+  kedge_assert(info);
+  auto der = ossl::to_der(i2d_PKCS8_PRIV_KEY_INFO, info.get());
+  kedge_assert(!der.empty());
+  return write_pem("PRIVATE KEY", as_bytes(der));
 }
 
 public_key private_key::public_part() const { return public_key(key_); }

@@ -1,7 +1,8 @@
 // key.h: private and public keys.
 //
-// Handles to immutable keys: cheap to copy, safe to share between cores. Kedge makes ECDSA P-256 keys, and RSA-2048
-// only for signing service account tokens; it reads and uses whatever else OpenSSL knows (a user's own CA).
+// Handles to immutable keys: cheap to copy, safe to share between cores. Kedge's own are ECDSA P-256, and RSA-2048
+// only for signing service account tokens; pods may ask for the other kinds. It reads and uses whatever else OpenSSL
+// knows (a user's own CA).
 #pragma once
 
 #include <memory>
@@ -16,7 +17,7 @@ struct evp_pkey_st;  // OpenSSL's EVP_PKEY
 
 namespace kedge::crypto {
 
-enum class key_kind : unsigned char { ecdsa_p256, rsa_2048 };
+enum class key_kind : unsigned char { ecdsa_p256, ecdsa_p384, ecdsa_p521, ed25519, rsa_2048, rsa_3072, rsa_4096 };
 
 enum class key_algorithm : unsigned char { rsa, ecdsa_p256, ecdsa_p384, ecdsa_p521, other };
 
@@ -44,14 +45,15 @@ class public_key {
 
 class private_key {
  public:
-  // RSA takes 50 ms and more: on the offload pool, or at start.
+  // RSA takes 50 ms and more (of 4096 bits: seconds): on the offload pool, or at start.
   static result<private_key> generate(key_kind kind);
 
   // The first private key of the text: "EC PRIVATE KEY" (SEC 1), "RSA PRIVATE KEY" (PKCS#1) or "PRIVATE KEY" (PKCS#8),
   // other blocks ("EC PARAMETERS", certificates) are passed over.
   static result<private_key> from_pem(std::string_view text);
 
-  std::string pem() const;  // in Go's and K3s's form: SEC 1 for EC, PKCS#1 for RSA, else PKCS#8
+  std::string pem() const;        // in Go's and K3s's form: SEC 1 for EC, PKCS#1 for RSA, else PKCS#8
+  std::string pkcs8_pem() const;  // "PRIVATE KEY", whatever its kind
   public_key public_part() const;
   key_algorithm algorithm() const { return public_part().algorithm(); }
 

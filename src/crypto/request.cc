@@ -66,6 +66,11 @@ result<certificate_request> parse_request(std::string_view pem) {
                              ossl::to_der(i2d_X509_NAME, subject.get())};
 }
 
+namespace {
+// EdDSA hashes as a part of signing.
+bool has_own_digest(const private_key& key) { return EVP_PKEY_is_a(key.native(), "ED25519"); }
+}  // namespace
+
 result<std::string> make_request(const private_key& key, const request_options& options) {
   ossl::x509_request request(X509_REQ_new());
   KEDGE_TRY(auto name, ossl::make_name(options.common_name, options.organizations));
@@ -73,7 +78,7 @@ result<std::string> make_request(const private_key& key, const request_options& 
   bool good = request && X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) &&
               X509_REQ_set_subject_name(request.get(), name.get()) &&
               X509_REQ_set_pubkey(request.get(), key.native()) && add_names(request.get(), names.get()) &&
-              X509_REQ_sign(request.get(), key.native(), EVP_sha256());
+              X509_REQ_sign(request.get(), key.native(), has_own_digest(key) ? nullptr : EVP_sha256());
   if (!good) return fail(ossl::last_error(errc::internal, "make a certificate request"));
   return ossl::to_der(i2d_X509_REQ, request.get());
 }

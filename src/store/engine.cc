@@ -132,6 +132,11 @@ task<result<snapshot>> engine::at_least(revision at, time_point deadline) {
 
 task<result<snapshot>> engine::exactly(revision at, std::string prefix, time_point deadline) {
   KEDGE_CO_CHECK(co_await at_least(at, deadline));
+  // As etcd's compaction ends them: whoever reads page after page for so long is told that the list is another one now.
+  if (auto expired = here().recent().expired(); at < expired)
+    co_return fail(errc::expired,
+                   fmt::format("revision {} is too old: states are kept for {} s", at,
+                               std::chrono::duration_cast<std::chrono::seconds>(options_.history).count()));
   auto found = co_await here().exactly(at, prefix);
   if (found || found.error().code != errc::expired || at < here().compacted) co_return found;
   co_return co_await exactly_from_log(at, std::move(prefix));

@@ -35,6 +35,9 @@ class history {
   // `now`.
   void trim(time_point now, revision newest);
 
+  // The newest revision of those that are older than the history's age, whatever of it is still here.
+  revision expired() const noexcept { return expired_; }
+
   // Events of keys with this prefix up to there are not all here.
   revision floor(std::string_view prefix) const noexcept;
   // Visits the events in (after, upto] whose keys begin with `prefix`, oldest (newest) first, until `visit` gives
@@ -71,8 +74,8 @@ class history {
     revision newest;
   };
   std::deque<mark> marks_;  // about one a second
-  revision expired_ = 0;    // of the marks that are too old
-  bool dropping_ = false;   // more than one call may drop are
+  revision expired_ = 0;
+  bool dropping_ = false;  // more than one call may drop are
 };
 
 }  // namespace kedge::store

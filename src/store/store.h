@@ -178,8 +178,8 @@ class store {
   // A snapshot at `at` or later; errc::timeout when it doesn't come before the deadline.
   virtual task<result<snapshot>> at_least(revision at, time_point deadline) = 0;
   // The state at exactly `at` of the keys that begin with `prefix`, of one resource; of other keys it may show a later
-  // one. What is no longer in memory is read from the log. errc::expired when compacted, errc::timeout when in the
-  // future.
+  // one. What is no longer in memory is read from the log. errc::expired when it was replaced longer ago than the
+  // history's age, or compacted; errc::timeout when in the future.
   virtual task<result<snapshot>> exactly(revision at, std::string prefix, time_point deadline) = 0;
   // Asks to have the snapshot at hand for exactly(): somebody was told its revision, and will come back with it.
   virtual void keep(const snapshot& s) = 0;

@@ -131,6 +131,8 @@ class Objects(ClusterTest):
 
     def test_explain_and_discovery(self):
         self.assertIn("KIND:       Pod", self.kubectl("explain", "pod.spec.containers"))
+        # Words that programs look for.
+        self.assertIn("CreationTimestamp is a timestamp", self.kubectl("explain", "pod.metadata.creationTimestamp"))
         resources = self.kubectl("api-resources")
         for word in ("deployments", "deploy", "networkpolicies", "leases", "customresourcedefinitions"):
             self.assertIn(word, resources)

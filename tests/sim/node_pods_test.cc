@@ -290,6 +290,12 @@ class simulated_cluster final : public pod_cluster {
     co_return fail(errc::unsupported, "none");
   }
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
+  task<result<json::value>> request_certificate(std::string, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
+  task<result<std::optional<json::value>>> certificate_request(std::string, std::string) override {
+    co_return std::optional<json::value>();
+  }
   task<result<json::value>> patch_claim_status(const json::value&, json::value) override {
     co_return fail(errc::unsupported, "none");
   }

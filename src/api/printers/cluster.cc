@@ -1,6 +1,9 @@
 // cluster.cc: kinds that configure the cluster.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "api/printers/prints.h"
 #include "base/strings.h"
 
@@ -17,6 +20,17 @@ std::string condition_list(const json::value& o) {
       }
   if (out.empty()) return "Pending";
   if (!o["status"]["certificate"].as_string().empty()) out += ",Issued";
+  return out;
+}
+
+// The last condition of these types that holds.
+std::string condition_among(const json::value& o, std::initializer_list<std::string_view> types, std::string none) {
+  auto out = std::move(none);
+  auto& all = o["status"]["conditions"];
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    auto type = all[i]["type"].as_string();
+    if (all[i]["status"].as_string() == "True" && std::ranges::find(types, type) != types.end()) out = type;
+  }
   return out;
 }
 
@@ -74,6 +88,49 @@ table_row signing_request(const json::value& o, wall_time now) {
           {}};
 }
 
+table_row trust_bundle(const json::value& o, wall_time) {
+  return {{name_cell(o), or_text(o["spec"]["signerName"], "<none>")}, {}};
+}
+
+table_row pod_certificate_request(const json::value& o, wall_time) {
+  auto& spec = o["spec"];
+  return {
+      {name_cell(o), spec["podName"], spec["serviceAccountName"], spec["nodeName"], spec["signerName"],
+       condition_among(o, {"Issued", "Denied", "Failed"}, "Pending"), format_labels(spec["unverifiedUserAnnotations"])},
+      {}};
+}
+
+table_row storage_version_migration(const json::value& o, wall_time) {
+  auto& of = o["spec"]["resource"];
+  auto group = of["group"].as_string();
+  return {{name_cell(o), fmt::format("{}{}{}", of["resource"].as_string(), group.empty() ? "" : ".", group),
+           condition_among(o, {"Running", "Failed", "Succeeded"}, "Unknown")},
+          {}};
+}
+
+table_row custom_definition(const json::value& o, wall_time) {
+  auto& spec = o["spec"];
+  std::vector<std::string> versions;
+  for (std::size_t i = 0; i < spec["versions"].size(); ++i) {
+    auto& v = spec["versions"][i];
+    if (v["served"].as_bool())
+      versions.push_back(std::string(v["name"].as_string()) + (v["storage"].as_bool() ? "(storage)" : ""));
+  }
+  std::ranges::sort(versions);
+  auto& short_names = spec["names"]["shortNames"];
+  return {{name_cell(o), spec["scope"], join(versions, ","), o["metadata"]["creationTimestamp"], spec["group"],
+           spec["names"]["kind"], short_names.empty() ? std::string() : joined(short_names),
+           condition_among(o, {"Established"}, "").size() > 0},
+          {}};
+}
+
+table_row device_taint(const json::value& o, wall_time now) {
+  auto& t = o["spec"]["taint"];
+  return {{name_cell(o), t["key"].as_string(), t["value"].as_string(), t["effect"].as_string(),
+           t["timeAdded"].is_string() ? age(t["timeAdded"], now) : std::string(), age_of(o, now)},
+          {}};
+}
+
 table_row binding(const json::value& o, wall_time now) {
   auto& ref = o["roleRef"];
   return {{name_cell(o), fmt::format("{}/{}", ref["kind"].as_string(), ref["name"].as_string()), age_of(o, now),
@@ -126,7 +183,8 @@ table_row webhooks(const json::value& o, wall_time now) {
 
 table_row admission_policy(const json::value& o, wall_time now) {
   auto& p = o["spec"]["paramKind"];
-  return {{name_cell(o), static_cast<std::int64_t>(o["spec"]["validations"].size()),
+  auto& does = o["kind"].as_string() == "MutatingAdmissionPolicy" ? o["spec"]["mutations"] : o["spec"]["validations"];
+  return {{name_cell(o), static_cast<std::int64_t>(does.size()),
            p.is_object() ? fmt::format("{}/{}", p["apiVersion"].as_string(), p["kind"].as_string())
                          : std::string("<unset>"),
            age_of(o, now)},

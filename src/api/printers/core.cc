@@ -84,9 +84,6 @@ table_row config_map(const json::value& o, wall_time now) {
 table_row secret(const json::value& o, wall_time now) {
   return {{name_cell(o), o["type"], count(o["data"].size()), age_of(o, now)}, {}};
 }
-table_row service_account(const json::value& o, wall_time now) {
-  return {{name_cell(o), count(o["secrets"].size()), age_of(o, now)}, {}};
-}
 table_row name_space(const json::value& o, wall_time now) {
   return {{name_cell(o), o["status"]["phase"], age_of(o, now)}, {}};
 }

@@ -14,7 +14,6 @@ table_row node(const json::value& o, wall_time now);
 table_row claim(const json::value& o, wall_time now);
 table_row volume(const json::value& o, wall_time now);
 table_row quota(const json::value& o, wall_time now);
-table_row service_account(const json::value& o, wall_time now);
 table_row pod(const json::value& o, wall_time now);
 table_row pod_template(const json::value& o, wall_time now);
 
@@ -39,6 +38,11 @@ table_row service_cidr(const json::value& o, wall_time now);
 
 table_row api_service(const json::value& o, wall_time now);
 table_row signing_request(const json::value& o, wall_time now);
+table_row trust_bundle(const json::value& o, wall_time now);
+table_row pod_certificate_request(const json::value& o, wall_time now);
+table_row storage_version_migration(const json::value& o, wall_time now);
+table_row custom_definition(const json::value& o, wall_time now);
+table_row device_taint(const json::value& o, wall_time now);
 table_row binding(const json::value& o, wall_time now);
 table_row csi_driver(const json::value& o, wall_time now);
 table_row csi_node(const json::value& o, wall_time now);

@@ -1,6 +1,7 @@
 #include "control/workloads/history.h"
 
 #include <algorithm>
+#include <map>
 
 #include "control/owners.h"
 #include "control/workloads/replicas.h"
@@ -17,10 +18,27 @@ bool before(const json::value* a, const json::value* b) {
   return ca != cb ? ca < cb : name_of(*a) < name_of(*b);
 }
 
-// The data of a revision: a strategic merge patch that brings the template back.
+// With the members of all objects in the order of their names, as Go writes maps.
+json::value in_order(const json::value& v) {
+  if (auto* list = v.array()) {
+    json::array out;
+    for (auto& e : *list) out.push_back(in_order(e));
+    return out;
+  }
+  auto* members = v.object();
+  if (!members) return v;
+  std::map<std::string_view, const json::value*> named;
+  for (auto& [name, member] : *members) named.emplace(name, &member);
+  json::object out;
+  for (auto& [name, member] : named) out.append(std::string(name), in_order(*member));
+  return out;
+}
+
+// The data of a revision: a strategic merge patch that brings the template back. kubectl finds the revision that a
+// DaemonSet has by the bytes of it.
 json::value data_of(json::value pod_template) {
   pod_template.set("$patch", "replace");
-  return json::object{{"spec", json::object{{"template", std::move(pod_template)}}}};
+  return json::object{{"spec", json::object{{"template", in_order(pod_template)}}}};
 }
 
 }  // namespace

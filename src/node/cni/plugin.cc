@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 
@@ -60,6 +61,25 @@ bool is_name(std::string_view text) {
          std::ranges::all_of(text, [](unsigned char c) { return std::isalnum(c) || c == '_' || c == '.' || c == '-'; });
 }
 
+// What a runtime says in runtimeConfig has the names of its Go structures ("HostPort"): plugins in Go read names in any
+// case.
+json::value with_usual_names(const json::value& v) {
+  if (auto* list = v.array()) {
+    json::array out;
+    for (auto& e : *list) out.push_back(with_usual_names(e));
+    return out;
+  }
+  auto* members = v.object();
+  if (!members) return v;
+  json::object out;
+  for (auto& [name, member] : *members) {
+    auto usual = name;
+    if (!usual.empty()) usual[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(usual[0])));
+    out.set(usual, with_usual_names(member));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string_view> plugin_names() {
@@ -102,6 +122,7 @@ outcome call(std::string_view name, const std::function<std::string(const char*)
   }
   if (!config) return refusal("1.0.0", 6, "the network configuration can't be read: " + config.error().message);
   r.config = *std::move(config);
+  if (r.config["runtimeConfig"].is_object()) r.config.set("runtimeConfig", with_usual_names(r.config["runtimeConfig"]));
   auto version = std::string(r.config["cniVersion"].as_string("1.0.0"));
   if (std::ranges::find(versions, version) == std::end(versions))
     return refusal("1.0.0", 1, "CNI version " + version + " is not supported");

@@ -102,6 +102,14 @@ void log_reader::feed(std::string_view piece, std::string& out) {
   }
 }
 
+std::string end_of_log(std::string_view text, std::int64_t lines, std::size_t bytes) {
+  if (auto begin = tail_bytes(text, lines)) text.remove_prefix(text.size() - *begin);
+  std::string out;
+  log_reader({}).feed(text, out);
+  if (out.size() > bytes) out.erase(0, out.size() - bytes);
+  return out;
+}
+
 std::optional<std::size_t> tail_bytes(std::string_view text, std::int64_t lines) {
   if (lines == 0) return 0;
   std::int64_t seen = 0;

@@ -45,6 +45,9 @@ class log_reader {
   bool partial_ = false;   // what came last goes on in the next line
 };
 
+// The last `lines` lines of a log's text as people read them, and of that no more than the last `bytes`.
+std::string end_of_log(std::string_view text, std::int64_t lines, std::size_t bytes);
+
 // How many bytes before the end of `text` its last `lines` lines begin; nullopt: there are not that many.
 std::optional<std::size_t> tail_bytes(std::string_view text, std::int64_t lines);
 

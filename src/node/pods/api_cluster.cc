@@ -15,6 +15,10 @@ std::string pod_path(const value& pod) {
   return fmt::format("/api/v1/namespaces/{}/pods/{}", m["namespace"].as_string(), m["name"].as_string());
 }
 
+std::string certificate_requests_of(std::string_view ns) {
+  return fmt::format("/apis/certificates.k8s.io/v1/namespaces/{}/podcertificaterequests", ns);
+}
+
 // Held while a request is under way, dropped or not.
 class turn {
  public:
@@ -76,6 +80,16 @@ task<result<value>> api_pod_cluster::token(std::string ns, std::string account, 
   KEDGE_CO_TRY(auto answer, co_await api_.create(
                                 fmt::format("/api/v1/namespaces/{}/serviceaccounts/{}/token", ns, account), request));
   co_return answer["status"];
+}
+
+task<result<value>> api_pod_cluster::request_certificate(std::string ns, value request) {
+  co_await requests_.acquire();
+  turn mine(requests_);
+  co_return co_await api_.create(certificate_requests_of(ns), request);
+}
+
+task<result<std::optional<value>>> api_pod_cluster::certificate_request(std::string ns, std::string name) {
+  return object(certificate_requests_of(ns) + "/" + name);
 }
 
 task<result<value>> api_pod_cluster::patch_status(const value& pod, value patch) {

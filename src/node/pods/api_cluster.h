@@ -20,6 +20,8 @@ class api_pod_cluster final : public pod_cluster {
   task<result<std::optional<json::value>>> secret(std::string ns, std::string name) override;
   task<result<std::vector<json::value>>> services(std::string ns) override;
   task<result<json::value>> token(std::string ns, std::string account, json::value spec) override;
+  task<result<json::value>> request_certificate(std::string ns, json::value request) override;
+  task<result<std::optional<json::value>>> certificate_request(std::string ns, std::string name) override;
   task<result<std::optional<json::value>>> object(std::string path) override;
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override;
   task<result<json::value>> patch_claim_status(const json::value& claim, json::value patch) override;

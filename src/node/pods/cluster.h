@@ -22,6 +22,9 @@ class pod_cluster {
   virtual task<result<std::vector<json::value>>> services(std::string ns) = 0;
   // A TokenRequest's status.
   virtual task<result<json::value>> token(std::string ns, std::string account, json::value spec) = 0;
+  // A PodCertificateRequest: made, as it is then; and how it fares.
+  virtual task<result<json::value>> request_certificate(std::string ns, json::value request) = 0;
+  virtual task<result<std::optional<json::value>>> certificate_request(std::string ns, std::string name) = 0;
   // nullopt: there is none. Any other object that a pod names, by its path.
   virtual task<result<std::optional<json::value>>> object(std::string path) = 0;
 

@@ -51,6 +51,12 @@ class offline_cluster final : public pod_cluster {
   task<result<std::optional<json::value>>> object(std::string path) override;
 
   // These are the API's alone.
+  task<result<json::value>> request_certificate(std::string ns, json::value request) override {
+    return api_.request_certificate(std::move(ns), std::move(request));
+  }
+  task<result<std::optional<json::value>>> certificate_request(std::string ns, std::string name) override {
+    return api_.certificate_request(std::move(ns), std::move(name));
+  }
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
     return api_.patch_status(pod, std::move(patch));
   }

@@ -25,6 +25,8 @@ inline constexpr std::string_view label_pod_name = "io.kubernetes.pod.name",
                                   note_deletion_grace = "io.kubernetes.pod.deletionGracePeriod",
                                   note_pre_stop = "io.kubernetes.container.preStopHandler",
                                   note_ports = "io.kubernetes.container.ports";
+// Of this node's own: the resources that a container was made with.
+inline constexpr std::string_view note_resources = "kedge.io/resources";
 
 std::string_view find(const text_map& m, std::string_view name);
 

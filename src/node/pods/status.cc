@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "node/pods/resize.h"
 #include "node/pods/steps.h"
 #include "pod/amounts.h"
 
@@ -11,6 +12,7 @@ namespace kedge::node {
 
 namespace {
 
+constexpr std::string_view resize_pending = "PodResizePending";
 // The condition of a pod that has to go for something outside of it, and its reason when that is this node.
 constexpr std::string_view disruption = "DisruptionTarget", disruption_by_node = "TerminationByKubelet";
 
@@ -477,17 +479,19 @@ void cut_messages(value& status) {
 }  // namespace
 
 bool is_own_condition(std::string_view type) {
-  for (std::string_view own : {"PodScheduled", "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers",
-                               "PodResizePending", "PodResizeInProgress"})
-    if (type == own) return true;
-  return false;
+  static constexpr std::string_view own[] = {
+      "PodScheduled",       "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers", resize_pending,
+      "PodResizeInProgress"};
+  return std::ranges::find(own, type) != std::end(own);
 }
 
 std::string_view condition_status_of(const value& status, std::string_view type) {
   return named(list_of(status, "conditions"), type, "type")["status"].as_string();
 }
 
-value pod_status(const status_input& in) {
+namespace {
+
+value status_of(const status_input& in) {
   value out(object{});
   auto& api = in.pod["status"];
   if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0)
@@ -530,6 +534,26 @@ value pod_status(const status_input& in) {
   if (api["qosClass"].is_string()) out.set("qosClass", api["qosClass"]);
   add_resources(in.pod, out);
   cut_messages(out);
+  return out;
+}
+
+}  // namespace
+
+value pod_status(const status_input& in) {
+  auto given = pod_as_given(in.pod, in.seen);
+  if (!given) return status_of(in);
+  auto out = status_of({.pod = *given,
+                        .before = in.before,
+                        .seen = in.seen,
+                        .probes = in.probes,
+                        .waiting = in.waiting,
+                        .host_ips = in.host_ips,
+                        .runtime = in.runtime,
+                        .now = in.now,
+                        .terminal = in.terminal,
+                        .failure = in.failure,
+                        .evicted = in.evicted});
+  out.member("conditions").make_array().push_back(condition(in, resize_pending, true, "Infeasible", resize_message));
   return out;
 }
 
@@ -576,9 +600,7 @@ value status_patch(const value& pod, const value& wanted) {
   for (auto* part : whole) {
     auto& now = api[part];
     auto& next = wanted[part];
-    if (now == next ||
-        (now.empty() && next.empty() && !now.is_string() && !next.is_string() && now.is_null() == next.is_null()))
-      continue;
+    if (now == next) continue;
     status.set(part, next);  // null removes
   }
   // Merged by their keys as the API's types say: what is gone must be said.
@@ -600,6 +622,9 @@ value status_patch(const value& pod, const value& wanted) {
     for (auto* part : {"reason", "message"})
       if (!c[part].is_string() && named(list_of(api, "conditions"), c["type"].as_string(), "type")[part].is_string())
         c.set(part, nullptr);
+  if (named(list_of(wanted, "conditions"), resize_pending, "type").is_null() &&
+      !named(list_of(api, "conditions"), resize_pending, "type").is_null())
+    conditions.push_back(object{{"$patch", "delete"}, {"type", resize_pending}});
   if (!conditions.empty()) status.set("conditions", std::move(conditions));
   if (status.is_null()) return {};
   return object{{"metadata", object{{"uid", pod["metadata"]["uid"]}}}, {"status", std::move(status)}};

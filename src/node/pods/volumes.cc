@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "json/write.h"
+#include "node/pods/trust_anchors.h"
 #include "pod/amounts.h"
 #include "reactor/loop.h"
 
@@ -19,7 +20,7 @@ using json::value;
 using pod_volume_result = std::expected<pod_volumes, volume_problem>;
 
 constexpr std::int64_t token_life_seconds = 3600;
-constexpr unsigned token_mode = 0600;
+constexpr unsigned credential_mode = 0600;
 
 const json::array& list_of(const value& v) {
   static const json::array none;
@@ -101,12 +102,12 @@ bool belongs_to(const value& claim, const value& pod) {
 class gathering {
  public:
   gathering(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, pod_cluster& cluster,
-            issued_tokens& tokens)
+            issued_credentials& issued)
       : pod_(pod),
         ips_(ips),
         settings_(s),
         cluster_(cluster),
-        tokens_(tokens),
+        issued_(issued),
         ns_(pod["metadata"]["namespace"].as_string()),
         folder_(s.folder_of(pod["metadata"]["uid"].as_string()) + "/volumes") {}
 
@@ -178,7 +179,7 @@ class gathering {
     if (auto& v = spec["projected"]; v.is_object()) {
       auto out = with_files("projected", name, true);
       for (std::size_t i = 0; i < list_of(v["sources"]).size(); ++i)
-        KEDGE_CO_CHECK(co_await add_source(v["sources"][i], mode_of({}, v), out.files));
+        KEDGE_CO_CHECK(co_await add_source(v["sources"][i], fmt::format("{}\n{}", name, i), mode_of({}, v), out.files));
       co_return out;
     }
     if (auto& v = spec["persistentVolumeClaim"]; v.is_object())
@@ -210,13 +211,16 @@ class gathering {
     co_return add_keys(*object, "secret", source, mode, secret_value, out);
   }
 
-  task<result<void>> add_source(const value& source, unsigned mode, std::vector<volume_file>& out) {
+  // `which` of the pod's sources it is.
+  task<result<void>> add_source(const value& source, std::string which, unsigned mode, std::vector<volume_file>& out) {
     if (auto& v = source["configMap"]; v.is_object()) co_return co_await add_config_map(v, v["name"], mode, out);
     if (auto& v = source["secret"]; v.is_object()) co_return co_await add_secret(v, v["name"], mode, out);
     if (auto& v = source["downwardAPI"]; v.is_object())
       co_return add_downward(pod_, v, mode, ips_, settings_.node, out);
     if (auto& v = source["serviceAccountToken"]; v.is_object()) co_return co_await add_token(v, mode, out);
     if (auto& v = source["clusterTrustBundle"]; v.is_object()) co_return co_await add_trust_bundle(v, mode, out);
+    if (auto& v = source["podCertificate"]; v.is_object())
+      co_return co_await add_certificate(v, std::move(which), mode, out);
     co_return fail(errc::unsupported, "a source of a projected volume is not served by this node");
   }
 
@@ -225,8 +229,8 @@ class gathering {
     auto seconds = source["expirationSeconds"].as_integer(token_life_seconds);
     auto key = fmt::format("{}\n{}", audience, seconds);
     auto now = reactor::loop::current().wall_now();
-    auto known = tokens_.find(key);
-    if (known == tokens_.end() || known->second.renew_at <= now) {
+    auto known = issued_.tokens.find(key);
+    if (known == issued_.tokens.end() || known->second.renew_at <= now) {
       auto& m = pod_["metadata"];
       object spec{
           {"expirationSeconds", seconds},
@@ -236,36 +240,42 @@ class gathering {
       auto status = co_await cluster_.token(ns_, account.empty() ? "default" : account, value(std::move(spec)));
       if (!status) {
         // An old one is good until it ends: better than none while no server answers.
-        if (known == tokens_.end()) co_return fail(std::move(status).error().with("failed to fetch token: "));
+        if (known == issued_.tokens.end()) co_return fail(std::move(status).error().with("failed to fetch token: "));
       } else {
         auto ends = parse_rfc3339((*status)["expirationTimestamp"].as_string());
         auto life = ends ? *ends - now : duration(std::chrono::seconds(seconds));
         known =
-            tokens_.insert_or_assign(key, issued_token{std::string((*status)["token"].as_string()), now + life * 4 / 5})
+            issued_.tokens
+                .insert_or_assign(key, issued_token{std::string((*status)["token"].as_string()), now + life * 4 / 5})
                 .first;
       }
     }
-    // Who alone uses it owns it, and then nobody else reads it.
-    auto user = only_user(pod_);
-    bool private_file = user || ownership_of(pod_).group;
-    out.push_back(
-        {std::string(source["path"].as_string()), known->second.token, private_file ? token_mode : mode, user});
+    out.push_back(credential(source["path"], known->second.token, mode));
     co_return result<void>();
   }
 
+  // Who alone uses it owns it, and then nobody else reads it.
+  volume_file credential(const value& path, std::string text, unsigned mode) const {
+    auto user = only_user(pod_);
+    const bool is_private = user || ownership_of(pod_).group;
+    return {std::string(path.as_string()), std::move(text), is_private ? credential_mode : mode, user};
+  }
+
   task<result<void>> add_trust_bundle(const value& source, unsigned mode, std::vector<volume_file>& out) {
-    auto name = std::string(source["name"].as_string());
-    if (name.empty())
-      co_return fail(errc::unsupported, "cluster trust bundles by signer name are not served by this node");
-    KEDGE_CO_TRY(auto bundle, co_await cluster_.object("/apis/certificates.k8s.io/v1beta1/clustertrustbundles/" +
-                                                       percent_encode(name)));
-    if (!bundle && source["optional"].as_bool()) {
-      out.push_back({std::string(source["path"].as_string()), {}, mode});
-      co_return result<void>();
-    }
-    if (!bundle) co_return fail(errc::not_found, fmt::format("clustertrustbundle \"{}\" not found", name));
-    out.push_back(
-        {std::string(source["path"].as_string()), std::string((*bundle)["spec"]["trustBundle"].as_string()), mode});
+    KEDGE_CO_TRY(auto anchors, co_await trust_anchors_for(source, cluster_));
+    out.push_back(credential(source["path"], std::move(anchors), mode));
+    co_return result<void>();
+  }
+
+  task<result<void>> add_certificate(const value& source, std::string which, unsigned mode,
+                                     std::vector<volume_file>& out) {
+    auto& state = issued_.certificates[std::move(which)];
+    KEDGE_CO_TRY(auto bundle, co_await certificate_for(pod_, source, settings_.node.name, cluster_, state));
+    const std::pair<const char*, std::string> files[] = {{"credentialBundlePath", bundle.key + bundle.chain},
+                                                         {"keyPath", bundle.key},
+                                                         {"certificateChainPath", bundle.chain}};
+    for (auto& [where, text] : files)
+      if (auto& path = source[where]; !path.as_string().empty()) out.push_back(credential(path, text, mode));
     co_return result<void>();
   }
 
@@ -360,7 +370,7 @@ class gathering {
   const std::vector<std::string>& ips_;
   const pod_settings& settings_;
   pod_cluster& cluster_;
-  issued_tokens& tokens_;
+  issued_credentials& issued_;
   const std::string ns_, folder_;
 };
 
@@ -406,8 +416,8 @@ ownership ownership_of(const value& pod) {
 }
 
 task<pod_volume_result> gather_volumes(value pod, std::vector<std::string> ips, const pod_settings& settings,
-                                       pod_cluster& cluster, issued_tokens& tokens) {
-  gathering g(pod, ips, settings, cluster, tokens);
+                                       pod_cluster& cluster, issued_credentials& issued) {
+  gathering g(pod, ips, settings, cluster, issued);
   co_return co_await g.run();
 }
 

@@ -14,6 +14,7 @@
 #include "node/pods/cluster.h"
 #include "node/pods/configs.h"
 #include "node/pods/files.h"
+#include "node/pods/pod_certificates.h"
 #include "node/pods/volume_mounter.h"
 
 namespace kedge::node {
@@ -39,7 +40,10 @@ struct issued_token {
   std::string token;
   wall_time renew_at{};
 };
-using issued_tokens = std::map<std::string, issued_token>;
+struct issued_credentials {
+  std::map<std::string, issued_token> tokens;
+  pod_certificates certificates;
+};
 
 struct volume_problem {
   std::string volume;  // as messages name it
@@ -50,7 +54,7 @@ struct volume_problem {
 // The first volume that can't be had.
 task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,
                                                                 const pod_settings& settings, pod_cluster& cluster,
-                                                                issued_tokens& tokens);
+                                                                issued_credentials& issued);
 // Blocking. True when anything was written.
 std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, const ownership& who);
 

@@ -14,6 +14,7 @@
 #include "json/write.h"
 #include "node/limits.h"
 #include "node/logs/log_files.h"
+#include "node/logs/log_lines.h"
 #include "node/pods/static_pods.h"
 #include "reactor/offload.h"
 
@@ -58,18 +59,7 @@ std::string read_log_end(const std::string& logs, const std::string& path) {
   auto from = size - std::min<std::uint64_t>(size, 2 * message_from_log_max);
   auto text = (*log)->read(from, 2 * message_from_log_max).value_or(std::string());
   if (from > 0) text.erase(0, text.find('\n') + 1);
-  std::vector<std::string> lines;
-  for (auto line : split(text, '\n')) {
-    std::size_t at = 0;
-    for (int i = 0; i < 3 && at != std::string_view::npos; ++i) at = line.find(' ', at == 0 ? 0 : at + 1);
-    if (at != std::string_view::npos) lines.emplace_back(line.substr(at + 1));
-  }
-  if (lines.size() > message_lines_max)
-    lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(message_lines_max));
-  std::string out;
-  for (auto& l : lines) out += l + "\n";
-  if (out.size() > message_from_log_max) out.erase(0, out.size() - message_from_log_max);
-  return out;
+  return end_of_log(text, message_lines_max, message_from_log_max);
 }
 
 std::string termination_message(const std::string& logs, const container_seen& c) {

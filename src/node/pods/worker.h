@@ -141,7 +141,7 @@ class pod_worker {
   std::optional<wall_time> wake_at_;                  // when something that waits may be tried again
   duration retry_{0};
   pod_volumes volumes_;
-  issued_tokens tokens_;
+  issued_credentials issued_;
   time_point volumes_at_{};
   bool volumes_ready_ = false;
   std::optional<time_point> awaits_volumes_since_;  // that servers have to attach

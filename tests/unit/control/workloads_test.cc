@@ -1,4 +1,7 @@
 // What the controllers of workloads plan, from what they see.
+#include <algorithm>
+#include <utility>
+
 #include "at_work.h"
 #include "base/strings.h"
 #include "control/conditions.h"
@@ -248,6 +251,20 @@ TEST_CASE("daemonset-controller: one on each node that fits, and none elsewhere"
   w.named();
   CHECK(creations(w.look("default/agent", at()), "pods") == 3);
   CHECK(w.work("default/agent") == "");
+  // kubectl compares its bytes with what Go makes of the template: members in the order of their names.
+  auto revisions = w.keys_under("/registry/controllerrevisions/default/");
+  REQUIRE(revisions.size() == 1);
+  auto data = w.get("/registry/controllerrevisions/default/" + revisions[0])["data"];
+  auto in_order = [](auto& self, const json::value& v) -> bool {
+    std::string_view last;
+    if (auto* members = v.object())
+      for (auto& [name, member] : *members)
+        if (name <= std::exchange(last, name) || !self(self, member)) return false;
+    if (auto* list = v.array()) return std::ranges::all_of(*list, [&](auto& e) { return self(self, e); });
+    return true;
+  };
+  CHECK(data["spec"]["template"]["$patch"].as_string() == "replace");
+  CHECK(in_order(in_order, data));
   auto p = w.look("default/agent", at());
   CHECK(creations(p, "pods") == 0);
   CHECK(status_of(p)["desiredNumberScheduled"] == json::value(3));

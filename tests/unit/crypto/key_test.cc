@@ -4,6 +4,7 @@
 
 #include "base/strings.h"
 #include "crypto/pem.h"
+#include "crypto/request.h"
 #include "workbench.h"
 
 using namespace kedge;
@@ -71,6 +72,22 @@ TEST_CASE("keys are written in Go's forms and read by the openssl command") {
     // PKCS#8 is read too, and comes back in the type's own form.
     auto pkcs8 = w.run("openssl pkcs8 -topk8 -nocrypt -in key");
     CHECK(private_key::from_pem(pkcs8.text).value().pem() == pem);
+  }
+}
+
+TEST_CASE("keys of every kind come back from PKCS#8, and sign requests") {
+  workbench w;
+  for (auto kind : {key_kind::ecdsa_p256, key_kind::ecdsa_p384, key_kind::ecdsa_p521, key_kind::ed25519,
+                    key_kind::rsa_2048, key_kind::rsa_3072}) {
+    CAPTURE(static_cast<int>(kind));
+    auto key = private_key::generate(kind).value();
+    auto pem = key.pkcs8_pem();
+    CHECK(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+    CHECK(private_key::from_pem(pem).value().public_part() == key.public_part());
+    w.put("key", pem);
+    w.put("request", request_pem(as_bytes(make_request(key).value())));
+    CHECK(w.run("openssl pkey -in key -pubout").text == key.public_part().pem());
+    CHECK(w.run("openssl req -in request -verify -noout").good);
   }
 }
 

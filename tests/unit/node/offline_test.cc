@@ -44,6 +44,8 @@ class played_cluster final : public pod_cluster {
   task<result<std::optional<value>>> object(std::string) override { return give(answer); }
   task<result<std::vector<value>>> services(std::string) override { return give(std::vector<value>{*answer}); }
   task<result<value>> token(std::string, std::string, value spec) override { return give(std::move(spec)); }
+  task<result<value>> request_certificate(std::string, value request) override { return give(std::move(request)); }
+  task<result<std::optional<value>>> certificate_request(std::string, std::string) override { return give(answer); }
   task<result<value>> patch_status(const value& pod, value) override { return give(pod); }
   task<result<value>> patch_claim_status(const value& claim, value) override { return give(claim); }
   task<result<void>> remove(const value&) override { co_return result<void>(); }

@@ -247,4 +247,25 @@ TEST_CASE("the pages of a list find their state again, however much is written b
   }
 }
 
+TEST_CASE("a state of the past has its time, however often it is asked for, and whatever the log still has") {
+  past_world w;
+  auto options = past_world::options(1 << 20);
+  options.history = seconds(1);
+  w.open(std::move(options));
+  w.must(create("/registry/configmaps/d/a", config_map("x", "0")));
+  auto first = w.store->current();
+  w.must(create("/registry/configmaps/d/b", config_map("x", "0")));
+  w.store->keep(first);
+  auto asked = [&](revision at) {
+    return w.loop.run_until(w.store->exactly(at, "/registry/configmaps/", w.loop.now() + seconds(60)));
+  };
+  result<snapshot> then;
+  for (auto end = w.loop.now() + seconds(120); w.loop.now() < end && (then = asked(first.at()));)
+    w.run_for(std::chrono::milliseconds(20));
+  REQUIRE(!then.has_value());
+  CHECK(then.error().code == errc::expired);
+  // What is still so is no past.
+  CHECK(asked(w.store->current().at()).has_value());
+}
+
 }  // namespace kedge::store

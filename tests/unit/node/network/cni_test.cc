@@ -60,7 +60,8 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
   });
   json::array ports{
       json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "udp"}},
-      json::object{{"hostPort", 9090}, {"containerPort", 80}, {"protocol", "udp"}, {"hostIP", "192.168.9.1"}}};
+      // As containerd names them.
+      json::object{{"HostPort", 9090}, {"ContainerPort", 80}, {"Protocol", "udp"}, {"HostIP", "192.168.9.1"}}};
   auto added = rt.run("ADD", "aaa", pod.path(), {}, ports);
   CHECK_MESSAGE(address_in(added) == "10.42.3.2/24", json::write(added));
   rt.run("ADD", "bbb", beside.path());

@@ -166,6 +166,17 @@ TEST_CASE("where the last lines begin") {
   CHECK(tail_bytes("a\n", 0) == 0);
 }
 
+TEST_CASE("the end of a log, for a container's last words") {
+  const std::string line = "2026-11-30T03:05:56.123456789Z ";
+  CHECK(end_of_log("", 80, 2048).empty());
+  // What was written without a newline at its end has none.
+  CHECK(end_of_log(line + "stdout P DONE\n", 80, 2048) == "DONE");
+  CHECK(end_of_log(line + "stdout P long \n" + line + "stdout F line\n", 80, 2048) == "long line\n");
+  CHECK(end_of_log(line + "stdout F one\n" + line + "stderr F two\n", 80, 2048) == "one\ntwo\n");
+  CHECK(end_of_log(line + "stdout F one\n" + line + "stderr F two\n", 1, 2048) == "two\n");
+  CHECK(end_of_log(line + "stdout F one\n" + line + "stderr F two\n", 80, 3) == "wo\n");
+}
+
 TEST_CASE("a log is set aside, the one before is compressed, and the oldest go") {
   folder f;
   auto pod = f.path + "/ns_pod_uid/main";

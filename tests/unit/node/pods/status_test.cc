@@ -4,6 +4,7 @@
 
 #include "json/write.h"
 #include "make.h"
+#include "node/pods/resize.h"
 
 namespace kedge::node {
 
@@ -187,10 +188,53 @@ TEST_CASE("a patch says what the API doesn't know, and nothing when it knows all
   CHECK(patch["status"]["podIPs"][1]["$patch"].as_string() == "replace");
   d.pod.set("status", wanted);
   CHECK(status_patch(d.pod, wanted).is_null());
+  // Whatever differs is said, numbers too.
+  wanted.set("observedGeneration", 1);
+  for (auto* part : {"observedGeneration", "phase", "hostIP", "podIP", "startTime", "containerStatuses"}) {
+    CAPTURE(part);
+    auto next = wanted;
+    next.set(part, next[part].is_integer() ? json::value(next[part].as_integer() + 1)
+                                           : json::value(json::object{{"a", "b"}}));
+    CHECK(status_patch(d.pod, next)["status"][part] == next[part]);
+  }
   d.pod.member("status").set("reason", "Gone");
   auto second = status_patch(d.pod, wanted);
   CHECK(second["status"].find("reason") != nullptr);
   CHECK(second["status"]["reason"].is_null());
+}
+
+TEST_CASE("a pod whose resources were changed says what its containers have, until they are made anew") {
+  const auto small = R"({"requests":{"cpu":"20m","memory":"20Mi"}})",
+             large = R"({"requests":{"cpu":"30m","memory":"20Mi"}})";
+  auto pod = [](std::string resources) {
+    auto out = make_pod(R"({"containers": [{"name": "a", "resources": )" + resources + R"(}, {"name": "b"}]})");
+    out.member("metadata").set("generation", 2);
+    return out;
+  };
+  described d{pod(small), seen_builder().sandbox("s").container("b", running).container("a", running).seen};
+  for (auto& c : d.seen.containers)
+    c.annotations.emplace_back(
+        std::string(note_resources),
+        resources_note(c.name == "a" ? d.pod["spec"]["containers"][0] : json::value(json::object{})));
+  auto before = d.status();
+  CHECK(condition(before, "PodResizePending").is_null());
+  d.pod = pod(large);
+  auto waits = d.status();
+  CHECK(waits["observedGeneration"].as_integer() == 2);
+  CHECK(json::write(waits["containerStatuses"][0]["resources"]) == small);
+  CHECK(waits["allocatedResources"]["cpu"].as_string() == "20m");
+  CHECK(condition(waits, "PodResizePending")["reason"].as_string() == "Infeasible");
+  d.pod.set("status", waits);
+  CHECK(status_patch(d.pod, waits).is_null());
+  // It is made anew with what it is to have.
+  d.seen.containers.front().annotations.back().second = resources_note(d.pod["spec"]["containers"][0]);
+  auto has = d.status();
+  CHECK(json::write(has["containerStatuses"][0]["resources"]) == large);
+  CHECK(condition(has, "PodResizePending").is_null());
+  auto conditions = status_patch(d.pod, has)["status"]["conditions"];
+  REQUIRE(conditions.size() == 1);
+  CHECK(conditions[0]["$patch"].as_string() == "delete");
+  CHECK(conditions[0]["type"].as_string() == "PodResizePending");
 }
 
 }  // namespace kedge::node

@@ -3,38 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "../loop.h"
+#include "generous_cluster.h"
 #include "make.h"
 
 namespace kedge::node {
-
-namespace {
-
-// Has every ConfigMap and Secret that is asked for.
-class generous_cluster final : public pod_cluster {
- public:
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
-    co_return std::optional(*json::parse(R"({"data":{"k":"v"}})"));
-  }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
-    co_return std::optional(*json::parse(R"({"data":{"k":"dg=="}})"));
-  }
-  task<result<std::vector<json::value>>> services(std::string) override { co_return std::vector<json::value>(); }
-  task<result<json::value>> token(std::string, std::string, json::value) override {
-    co_return *json::parse(R"({"token":"t","expirationTimestamp":"2100-01-01T00:00:00Z"})");
-  }
-  task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
-  task<result<json::value>> patch_status(const json::value&, json::value) override {
-    co_return fail(errc::unsupported, "none");
-  }
-  task<result<json::value>> patch_claim_status(const json::value&, json::value) override {
-    co_return fail(errc::unsupported, "none");
-  }
-  task<result<void>> remove(const json::value&) override { co_return result<void>(); }
-  task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
-  void tell(const json::value&, std::string, bool, std::string, std::string) override {}
-};
-
-}  // namespace
 
 TEST_CASE("no container writes into what the node writes again and again, whatever its mount says") {
   auto pod = make_pod(
@@ -46,9 +18,9 @@ TEST_CASE("no container writes into what the node writes again and again, whatev
   test_loop t;
   t.run([](json::value of) -> task<void> {
     generous_cluster cluster;
-    issued_tokens tokens;
+    issued_credentials issued;
     pod_settings settings;
-    auto volumes = co_await gather_volumes(of, {}, settings, cluster, tokens);
+    auto volumes = co_await gather_volumes(of, {}, settings, cluster, issued);
     REQUIRE(volumes.has_value());
     std::vector<subpath_mount> subpaths;
     auto mounts = mounts_of(of, of["spec"]["containers"][0], *volumes, {}, "/pods/u1", subpaths);
