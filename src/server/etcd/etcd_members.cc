@@ -21,6 +21,7 @@ namespace marks = control::etcd_marks;
 constexpr auto look_again = std::chrono::seconds(2);  // K3s looks every 15 s
 constexpr auto connect_time = std::chrono::seconds(5);
 constexpr auto status_time = std::chrono::seconds(2);  // K3s's
+constexpr auto ask_again = std::chrono::seconds(15);   // the members, how they are; K3s's
 constexpr auto tell_again = std::chrono::minutes(5);   // lastHeartbeatTime of what hasn't changed; K3s's
 constexpr std::string_view nodes = "/registry/minions/";
 
@@ -122,31 +123,52 @@ task<bool> etcd_members::answers(etcd::cluster_member m) const {
   co_return status && status->errors.empty();
 }
 
-// By the member that each Node names.
+// A member is named after its node. Members are asked how they are now and then, and when a Node says other than the
+// list.
 task<void> etcd_members::tell_nodes(const std::vector<etcd::cluster_member>& members) {
-  std::map<std::string, control::condition, std::less<>> known;
-  for (auto& m : members) known.emplace(m.name, condition_of(m, co_await answers(m)));
-  auto& objects = identity_.objects();
-  std::vector<store::object_ref> all;
-  objects.current().scan(nodes, {}, [&](const store::object_ref& o) {
-    if (o->bytes().find(marks::role) != std::string_view::npos) all.push_back(o);
-    return true;
-  });
-  const auto now = reactor::loop::current().wall_now();
-  for (auto& o : all) {
-    auto v = json::parse(o->bytes());
-    if (!v || std::as_const(*v)["metadata"]["labels"][marks::role].is_null()) continue;
-    auto it = known.find(std::as_const(*v)["metadata"]["annotations"][marks::member_name].as_string());
-    auto c = it != known.end() ? it->second
-                               : control::condition{marks::condition, "False", "NotAMember",
-                                                    "Node is not a member of the etcd cluster"};
-    if (!tell(*v, c, now)) continue;
-    if (v->find("metadata")) v->member("metadata").erase("resourceVersion");
-    (void)co_await objects.write({.kind = store::write_kind::update,
-                                  .key = std::string(o->key()),
-                                  .value = json::write(*v),
-                                  .expected = o->mod()});
+  auto& loop = reactor::loop::current();
+  std::map<std::string, const etcd::cluster_member*> of;
+  bool due = loop.now() >= next_told_;
+  for (auto& m : members) {
+    auto name = std::string(managed_etcd::node_of(m.name));
+    auto node = node_of_member(name, m.name);
+    if (!node) continue;
+    of.emplace(name, &m);
+    auto reason = control::condition_of(*node, marks::condition)["reason"].as_string();
+    due = due || (reason != "Unhealthy" && reason != condition_of(m, true).reason);
   }
+  due = due || std::ranges::any_of(told_, [&](auto& name) { return !of.contains(name); });
+  if (!due) co_return;
+  next_told_ = loop.now() + ask_again;
+  std::set<std::string> told;
+  for (auto& [name, m] : of) {
+    co_await tell_node(name, condition_of(*m, co_await answers(*m)));
+    told.insert(name);
+  }
+  for (auto& name : std::exchange(told_, told))
+    if (!told.contains(name))
+      co_await tell_node(name, {marks::condition, "False", "NotAMember", "Node is not a member of the etcd cluster"});
+}
+
+// What the Node is, when it names that member.
+std::optional<json::value> etcd_members::node_of_member(const std::string& name, const std::string& member) {
+  auto object = identity_.objects().current().find(std::string(nodes) + name);
+  auto v = object ? json::parse(object->bytes()) : result<json::value>(fail(errc::not_found, name));
+  if (!v || std::as_const(*v)["metadata"]["annotations"][marks::member_name].as_string() != member) return std::nullopt;
+  return *std::move(v);
+}
+
+task<void> etcd_members::tell_node(std::string name, control::condition c) {
+  auto& objects = identity_.objects();
+  auto object = objects.current().find(std::string(nodes) + name);
+  auto v = object ? json::parse(object->bytes()) : result<json::value>(fail(errc::not_found, name));
+  if (!v || !tell(*v, c, reactor::loop::current().wall_now())) co_return;
+  v->member("metadata").erase("resourceVersion");
+  // Whoever was first: it is looked at again soon.
+  (void)co_await objects.write({.kind = store::write_kind::update,
+                                .key = std::string(object->key()),
+                                .value = json::write(*v),
+                                .expected = object->mod()});
 }
 
 task<void> etcd_members::follow_nodes() {

@@ -5,8 +5,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "control/conditions.h"
+#include "json/value.h"
 #include "server/etcd/learner_watch.h"
 #include "server/etcd/managed_etcd.h"
 #include "server/identity.h"
@@ -28,6 +33,8 @@ class etcd_members final : public part {
   task<void> promote(const datastore::etcd::connection& c, const datastore::etcd::cluster_member& learner);
   task<void> tell_nodes(const std::vector<datastore::etcd::cluster_member>& members);
   task<bool> answers(datastore::etcd::cluster_member m) const;
+  std::optional<json::value> node_of_member(const std::string& name, const std::string& member);
+  task<void> tell_node(std::string name, control::condition c);
   task<void> follow_nodes();
   task<void> mark_own(store::object_ref node);
 
@@ -35,6 +42,8 @@ class etcd_members final : public part {
   identity& identity_;
   managed_etcd& own_;
   learner_watch learner_;
+  time_point next_told_{};
+  std::set<std::string> told_;  // Nodes that were told to have a member
   reactor::scope running_;
 };
 

@@ -66,9 +66,6 @@ std::string host_of(const std::string& url) {
   return s ? s->members.front().host : std::string();
 }
 
-// "a" of the member "a-1b2c3d4e".
-std::string_view node_of(std::string_view member) { return member.substr(0, member.rfind('-')); }
-
 }  // namespace
 
 std::string managed_etcd::peer_url() const {

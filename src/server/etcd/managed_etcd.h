@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "datastore/etcd/members.h"
@@ -38,6 +39,9 @@ class managed_etcd final : public part {
   task<result<void>> start() override;
   // After the store was closed.
   task<void> stop() override;
+
+  // "a" of the member "a-1b2c3d4e".
+  static std::string_view node_of(std::string_view member) { return member.substr(0, member.rfind('-')); }
 
   bool runs() const noexcept { return member_.has_value(); }
   const std::string& member_name() const noexcept { return name_; }
