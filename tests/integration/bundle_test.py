@@ -40,12 +40,12 @@ class Bundle(unittest.TestCase):
             cls.members = {m.name.partition("/")[2]: m for m in tar}
             cls.top = next(iter(cls.members.values())).name
             tar.extract(f"{cls.top}/manifest", cls.lab.folder)
-        bare = (sorted(filter(None, (shutil.which(p) for p in PROGRAMS)))
+        bare = ([f"{folder}/{name}" for folder in "usr/local/sbin usr/local/bin usr/sbin usr/bin sbin bin".split() for name in PROGRAMS]
                 + [f"usr/lib/*/{name}*" for name in sorted(cls.in_folder("lib") - libraries(*OF_THE_MACHINE))])
         host = cls.lab.host()
         run("ip", "-n", host.name, "route", "del", "default")
         run("ip", "link", "set", f"{cls.lab.prefix}v1", "nomaster")
-        cls.machine = Machine(cls.lab, host, 1, change="rm -f " + " ".join(path.lstrip("/") for path in bare))
+        cls.machine = Machine(cls.lab, host, 1, change="rm -f " + " ".join(bare))
         cls.addClassCleanup(cls.machine.close)
         cls.inside = pathlib.Path(f"/proc/{cls.machine.init}/root")
         cls.give(cls.archive, "one.tar.gz")
@@ -93,10 +93,15 @@ class Bundle(unittest.TestCase):
                 self.assertEqual(self.files(), before)
         for name, old, new, words in (("manifest", r"architecture: \w+", "architecture: s390x", "is for s390x, this machine is"),
                                       ("LICENSE", r"Apache", "Other", "files in it aren't what its SHA256SUMS says"),
-                                      ("bin/crictl", "", "", "files in it aren't what its SHA256SUMS says")):
-            with self.subTest(words), self.unpacked(name, old, new):
+                                      ("bin/crictl", None, None, "files in it aren't what its SHA256SUMS says"),
+                                      ("bin/kedge", None, "#!/bin/sh\nexit 1\n", "don't run on this machine; they need glibc 2.")):
+            with self.subTest(words), self.unpacked(name, old, new, checked=name == "bin/kedge"):
                 self.refused(self.install("unpacked", check=False), words)
                 self.assertEqual(self.files(), before)
+        self.machine.run("sh", "-c", f"mkdir -p {LIB} && mount -t tmpfs -o size=20m tmpfs {LIB}")
+        self.refused(self.install("one.tar.gz", check=False), "there is no room in")
+        self.machine.run("sh", "-c", f"umount {LIB} && rmdir {LIB}")
+        self.assertEqual(self.files(), before)
         self.refused(self.install("nothing", check=False), "can't read")
         self.refused(self.install("", "--rollback", check=False), "nothing to go back to")
         self.assertEqual(self.files(), before)
@@ -160,15 +165,17 @@ class Bundle(unittest.TestCase):
 
     @contextlib.contextmanager
     def unpacked(self, name, old, new, checked=False):
-        """The bundle as a folder with one file changed: by these words, or cut; its checksum made true, or not."""
+        """The bundle as a folder with one file changed: words of it, all of it, or (with neither) its end cut; its checksum made true, or not."""
         folder = self.inside / "opt/kedge/unpacked"
         if not folder.exists():
             self.machine.run("sh", "-c", f"cd /opt/kedge && tar -xzf one.tar.gz && mv {self.top} unpacked", timeout=300)
         kept = [(folder / n, (folder / n).read_bytes()) for n in (name, "SHA256SUMS")]
         content = kept[0][1]
-        (folder / name).write_bytes(re.sub(old, new, content.decode()).encode() if old else content[:-1])
+        (folder / name).write_bytes(re.sub(old, new, content.decode()).encode() if old else new.encode() if new else content[:-1])
         if checked:
-            self.machine.run("sh", "-c", f"cd /opt/kedge/unpacked && sed -i '/  {name}$/d' SHA256SUMS && sha256sum {name} >>SHA256SUMS")
+            sums = [line for line in kept[1][1].decode().splitlines() if not line.endswith("  " + name)]
+            sums.append(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}")
+            (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
         try:
             yield
         finally:
