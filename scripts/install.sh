@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs Kedge as a systemd service, the way K3s's installer is used. Nothing is downloaded: the program is the one beside
-# this script or the checkout's build, which is made when there is none.
+# this script or the checkout's build, which is made when there is none, or all programs come out of a bundle (scripts/bundle).
 #
 #   scripts/install.sh [server|agent] [FLAGS…]                  a server; an agent when K3S_URL is set
 #   K3S_URL=https://HOST:6443 K3S_TOKEN=… scripts/install.sh    an agent
+#   scripts/install.sh --rollback                               the bundle that was there before the present one is it again
 #
 # Environment:
 #   K3S_*, KEDGE_*, CONTAINERD_*, NO_PROXY, HTTP_PROXY, HTTPS_PROXY   kept for the service, in a file that only root reads
@@ -19,6 +20,10 @@
 #   INSTALL_K3S_SKIP_START      true: it is not started
 #   INSTALL_K3S_FORCE_RESTART   true: it is restarted even if nothing changed
 #   INSTALL_KEDGE_BINARY        the program to install
+#   INSTALL_KEDGE_BUNDLE        an archive of scripts/bundle; by default the one that this script was unpacked from
+#
+# A bundle's programs go to lib/kedge beside the folder of programs, a folder for each version, the last one kept for --rollback; pods
+# run on while one takes another's place. A bundle that is damaged or of another architecture leaves everything as it was.
 #
 # The service is also known by K3s's name (k3s, k3s-agent, k3s-NAME). It leaves behind kedge-killall.sh, which stops
 # everything that runs, and SERVICE-uninstall.sh, which removes everything, the cluster's data included.
@@ -93,11 +98,103 @@ choose_folders() {
     # A read-only /usr shows only when it is written to.
     if [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ] && ! { mkdir -p $bin_dir && : >$bin_dir/.kedge-install && rm $bin_dir/.kedge-install; } 2>/dev/null; then bin_dir=/opt/bin; fi
   fi
+  lib_dir=${bin_dir%/*}/lib/kedge
   unit=$systemd_dir/$service.service env_file=$systemd_dir/$service.service.env
   killall=$bin_dir/kedge-killall.sh uninstall=$bin_dir/$service-uninstall.sh
   if [ -e "$systemd_dir/$other_name.service" ] && [ ! -L "$systemd_dir/$other_name.service" ]; then
     fatal "K3s is installed here ($systemd_dir/$other_name.service). Kedge goes on with its data: stop it (systemctl disable --now $other_name), move that file away, and run this again"
   fi
+}
+
+# A link to $2 in place of whatever $1 is, at no moment nothing.
+link() { ln -sf "$2" "$1.new.$$" && mv -fT "$1.new.$$" "$1"; }
+
+said() { sed -n "s/^$1: //p" "$2" 2>/dev/null || :; }
+
+architecture_here() {
+  case "$(uname -m)" in x86_64) echo amd64 ;; aarch64 | arm64) echo arm64 ;; *) uname -m ;; esac
+}
+
+# Everything is unpacked and checked in a folder of its own, which then gets its name; the last step is the link `current`.
+place_bundle() {
+  mkdir -p "$bin_dir" "$lib_dir"
+  new=$lib_dir/.new.$$
+  trap 'rm -rf "$new"; rmdir "$lib_dir" 2>/dev/null || :' EXIT
+  trap 'exit 1' HUP INT TERM
+  mkdir "$new"
+  read_head
+  architecture=$(said architecture "$new/head/manifest")
+  [ -n "$architecture" ] && [ -s "$new/head/SHA256SUMS" ] || fatal "$bundle is no bundle of Kedge, or damaged: it has no manifest. Nothing was installed"
+  [ "$architecture" = "$(architecture_here)" ] || fatal "$bundle is for $architecture, this machine is $(architecture_here): nothing was installed"
+  id=$(said version "$new/head/manifest")-$(sha256sum "$new/head/SHA256SUMS" | cut -c 1-12)
+  whole "$lib_dir/$id" || unpack
+  use_version "$id"
+  link "$bin_dir/kedge" "$lib_dir/current/bin/kedge"
+  mkdir -p "$data_dir/agent/images"
+  for image in "$lib_dir/$id"/images/*; do cmp -s "$image" "$data_dir/agent/images/${image##*/}" || cp "$image" "$data_dir/agent/images/"; done
+  remove_old
+}
+
+# What says the rest: a bundle's first files, into $new/head.
+read_head() {
+  if [ -d "$bundle" ]; then
+    mkdir "$new/head" && cp "$bundle/manifest" "$bundle/SHA256SUMS" "$new/head/" 2>/dev/null || :
+    return 0
+  fi
+  [ -r "$bundle" ] || fatal "can't read $bundle"
+  head -c 65536 "$bundle" | gzip -dc >"$new/begin" 2>/dev/null || :
+  top=$(tar -tf "$new/begin" 2>/dev/null | head -n 1) && top=${top%%/*}
+  [ -n "$top" ] || return 0
+  # It ends in the middle of another file, which tar complains of.
+  tar -xf "$new/begin" -C "$new" "$top/manifest" "$top/SHA256SUMS" 2>/dev/null || :
+  [ ! -d "$new/$top" ] || mv "$new/$top" "$new/head"
+}
+
+whole() { (cd "$1" && sha256sum -c SHA256SUMS) >/dev/null 2>&1; }
+
+# Gives $lib_dir/$id, whole, or ends.
+unpack() {
+  if [ -d "$bundle" ]; then
+    unpacked=$new/copy
+    cp -R "$bundle" "$unpacked" || fatal "can't copy $bundle: nothing was installed"
+  else
+    unpacked=$new/$top
+    tar -xzf "$bundle" -C "$new" || fatal "$bundle can't be unpacked: it is damaged, or there is no room in $lib_dir. Nothing was installed"
+  fi
+  whole "$unpacked" || fatal "$bundle is damaged: files in it aren't what its SHA256SUMS says. Nothing was installed"
+  "$unpacked/bin/kedge" --version >/dev/null || fatal "the programs of $bundle don't run on this machine; they need glibc $(said glibc "$unpacked/manifest") or later. Nothing was installed"
+  info "Installing $lib_dir/$id"
+  rm -rf "${lib_dir:?}/$id"
+  mv "$unpacked" "$lib_dir/$id"
+  sync
+}
+
+# All versions but this one and the one before it. What keeps a pod runs from where it was started until the pod ends.
+remove_old() {
+  running=$(ls -l /proc/[0-9]*/exe 2>/dev/null || :)
+  for old in "$lib_dir"/*; do
+    case "${old##*/}" in current | previous | "$id" | "$(readlink "$lib_dir/previous")") continue ;; esac
+    case "$running" in *" -> $old/"*) ;; *) rm -rf "$old" ;; esac
+  done
+}
+
+use_version() {
+  was=$(readlink "$lib_dir/current" || :)
+  [ "$was" != "$1" ] || return 0
+  [ -z "$was" ] || link "$lib_dir/previous" "$was"
+  link "$lib_dir/current" "$1"
+}
+
+roll_back() {
+  [ -d "$lib_dir/previous" ] || fatal "there is nothing to go back to: $lib_dir has no previous version"
+  use_version "$(readlink "$lib_dir/previous")"
+  info "$("$lib_dir/current/bin/kedge" --version) is in place again"
+  for file in "$systemd_dir"/kedge*.service; do
+    service=${file##*/}
+    if [ -L "$file" ] || ! systemctl is-active --quiet "$service"; then continue; fi
+    info "Starting $service"
+    systemctl restart "$service" || fatal "it did not start; see: journalctl -u $service"
+  done
 }
 
 place_program() {
@@ -107,7 +204,12 @@ place_program() {
     [ -x "$bin_dir/kedge" ] || fatal "no executable $bin_dir/kedge, and INSTALL_K3S_SKIP_DOWNLOAD says that it is there"
     return
   fi
-  source=${INSTALL_KEDGE_BINARY:-}
+  source=${INSTALL_KEDGE_BINARY:-} bundle=${INSTALL_KEDGE_BUNDLE:-}
+  if [ -z "$bundle$source" ] && [ -e "$here/manifest" ] && [ -e "$here/SHA256SUMS" ]; then bundle=$here; fi
+  if [ -n "$bundle" ]; then
+    place_bundle
+    return
+  fi
   if [ -z "$source" ]; then
     for source in "$here/kedge" "$here/../build/src/cli/kedge"; do [ ! -x "$source" ] || break; done
     if [ ! -x "$source" ]; then
@@ -224,7 +326,7 @@ UNIT
   chmod 644 "$unit"
 }
 
-state() { sha256sum "$bin_dir/kedge" "$unit" "$env_file" 2>/dev/null || true; }
+state() { readlink "$lib_dir/current" || true; sha256sum "$bin_dir/kedge" "$unit" "$env_file" 2>/dev/null || true; }
 
 start_service() {
   systemctl daemon-reload
@@ -242,6 +344,12 @@ start_service() {
 
 case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; exit 0 ;; esac
 check_machine
+if [ "${1:-}" = --rollback ]; then
+  service=kedge other_name=
+  choose_folders
+  roll_back
+  exit 0
+fi
 read_command "$@"
 choose_folders
 before_state=$(state)

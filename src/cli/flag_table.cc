@@ -333,8 +333,8 @@ const flag table[] = {
      .reason = "pprof is Go's; perf works on Kedge", .help = "Serve pprof"},
     {.name = "rootless", .who = both, .group = experimental, .kind = value_kind::boolean, .state = refused,
      .reason = "Kedge's agent needs root; a server without one (--disable-agent) runs as any user", .help = "Run without root"},
-    {.name = "prefer-bundled-bin", .who = both, .group = experimental, .kind = value_kind::boolean, .state = ignored,
-     .reason = "Kedge bundles no programs", .help = "Prefer bundled programs"},
+    {.name = "prefer-bundled-bin", .who = both, .group = experimental, .kind = value_kind::boolean, .state = already,
+     .reason = "what lies beside Kedge is found first", .help = "Prefer bundled programs"},
 };
 // clang-format on
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/installation.h"
 #include "cli/run.h"
 #include "node/cni/plugin.h"
 #include "reactor/offload_end.h"
@@ -17,6 +18,7 @@ int main(int count, char** words) {
   // Called by the container runtime, through a link of that name.
   if (auto name = std::string_view(program).substr(program.find_last_of('/') + 1); kedge::node::cni::is_plugin(name))
     return kedge::node::cni::run_plugin(name);
+  prefer_own_programs();
   const int code =
       run_program(program, std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count), machine::here(), run);
   // A job that blocks longer (the lookup of a name) leaves nothing behind.

@@ -17,7 +17,8 @@ def get_helm():
     kept = os.path.join(BINARY.removesuffix("src/cli/kedge"), "helm")
     os.environ["PATH"] += os.pathsep + kept
     if not shutil.which("helm"):
-        run("go", "install", "-ldflags=-s -w", HELM, env={**os.environ, "GOBIN": kept}, timeout=1800)
+        run("go", "install", "-ldflags=-s -w", HELM, env={**os.environ, "GOBIN": kept, "CGO_ENABLED": "0"}, timeout=1800)
+    return shutil.which("helm")
 
 
 CRD = """

@@ -19,8 +19,8 @@ APPLETS = ("sh sleep echo cat ls true false wget httpd nc env id mkdir mount ps 
            "printf hostname readlink chmod rm ln nslookup ping wc sed mv cp yes sort expr pwd").split()
 
 
-def image(folder, name, entrypoint, command=(), user=""):
-    """A docker archive of one layer: busybox under all the names that the tests use."""
+def image(folder, name, entrypoint, command=(), user="", files=()):
+    """A docker archive of one layer: busybox under all the names that the tests use, and `files`: (path, content) of programs."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         def add(path, kind, mode=0o755, **more):
@@ -35,6 +35,8 @@ def image(folder, name, entrypoint, command=(), user=""):
         tar.addfile(add("bin/busybox", tarfile.REGTYPE, size=len(binary)), io.BytesIO(binary))
         for applet in APPLETS:
             tar.addfile(add(f"bin/{applet}", tarfile.SYMTYPE, linkname="busybox"))
+        for path, content in files:
+            tar.addfile(add(path.lstrip("/"), tarfile.REGTYPE, size=len(content)), io.BytesIO(content))
         users = b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n"
         tar.addfile(add("etc/passwd", tarfile.REGTYPE, 0o644, size=len(users)), io.BytesIO(users))
     layer = layer.getvalue()

@@ -42,6 +42,7 @@ cp "$SCRIPTS/install.sh" opt/kedge/
 rm -rf etc/systemd/system/*.wants etc/systemd/system/k3s* etc/systemd/system/kedge* etc/rancher etc/machine-id
 for name in k3s kedge kedge-killall.sh; do rm -f usr/local/bin/$name; done
 echo "$MACHINE_ID" >etc/machine-id
+sh -ec "$CHANGE"
 export container=kedge-test
 exec chroot . /lib/systemd/systemd --system --unit=multi-user.target
 """
@@ -54,7 +55,8 @@ def control_groups(name):
 
 
 class Machine:
-    def __init__(self, lab, host, number):
+    def __init__(self, lab, host, number, change=""):
+        """`change` is done to its files before it starts: a shell's commands in its root."""
         self.name = f"{lab.prefix}sd{number}"
         self.folder = os.path.join(lab.folder, self.name)
         os.mkdir(self.folder)
@@ -65,7 +67,7 @@ class Machine:
                 if (group / need).exists() and not (group / need).read_text().strip():
                     (group / need).write_text((group.parent / need).read_text())
         enter = "".join(f"echo $$ >{g}/cgroup.procs; " for g in self.groups)
-        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32}
+        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32, "CHANGE": change}
         # Not `ip netns exec`: that hides the control groups.
         self.process = lab.start(self.name, ["nsenter", f"--net=/run/netns/{host.name}",
             "sh", "-c", enter + 'exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child sh -c "$0" boot "$@"',

@@ -11,6 +11,8 @@ from harness import BINARY, Failed, Lab, eventually, main, run
 BOOT = r"""
 set -e
 mount --make-rprivate /
+# What other nodes of this machine have mounted isn't this one's.
+awk '$5 ~ "^/(run/k3s|var/lib/kubelet/|var/lib/rancher/)" {print $5}' /proc/self/mountinfo | tac | xargs -r -n 1 umount -l
 mount -t tmpfs tmpfs "$1"
 for folder in etc var/lib usr/local; do
   mkdir -p "$1/$folder/upper" "$1/$folder/work"

@@ -12,6 +12,7 @@
 #include "cli/commands/commands.h"
 #include "cli/commands/leftovers.h"
 #include "cli/commands/services.h"
+#include "cli/installation.h"
 
 namespace kedge::cli::commands {
 namespace {
@@ -136,7 +137,8 @@ result<void> remove_programs() {
   std::error_code failed;
   const auto self = fs::read_symlink("/proc/self/exe", failed);
   if (failed || self.filename() != "kedge") return {};
-  const auto folder = self.parent_path();
+  const auto own = installation_of(self.string());
+  const fs::path folder = own.scripts;
   const auto installed = [&](std::string_view name) { return fs::exists(fs::symlink_status(folder / name, failed)); };
   if (std::ranges::none_of(script_names, installed)) return {};
   for (auto& entry : fs::directory_iterator(folder, failed)) {
@@ -152,7 +154,7 @@ result<void> remove_programs() {
     if (failed) return fail(os_error(failed.value(), "remove " + (folder / name).string()));
   }
   fmt::print("removed {}\n", self.string());
-  return {};
+  return own.bundles.empty() ? result<void>() : remove_folder(own.bundles);
 }
 
 result<void> uninstall(const scanned& given, const machine& here) {

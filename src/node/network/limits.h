@@ -14,6 +14,8 @@ namespace netlink {
 inline constexpr duration answer_timeout = 20s;
 // The kernel's own datagrams are at most 32 KB (NLMSG_GOODSIZE of a dump).
 inline constexpr std::size_t receive_bytes = 64 * 1024;
+// Telling all takes microseconds, a change of links milliseconds: some turns find a gap between changes.
+inline constexpr int list_turns_max = 50;
 // One transaction of service rules: some 300 bytes an endpoint; 60,000 endpoints.
 inline constexpr std::size_t transaction_bytes_max = 32 * 1024 * 1024;
 }  // namespace netlink

@@ -160,9 +160,7 @@ result<std::vector<link_info>> links::all() {
   writer w;
   w.begin(RTM_GETLINK, dump);
   w.header(link_header(0));
-  std::vector<link_info> out;
-  KEDGE_CHECK(socket_.ask(w, [&](const reply& r) { out.push_back(link_of(r)); }));
-  return out;
+  return socket_.list<link_info>(w, [](const reply& r, auto& out) { out.push_back(link_of(r)); });
 }
 
 result<void> links::add_bridge(const std::string& name, unsigned mtu, const mac_address& mac) {
@@ -285,14 +283,12 @@ result<std::vector<interface_address>> links::addresses(int link) {
   ifaddrmsg head{};
   head.ifa_index = static_cast<unsigned>(link);
   w.header(head);
-  std::vector<interface_address> out;
-  KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
+  return socket_.list<interface_address>(w, [&](const reply& r, auto& out) {
     auto h = r.header<ifaddrmsg>();
     auto a = r.all<ifaddrmsg>();
     auto address = address_of(a.find(a.has(IFA_LOCAL) ? IFA_LOCAL : IFA_ADDRESS));
     if (address && static_cast<int>(h.ifa_index) == link) out.push_back({*address, h.ifa_prefixlen});
-  }));
-  return out;
+  });
 }
 
 result<void> links::add_address(int link, const interface_address& a) {
@@ -316,8 +312,7 @@ result<std::vector<links::address_of_link>> links::all_addresses() {
   writer w;
   w.begin(RTM_GETADDR, dump);
   w.header(ifaddrmsg{});
-  std::vector<address_of_link> out;
-  KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
+  return socket_.list<address_of_link>(w, [](const reply& r, auto& out) {
     auto h = r.header<ifaddrmsg>();
     auto a = r.all<ifaddrmsg>();
     auto address = address_of(a.find(a.has(IFA_LOCAL) ? IFA_LOCAL : IFA_ADDRESS));
@@ -329,8 +324,7 @@ result<std::vector<links::address_of_link>> links::all_addresses() {
       if (times.ifa_valid != stays_for_good) found.remaining = std::chrono::seconds(times.ifa_valid);
     }
     out.push_back(found);
-  }));
-  return out;
+  });
 }
 
 result<void> links::hold_address(int link, const ip_address& a, std::chrono::seconds lifetime) {
@@ -382,8 +376,7 @@ result<std::vector<route>> links::routes(std::uint8_t protocol) {
   writer w;
   w.begin(RTM_GETROUTE, dump);
   w.header(rtmsg{});
-  std::vector<route> out;
-  KEDGE_CHECK(socket_.ask(w, [&](const reply& reply) {
+  return socket_.list<route>(w, [&](const reply& reply, auto& out) {
     auto head = reply.header<rtmsg>();
     auto a = reply.all<rtmsg>();
     if (head.rtm_protocol != protocol || a.u32(RTA_TABLE).value_or(head.rtm_table) != RT_TABLE_MAIN ||
@@ -394,8 +387,7 @@ result<std::vector<route>> links::routes(std::uint8_t protocol) {
     if (!to) return;
     out.push_back({*to, address_of(a.find(RTA_GATEWAY)), static_cast<int>(a.u32(RTA_OIF).value_or(0)),
                    (head.rtm_flags & RTNH_F_ONLINK) != 0, head.rtm_protocol});
-  }));
-  return out;
+  });
 }
 
 result<void> links::set_route(const route& r) {
@@ -459,13 +451,14 @@ result<std::vector<neighbour>> links::neighbours(int link) {
     // The forwarding tables are chosen by another attribute's name and header: all are read there, and this link's
     // kept.
     if (family != AF_BRIDGE) w.put_u32(NDA_IFINDEX, static_cast<std::uint32_t>(link));
-    KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
+    KEDGE_TRY(auto found, socket_.list<neighbour>(w, [&](const reply& r, auto& out) {
       auto head = r.header<ndmsg>();
       auto a = r.all<ndmsg>();
       auto address = address_of(a.find(NDA_DST));
       if (head.ndm_ifindex == link && head.ndm_family == family && head.ndm_state & NUD_PERMANENT && address)
         out.push_back({link, *address, mac_of(a.find(NDA_LLADDR)), family == AF_BRIDGE});
     }));
+    out.insert(out.end(), found.begin(), found.end());
   }
   return out;
 }

@@ -180,8 +180,7 @@ socket::~socket() {
 }
 
 // All messages of a datagram get one number, since they are answered together.
-result<std::uint32_t> socket::send(writer& w) {
-  auto text = w.take();
+result<std::uint32_t> socket::send(std::string text) {
   auto number = ++sequence_;
   for (std::size_t at = 0; at + sizeof(nlmsghdr) <= text.size();) {
     auto head = load<nlmsghdr>(as_bytes(std::string_view(text).substr(at)));
@@ -197,8 +196,10 @@ result<std::uint32_t> socket::send(writer& w) {
   }
 }
 
-result<void> socket::ask(writer& w, const std::function<void(const reply&)>& f) {
-  KEDGE_TRY(auto number, send(w));
+result<void> socket::ask(writer& w, const std::function<void(const reply&)>& f) { return ask_once(w.take(), f); }
+
+result<void> socket::ask_once(std::string question, const std::function<void(const reply&)>& f) {
+  KEDGE_TRY(auto number, send(std::move(question)));
   alignas(nlmsghdr) std::array<std::byte, receive_bytes> room;
   std::optional<error> failed;
   bool done = false, interrupted = false;
@@ -233,7 +234,7 @@ result<void> socket::change(writer& w) {
 }
 
 result<void> socket::transact(writer& w) {
-  KEDGE_TRY(auto number, send(w));
+  KEDGE_TRY(auto number, send(w.take()));
   alignas(nlmsghdr) std::array<std::byte, receive_bytes> room;
   std::optional<error> failed;
   // One message of the batch asks for an acknowledgement. Errors come before it, or in its place; all are there when

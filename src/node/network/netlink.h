@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "node/network/limits.h"
 
 namespace kedge::node::netlink {
 
@@ -129,13 +130,26 @@ class socket {
   result<void> change(writer& w);
   // One question; `f` is called for each message of the answer. An interrupted dump is errc::unavailable: ask again.
   result<void> ask(writer& w, const std::function<void(const reply&)>& f);
+  // A question for everything (NLM_F_DUMP): `read` adds what a message says to the list. When the kernel's tables
+  // change while they are told, what was told is no answer, and the question is put again.
+  template <typename T, typename F>
+  result<std::vector<T>> list(writer& w, F read) {
+    const auto question = w.take();
+    for (int turn = 1;; ++turn) {
+      std::vector<T> out;
+      auto asked = ask_once(question, [&](const reply& r) { read(r, out); });
+      if (asked) return out;
+      if (asked.error().code != errc::unavailable || turn == list_turns_max) return fail(std::move(asked).error());
+    }
+  }
   // Messages that hold or fail together (nftables), with the batch's marks around them: fails with the first error of
   // any. One of them at least asks for an acknowledgement (NLM_F_ACK), since a batch that holds says nothing else.
   result<void> transact(writer& w);
 
  private:
   explicit socket(int fd) noexcept : fd_(fd) {}
-  result<std::uint32_t> send(writer& w);
+  result<std::uint32_t> send(std::string text);
+  result<void> ask_once(std::string question, const std::function<void(const reply&)>& f);
   int fd_ = -1;
   std::uint32_t sequence_ = 0;
 };

@@ -205,27 +205,23 @@ result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t fami
   w.header(header_of(family));
   w.put_text(NFTA_SET_ELEM_LIST_TABLE, table);
   w.put_text(NFTA_SET_ELEM_LIST_SET, set);
-  std::vector<element> out;
   auto value_of = [](bytes data) { return std::string(as_text(netlink::attributes(data).find(NFTA_DATA_VALUE))); };
-  KEDGE_CHECK(s.ask(w, [&](const netlink::reply& r) {
+  return s.list<element>(w, [&](const netlink::reply& r, auto& out) {
     auto list = r.all<nfgenmsg>().find(NFTA_SET_ELEM_LIST_ELEMENTS);
     for (auto& item : netlink::attributes(list)) {
       netlink::attributes e(item.data);
       out.push_back({value_of(e.find(NFTA_SET_ELEM_KEY)), value_of(e.find(NFTA_SET_ELEM_DATA))});
     }
-  }));
-  return out;
+  });
 }
 
 result<std::vector<std::string>> list_tables(netlink::socket& s, std::uint8_t family) {
   writer w;
   w.begin(type_of(NFT_MSG_GETTABLE), NLM_F_REQUEST | NLM_F_DUMP);
   w.header(header_of(family));
-  std::vector<std::string> names;
-  KEDGE_CHECK(s.ask(w, [&](const netlink::reply& r) {
+  return s.list<std::string>(w, [](const netlink::reply& r, auto& names) {
     if (r.type == type_of(NFT_MSG_NEWTABLE)) names.push_back(r.all<nfgenmsg>().text(NFTA_TABLE_NAME));
-  }));
-  return names;
+  });
 }
 
 result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::string& table) {

@@ -62,7 +62,7 @@ std::string find_program(std::string_view name, std::string_view path) {
   return {};
 }
 
-std::vector<extra_runtime> find_runtimes(const std::string& root) {
+std::vector<extra_runtime> find_runtimes(const std::string& root, std::string_view path) {
   constexpr const char* runc = "io.containerd.runc.v2";
   struct candidate {
     const char *name, *type, *binary;
@@ -84,14 +84,18 @@ std::vector<extra_runtime> find_runtimes(const std::string& root) {
       {"wws", "io.containerd.wws.v2", "containerd-shim-wws-v1", of_wasm},
   };
   std::vector<extra_runtime> out;
-  for (auto& c : all)
-    for (auto* folder : c.folders) {
+  for (auto& c : all) {
+    std::vector<std::string_view> folders(c.folders.begin(), c.folders.end());
+    const auto searched = split(path, ':');
+    folders.insert(folders.end(), searched.begin(), searched.end());
+    for (auto folder : folders) {
       auto file = std::string(folder) + "/" + c.binary;
       struct stat s{};
-      if (::stat((root + file).c_str(), &s) != 0 || S_ISDIR(s.st_mode)) continue;
+      if (folder.empty() || ::stat((root + file).c_str(), &s) != 0 || S_ISDIR(s.st_mode)) continue;
       out.push_back({c.name, c.type, std::move(file)});
       break;
     }
+  }
   return out;
 }
 
@@ -139,17 +143,6 @@ result<std::string> fill_template(std::string_view text, const std::string& base
   return out;
 }
 
-namespace {
-
-// Beside this program first, as it is installed and built; then as containerd finds any shim.
-std::string find_shim(std::string_view path) {
-  std::error_code none;
-  auto beside = std::filesystem::read_symlink("/proc/self/exe", none).parent_path().string();
-  return find_program("containerd-shim-kedge-v2", beside + ":" + std::string(path));
-}
-
-}  // namespace
-
 containerd_settings detect_containerd(const agent_config& config) {
   containerd_settings s;
   auto* path = std::getenv("PATH");
@@ -178,10 +171,10 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.registries_file = config.registries_file;
   s.registry_fallback = config.registry_fallback;
   s.device_ownership = config.nonroot_devices;
-  s.shim = find_shim(path ? path : "");
+  s.shim = find_program("containerd-shim-kedge-v2", path ? path : "");
   if (!s.shim.empty()) s.default_runtime = shim_runtime;
   if (!config.default_runtime.empty()) s.default_runtime = config.default_runtime;
-  s.runtimes = find_runtimes({});
+  s.runtimes = find_runtimes({}, path ? path : "");
   s.stream_port = config.is_default_data_dir() ? 10010 : 0;
   s.restrict_oom_score = !may_lower_oom_score(crypto::read_file("/proc/self/status").value_or(std::string()));
   return s;

@@ -57,8 +57,9 @@ result<std::string> fill_template(std::string_view text, const std::string& base
 // The runtime's name for containers of our own shim, which a RuntimeClass may give as its handler.
 inline constexpr std::string_view shim_runtime = "kedge";
 
-// The runtimes that K3s finds below `root` (empty: this machine's): crun, nvidia's, wasm shims. Blocking.
-std::vector<extra_runtime> find_runtimes(const std::string& root);
+// The runtimes that K3s finds below `root` (empty: this machine's), and those in PATH: crun, nvidia's, wasm shims.
+// Blocking.
+std::vector<extra_runtime> find_runtimes(const std::string& root, std::string_view path);
 
 // An executable of that name in PATH or in the folders where packages put daemons; empty when there is none.
 std::string find_program(std::string_view name, std::string_view path);

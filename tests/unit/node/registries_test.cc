@@ -172,14 +172,16 @@ TEST_CASE("a user's template goes around ours") {
 TEST_CASE("runtimes are found where their packages put them") {
   temporary_folder root;
   for (auto* file :
-       {"/usr/bin/crun", "/usr/local/nvidia/toolkit/nvidia-container-runtime", "/usr/bin/nvidia-container-runtime"}) {
+       {"/usr/bin/crun", "/usr/local/nvidia/toolkit/nvidia-container-runtime", "/usr/bin/nvidia-container-runtime",
+        "/opt/bundle/bin/crun", "/opt/bundle/bin/containerd-shim-spin-v2"}) {
     auto path = root.path() + file;
     std::filesystem::create_directories(std::filesystem::path(path).parent_path());
     std::ofstream(path) << "x";
   }
   std::filesystem::create_directories(root.path() + "/usr/bin/containerd-shim-wasmer-v1");  // a folder is no program
-  CHECK(find_runtimes(root.path()) ==
+  CHECK(find_runtimes(root.path(), "/none::/opt/bundle/bin") ==
         std::vector<extra_runtime>{
             {"crun", "io.containerd.runc.v2", "/usr/bin/crun"},
-            {"nvidia", "io.containerd.runc.v2", "/usr/local/nvidia/toolkit/nvidia-container-runtime"}});
+            {"nvidia", "io.containerd.runc.v2", "/usr/local/nvidia/toolkit/nvidia-container-runtime"},
+            {"spin", "io.containerd.spin.v2", "/opt/bundle/bin/containerd-shim-spin-v2"}});
 }

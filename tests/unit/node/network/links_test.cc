@@ -1,5 +1,11 @@
 #include "node/network/links.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <thread>
+
 #include "namespaces.h"
 
 using namespace kedge;
@@ -42,6 +48,35 @@ TEST_CASE("netlink: a message is read back as it was written, and a cut one ends
     netlink::attributes ignored(as_bytes(cut));
   }
   CHECK(seen == 1);
+}
+
+TEST_CASE("links: all are listed though others come and go meanwhile") {
+  test_namespace a;
+  if (!a) return;
+  constexpr int kept = 60;  // more than the kernel tells at once
+  a.run([&] {
+    auto here = links::open();
+    if (!here) return;
+    for (int i = 0; i < kept; ++i)
+      GOOD(here->add_bridge("kept" + std::to_string(i), 1500, {2, 0, 0, 0, 1, std::uint8_t(i)}));
+    std::atomic<bool> done = false;
+    std::thread others([&] {
+      a.run([&] {
+        auto mine = links::open();
+        while (mine && !done) {
+          GOOD(mine->add_bridge("other", 1500, {2, 0, 0, 0, 2, 0}));
+          if (auto found = mine->find("other")) GOOD(mine->remove(found->index));
+        }
+      });
+    });
+    for (int i = 0; i < 200; ++i) {
+      auto all = here->all();
+      GOOD(all);
+      if (all) CHECK(std::ranges::count_if(*all, [](auto& l) { return l.name.starts_with("kept"); }) == kept);
+    }
+    done = true;
+    others.join();
+  });
 }
 
 TEST_CASE("links: bridge, cable, vxlan, addresses, routes and neighbours are what the kernel then says they are") {
