@@ -27,8 +27,9 @@ bool line_of(std::string_view text, int number, std::string_view& line) {
 }
 
 std::string shown(const issue& found, std::string_view text) {
-  std::string out =
-      "ERROR: <input>:" + std::to_string(found.line) + ":" + std::to_string(found.column + 1) + ": " + found.message;
+  const int first = text.empty() ? 0 : 1;  // a text without characters has no first column
+  std::string out = "ERROR: <input>:" + std::to_string(found.line) + ":" + std::to_string(found.column + first) + ": " +
+                    found.message;
   std::string_view line;
   if (!line_of(text, found.line, line) || line.size() > snippet_max_bytes) return out;
   std::string snippet(line);

@@ -19,6 +19,8 @@ TEST_CASE("resourceclaim-controller: each pod's claim is told to it, by either l
   for (auto seed : seeds(4)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"resourceclaim-controller"}});
+    c.grant("resource-claim-controller",
+            "{apiGroups: [resource.k8s.io], resources: [resourceclaims/binding], verbs: [update, patch]}");
     c.crash_between_writes(0.05);
     c.create(
         templates,

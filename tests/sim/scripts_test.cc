@@ -322,6 +322,8 @@ class play {
     c_.create(thing("Namespace").resource, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: kube-public}}"));
     c_.grant("clusterrole-aggregation-controller",
              "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate]}");
+    c_.grant("resource-claim-controller",
+             "{apiGroups: [resource.k8s.io], resources: [resourceclaims/binding], verbs: [update, patch]}");
     if (std::ranges::any_of(*script["controllers"].array(),
                             [](auto& name) { return name.as_string().starts_with("csr"); }))
       c_.grant("certificate-controller",

@@ -43,8 +43,8 @@ bool listed(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Not a plugin of kube-apiserver but part of its RBAC storage: it has no name there and can't be turned off.
-bool always_on(const plugin* p) { return p == &plugins::rbac_escalation; }
+// Not plugins of kube-apiserver but parts of its storage: they have no name there and can't be turned off.
+bool always_on(const plugin* p) { return p == &plugins::rbac_escalation || p == &plugins::device_claim_status; }
 
 bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
 
@@ -71,6 +71,7 @@ const std::vector<const plugin*>& all_plugins() {
       &plugins::default_ingress_class,
       &plugins::deny_service_external_ips,
       &plugins::rbac_escalation,
+      &plugins::device_claim_status,
   };
   return all;
 }

@@ -180,6 +180,64 @@ TEST_CASE("a claim of devices counts for its classes, of alternatives the most")
   CHECK(used.at("nic.deviceclass.resource.k8s.io/devices").text() == "32");
 }
 
+TEST_CASE("who says which devices a claim has, and how they are, may do so") {
+  cluster c;
+  c.put(basics);
+  c.put(R"(
+{kind: ClusterRole, metadata: {name: binder}, rules: [{apiGroups: [resource.k8s.io], resources: [resourceclaims/binding], verbs: [update]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: binder}, subjects: [{kind: User, name: scheduler}], roleRef: {kind: ClusterRole, name: binder}}
+---
+{kind: ClusterRole, metadata: {name: driver}, rules: [{apiGroups: [resource.k8s.io], resources: [resourceclaims/driver], resourceNames: [gpu.example.com], verbs: ["associated-node:update"]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: driver}, subjects: [{kind: ServiceAccount, name: gpu, namespace: default}], roleRef: {kind: ClusterRole, name: driver}}
+)");
+  gate g(c);
+  auto claim = [](std::string_view status) {
+    return fmt::format(
+        "{{apiVersion: resource.k8s.io/v1, kind: ResourceClaim, metadata: {{name: c, namespace: default}}, "
+        "status: {{{}}}}}",
+        status);
+  };
+  constexpr std::string_view result = "request: r, driver: gpu.example.com, pool: p, device: d";
+  auto allocation = [&](std::string_view more) {
+    return fmt::format(
+        "allocation: {{devices: {{results: [{{{}{}}}]}}, nodeSelector: {{nodeSelectorTerms: [{{matchFields: "
+        "[{{key: metadata.name, operator: In, values: [a]}}]}}]}}}}",
+        result, more);
+  };
+  const user_info scheduler{.name = "scheduler", .uid = {}, .groups = {}, .extra = {}},
+      anybody{.name = "anybody", .uid = {}, .groups = {}, .extra = {}};
+  auto given = claim(allocation(""));
+  CHECK(g.update(scheduler, given, claim(""), "status").good);
+  auto no = g.update(anybody, given, claim(""), "status");
+  CHECK(no.why.code == 422);
+  CHECK(no.message ==
+        "ResourceClaim.resource.k8s.io \"c\" is invalid: status.allocation: Forbidden: changing status.allocation or "
+        "status.reservedFor requires resource=\"resourceclaims/binding\", verb=\"update\" permission: "
+        "resourceclaims.resource.k8s.io is forbidden: User \"anybody\" cannot update resource "
+        "\"resourceclaims/binding\" in API group \"resource.k8s.io\" at the cluster scope");
+  // Devices that others use are for namespaces that say so.
+  CHECK(g.update(scheduler, claim(allocation(", adminAccess: true")), claim(""), "status")
+            .message.contains(
+                "status.allocation.devices.results[0].adminAccess: Forbidden: admin access to devices requires the"));
+  // A driver speaks of its own devices, from the node where they are.
+  auto told = claim(allocation("") + ", devices: [{driver: gpu.example.com, pool: p, device: d}]");
+  auto driver = [](std::string node) {
+    return user_info{.name = "system:serviceaccount:default:gpu",
+                     .uid = {},
+                     .groups = {"system:serviceaccounts"},
+                     .extra = {{"authentication.kubernetes.io/node-name", {std::move(node)}}}};
+  };
+  CHECK(g.update(driver("a"), told, given, "status").good);
+  CHECK(g.update(driver("b"), told, given, "status")
+            .message.contains(
+                "status.devices: Forbidden: changing status.devices requires resource=\"resourceclaims/driver\", "
+                "verb=\"[arbitrary-node:update]\" permission: resourceclaims.resource.k8s.io \"gpu.example.com\" is "
+                "forbidden: "));
+  CHECK(!g.update(anybody, given, told, "status").good);
+}
+
 TEST_CASE("quotas are checked and charged in one step") {
   cluster c;
   c.put(basics);

@@ -174,3 +174,89 @@ TEST_CASE("scheduler: a pod whose claim isn't there is told so, and placed when 
   put_claim(w, "csi.example");
   REQUIRE(w.eventually([&] { return w.get(claim_key)["metadata"]["annotations"][selected_node].is_string(); }));
 }
+
+namespace {
+
+constexpr auto devices_key = "/registry/resourceclaims/default/gpu";
+
+void put_devices(at_work& w, std::string_view more = "") {
+  w.put("{kind: DeviceClass, apiVersion: resource.k8s.io/v1, metadata: {name: gpu}, spec: {}}");
+  w.put(
+      fmt::format("{{kind: ResourceSlice, apiVersion: resource.k8s.io/v1, metadata: {{name: s}}, spec: {{driver: "
+                  "gpu.example.com, nodeName: node-b, pool: {{name: node-b, generation: 1, resourceSliceCount: 1}}, "
+                  "devices: [{{name: d0{}}}]}}}}",
+                  more));
+}
+
+void put_device_claim(at_work& w) {
+  w.put(
+      "{kind: ResourceClaim, apiVersion: resource.k8s.io/v1, metadata: {name: gpu, namespace: default}, spec: "
+      "{devices: "
+      "{requests: [{name: r, exactly: {deviceClassName: gpu, allocationMode: ExactCount, count: 1}}]}}}");
+}
+
+void put_claiming_pod(at_work& w, std::string_view name) {
+  w.put(
+      fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
+                  "default-scheduler, containers: [{{name: c, image: x}}], resourceClaims: [{{name: g, "
+                  "resourceClaimName: gpu}}]}}, status: {{phase: Pending}}}}",
+                  name));
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: a claim has its devices before its pod has its node, and others may use it too") {
+  at_work w;
+  put_devices(w);
+  put_claiming_pod(w, "a");  // before its claim: it isn't tried
+  put_device_claim(w);
+  REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
+  auto claim = w.get(devices_key);
+  CHECK(claim["metadata"]["finalizers"][0].as_string() == "resource.kubernetes.io/delete-protection");
+  auto& allocation = claim["status"]["allocation"];
+  CHECK(allocation["devices"]["results"][0]["device"].as_string() == "d0");
+  CHECK(allocation["nodeSelector"]["nodeSelectorTerms"][0]["matchFields"][0]["values"][0].as_string() == "node-b");
+  CHECK(allocation["allocationTimestamp"].is_string());
+  CHECK(claim["status"]["reservedFor"][0]["uid"].as_string() == "uid-a");
+  put_claiming_pod(w, "b");
+  REQUIRE(w.eventually([&] { return w.node_of("b") == "node-b"; }));
+  CHECK(w.get(devices_key)["status"]["reservedFor"].size() == 2);
+}
+
+TEST_CASE("scheduler: a pod that gets no devices is told why, and tried when there are some") {
+  at_work w;
+  put_device_claim(w);
+  put_claiming_pod(w, "a");
+  REQUIRE(w.eventually([&] { return w.condition_of("a")["status"].as_string() == "False"; }));
+  CHECK(w.condition_of("a")["message"].as_string().starts_with(
+      "0/2 nodes are available: request r: device class gpu does not exist."));
+  put_devices(w);
+  REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
+}
+
+TEST_CASE("scheduler: a pod waits for devices that are bound first, and is tried anew when one can't be") {
+  at_work w;
+  put_devices(w, ", bindingConditions: [ready], bindingFailureConditions: [broken]");
+  put_device_claim(w);
+  put_claiming_pod(w, "a");
+  auto reserved = [&] { return w.get(devices_key)["status"]["reservedFor"].size() == 1; };
+  REQUIRE(w.eventually(reserved));
+  CHECK(w.node_of("a").empty());
+  auto say = [&](std::string_view condition) {
+    w.edit(devices_key, [&](json::value& c) {
+      c.member("status").set(
+          "devices",
+          yaml(fmt::format("[{{driver: gpu.example.com, pool: node-b, device: d0, conditions: [{{type: {}, status: "
+                           "'True', reason: R, message: m}}]}}]",
+                           condition)));
+    });
+  };
+  say("broken");
+  REQUIRE(w.eventually([&] { return w.condition_of("a")["reason"].as_string() == "SchedulerError"; }));
+  CHECK(w.condition_of("a")["message"].as_string() ==
+        "running PreBind plugin \"DynamicResources\": device binding failed: claim=gpu, reason=R, message=\"m\"");
+  // The devices are given back, and the same ones found again: nothing has said yet that they are broken.
+  REQUIRE(w.eventually([&] { return reserved() && w.get(devices_key)["status"]["devices"].empty(); }));
+  say("ready");
+  REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
+}
