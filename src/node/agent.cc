@@ -143,11 +143,11 @@ class agent {
   std::optional<image_puller> images_;
   std::optional<image_importer> importer_;
   std::optional<node_volumes> volumes_;
-  std::optional<plugin_watcher> plugins_;
   std::optional<pod_manager> pods_;
   std::optional<image_collector> collector_;
   std::optional<evictor> evictor_;
   std::optional<node_keepers> keepers_;
+  std::optional<plugin_watcher> plugins_;  // over both of whom it tells
   std::optional<pod_streams> pod_streams_;
   std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
@@ -592,6 +592,9 @@ task<void> agent::prepare_pods() {
                                                  tell(warning ? "Warning" : "Normal", reason, std::move(message)));
                                            }});
   pods_->use(*keepers_);
+  plugins_.emplace(pod_settings_.root + "/plugins_registry",
+                   std::vector<plugin_handler*>{&volumes_->csi_plugins(), &keepers_->device_plugins()},
+                   control_.network);
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
   importer_.emplace(
@@ -622,8 +625,6 @@ task<void> agent::prepare_volumes(pod_cluster& cluster) {
                                                        : snapshot_source();
                                           },
                                       .told_node = [this] { return written_ ? &node_ : nullptr; }});
-  plugins_.emplace(pod_settings_.root + "/plugins_registry", std::vector<plugin_handler*>{&volumes_->csi_plugins()},
-                   control_.network);
   co_await volumes_->begin();
 }
 
