@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -464,6 +465,8 @@ task<void> agent::keep_node() {
         node_gone_ = false;
         node_tasks_.spawn(volumes_->tell_node());
         lease_ = {};
+        // What the servers recorded of its password went with the Node before.
+        if (identity_) identity_->ask_again("its Node was made again");
         problem.clear();
       } else {
         problem = "it was deleted from the cluster, and can't register again yet: " + back.error().message;
@@ -785,11 +788,12 @@ task<result<void>> agent::write_status() {
   }
   auto now = loop::current().now();
   auto wanted = describe_node(facts(), node_, wall_now());
-  if (moved_) {
+  if (std::exchange(moved_, false)) {
     if (auto said = registration_patch(node_, wanted); !said.is_null()) {
-      KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), said));
+      auto told = co_await api_->strategic_patch(node_path(), said);
+      moved_ |= !told;  // or it has moved again meanwhile
+      KEDGE_CO_TRY(node_, std::move(told));
     }
-    moved_ = false;
   }
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) {
