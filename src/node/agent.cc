@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -147,7 +148,7 @@ class agent {
   std::optional<image_collector> collector_;
   std::optional<evictor> evictor_;
   std::optional<node_keepers> keepers_;
-  std::optional<plugin_watcher> plugins_;
+  std::optional<plugin_watcher> plugins_;  // over both of whom it tells
   std::optional<pod_streams> pod_streams_;
   std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
@@ -464,6 +465,8 @@ task<void> agent::keep_node() {
         node_gone_ = false;
         node_tasks_.spawn(volumes_->tell_node());
         lease_ = {};
+        // What the servers recorded of its password went with the Node before.
+        if (identity_) identity_->ask_again("its Node was made again");
         problem.clear();
       } else {
         problem = "it was deleted from the cluster, and can't register again yet: " + back.error().message;
@@ -596,7 +599,8 @@ task<void> agent::prepare_pods() {
                                            }});
   pods_->use(*keepers_);
   plugins_.emplace(pod_settings_.root + "/plugins_registry",
-                   std::vector<plugin_handler*>{&volumes_->csi_plugins(), &keepers_->claim_plugins()},
+                   std::vector<plugin_handler*>{&volumes_->csi_plugins(), &keepers_->device_plugins(),
+                                                &keepers_->claim_plugins()},
                    control_.network);
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
@@ -788,11 +792,12 @@ task<result<void>> agent::write_status() {
   }
   auto now = loop::current().now();
   auto wanted = describe_node(facts(), node_, wall_now());
-  if (moved_) {
+  if (std::exchange(moved_, false)) {
     if (auto said = registration_patch(node_, wanted); !said.is_null()) {
-      KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), said));
+      auto told = co_await api_->strategic_patch(node_path(), said);
+      moved_ |= !told;  // or it has moved again meanwhile
+      KEDGE_CO_TRY(node_, std::move(told));
     }
-    moved_ = false;
   }
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) {

@@ -27,9 +27,18 @@ task<void> identity_keeper::run() {
       co_await report();
       report_at = loop.now() + certificate_report_interval;
     }
-    co_await reactor::sleep_for(identity_look_interval);
-    co_await look();
+    (void)co_await asked_.wait_until(loop.now() + identity_look_interval);
+    asked_.reset();
+    if (auto why = std::exchange(ask_for_, {}); !why.empty())
+      co_await renew(std::move(why));
+    else
+      co_await look();
   }
+}
+
+void identity_keeper::ask_again(std::string why) {
+  ask_for_ = std::move(why);
+  asked_.set();
 }
 
 task<void> identity_keeper::look() {

@@ -2,6 +2,7 @@
 //
 //   certificates: one is missing (set aside), or ends within 120 days ─┐
 //   authorities: the servers' are others (a CA was rotated) ───────────┤
+//   the Node was deleted, and made again: its password isn't recorded ─┤
 //   addresses: those of the default route are others, twice in a row ──┴─▶ register again ─▶ `use` ─▶ everybody who
 //   asks or serves with them
 //
@@ -40,6 +41,8 @@ class identity_keeper {
 
   // Until dropped.
   task<void> run();
+  // For a reason of the caller's, soon.
+  void ask_again(std::string why);
   // Prometheus' text.
   const std::string& metrics() const noexcept { return metrics_; }
 
@@ -57,6 +60,8 @@ class identity_keeper {
   parts parts_;
   std::vector<std::string> last_;  // addresses that were seen once
   std::string metrics_;
+  std::string ask_for_;  // ask_again's reason
+  reactor::event asked_;
   bool told_ok_ = false;
   unsigned looks_ = 0;
   time_point again_at_{};

@@ -42,10 +42,9 @@ descriptor connect_to(std::string_view path) {
 
 // Envelope: timestamp 1, namespace 2, topic 3, event 4 (an Any). ForwardRequest: envelope 1.
 void publisher::publish(std::string_view topic, std::string_view type, std::string message) {
-  if (queue_.size() == events_max) {
+  if (queue_.size() + (telling_ ? 1 : 0) == events_max) {  // one is on its way
     log("too many events wait for containerd, the oldest is dropped");
-    // The first may be on its way; the second is the oldest that nobody looks at.
-    queue_.erase(queue_.begin() + 1);
+    queue_.pop_front();
   }
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -58,16 +57,14 @@ void publisher::publish(std::string_view topic, std::string_view type, std::stri
 
 task<void> publisher::tell_all() {
   telling_ = true;
-  for (std::int64_t pause = publish_pause_least_ms; !queue_.empty();) {
-    auto& first = queue_.front();  // stays where it is: only the back grows, and the second is what is dropped
-    if (co_await tell(first.topic, first.envelope, first.event)) {
-      queue_.pop_front();
-      pause = publish_pause_least_ms;
-      continue;
+  while (!queue_.empty()) {
+    auto first = std::move(queue_.front());  // from the queue, which changes meanwhile
+    queue_.pop_front();
+    for (std::int64_t pause = publish_pause_least_ms; !co_await tell(first.topic, first.envelope, first.event);
+         pause = std::min<std::int64_t>(pause * 2, publish_pause_most_ms)) {
+      connection_.close();
+      co_await loop_.sleep(pause);
     }
-    connection_.close();
-    co_await loop_.sleep(pause);
-    pause = std::min<std::int64_t>(pause * 2, publish_pause_most_ms);
   }
   connection_.close();
   std::deque<waiting>().swap(queue_);

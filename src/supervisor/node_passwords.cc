@@ -44,6 +44,13 @@ api::status refused(const std::string& node) {
   return s;
 }
 
+bool is_owned(const json::value& secret, std::string_view uid) {
+  auto& owners = secret["metadata"]["ownerReferences"];
+  for (std::size_t i = 0; i < owners.size(); ++i)
+    if (owners[i]["uid"].as_string() == uid) return true;
+  return false;
+}
+
 api::status taken(const std::string& node) {
   auto s = refused(node);
   s.message = "no password is recorded for node " + quote(node) +
@@ -82,7 +89,13 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
       if (!same) co_return api::fail(api::from_error(same.error()));
       if (!*same) co_return api::fail(api::internal_error("secret kube-system/" + name + ": " + same->error().message));
       if (!**same) co_return api::fail(refused(node));
-      co_return api::api_result<void>();
+      // A Node that registers again doesn't lose it with the one before it.
+      auto there = objects_.get(nodes, "", node);
+      if (!there || is_owned(*secret, (*there)["metadata"]["uid"].as_string())) co_return api::api_result<void>();
+      auto kept = co_await give_to(name, node, std::string((*there)["metadata"]["uid"].as_string()));
+      if (kept) co_return api::api_result<void>();
+      if (kept.error().code != 404) co_return api::fail(kept.error());
+      continue;  // it went meanwhile
     }
     if (secret.error().code != 404) co_return api::fail(secret.error());
     if (!by_certificate && lives(node)) co_return api::fail(taken(node));
@@ -105,6 +118,15 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
     // Another registration of the same name was first: compare with what it recorded.
   }
   co_return api::fail(api::unavailable("the node password could not be recorded; try again"));
+}
+
+task<api::api_result<json::value>> node_passwords::give_to(std::string secret, std::string node, std::string uid) {
+  return objects_.modify(secrets, "kube-system", std::move(secret), [node, uid](json::value& s) {
+    s.member("metadata")
+        .set("ownerReferences",
+             json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid}}});
+    return true;
+  });
 }
 
 task<void> node_passwords::keep() {
@@ -156,12 +178,7 @@ task<void> node_passwords::sweep() {
       return !owned;
     });
     if (owned) continue;
-    (void)co_await objects_.modify(secrets, "kube-system", name, [&](json::value& s) {
-      s.member("metadata")
-          .set("ownerReferences",
-               json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid}}});
-      return true;
-    });
+    (void)co_await give_to(name, node, uid);
   }
 }
 

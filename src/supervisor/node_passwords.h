@@ -5,7 +5,8 @@
 //                                                   lives) └── scrypt on the offload pool, one at a time (32 MiB each)
 //
 // The Secret gets an ownerReference to its Node as soon as that exists, so that deleting the Node frees the name;
-// Secrets whose Node never came are removed after a while.
+// Secrets whose Node never came are removed after a while. An agent that makes its Node again asks again: who knows the
+// password takes the Secret over for the new Node, and who shows the node's certificate has it recorded anew.
 #pragma once
 
 #include <string>
@@ -20,7 +21,7 @@ class node_passwords {
   explicit node_passwords(api::objects& objects) noexcept : objects_(objects) {}
 
   // The answer for an agent: empty on success. 403 when the password is not the recorded one, or when none is recorded
-  // and a node of that name lives, unless it asks with its own certificate; 503 when it can't be checked.
+  // and a node of that name lives, unless its own certificate is shown, too; 503 when it can't be checked.
   task<api::api_result<void>> check(std::string node, std::string password, bool by_certificate);
 
   // Runs for ever: ownership and the removal of orphans.
@@ -28,6 +29,7 @@ class node_passwords {
 
  private:
   task<void> sweep();
+  task<api::api_result<json::value>> give_to(std::string secret, std::string node, std::string uid);
   bool lives(const std::string& node);
   api::objects& objects_;
   reactor::semaphore hashing_{1};

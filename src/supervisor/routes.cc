@@ -320,6 +320,12 @@ class routes final : public net::http::handler {
       log::warning("node {} from {} asked for a certificate that names a server's address: it is left out",
                    quote(id.name), e.connection().peer.text());
     id.addresses = std::move(certified);
+    // Agents show it beside the token, which is who they are as long as it is good.
+    if (!by_certificate && !e.connection().peer_certificates.empty()) {
+      auto shown = co_await s_.who_without_password.authenticate(e);
+      by_certificate =
+          shown && (*shown)->in_group("system:nodes") && (*shown)->name == std::string(node_user) + id.name;
+    }
     if (auto ok = co_await s_.passwords.check(id.name, std::move(password), by_certificate); !ok) {
       log::warning("node {} from {} was refused: {}", quote(id.name), e.connection().peer.text(), ok.error().message);
       co_return api::fail(std::move(ok).error());

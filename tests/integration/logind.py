@@ -56,14 +56,14 @@ class Logind:
         with open(config, "w") as f:
             f.write(CONFIG.format(path=self.path))
         self.daemon = lab.start("dbus-daemon", ["dbus-daemon", "--nofork", "--config-file=" + config])
-        self.delay_max, self.wanted, self.reloads, self.locks, self.serial = delay_max, delay_max, 0, [], 0
-        self.lock = threading.Lock()
+        self.delay_max, self.wanted, self.reloads, self.locks = delay_max, delay_max, 0, []
 
     @property
     def env(self):
         return {"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=" + self.path}
 
-    def serve(self):
+    def connect(self):
+        self.serial, self.lock = 0, threading.Lock()
         self.bus = socket.socket(socket.AF_UNIX)
         self.bus.connect(self.path)
         self.stream = self.bus.makefile("rb")
@@ -75,6 +75,10 @@ class Logind:
         bus = "org.freedesktop.DBus"
         to_bus = [(PATH, "o", "/org/freedesktop/DBus"), (INTERFACE, "s", bus), (DESTINATION, "s", bus)]
         self.send(CALL, [*to_bus, (MEMBER, "s", "Hello")])
+        return to_bus
+
+    def serve(self):
+        to_bus = self.connect()
         for name in ("org.freedesktop.login1", "org.freedesktop.systemd1"):
             self.send(CALL, [*to_bus, (MEMBER, "s", "RequestName"), (SIGNATURE, "g", "su")], aligned(text(name), 4) + struct.pack("<I", 0))
         threading.Thread(target=self.answer_all, daemon=True).start()
@@ -102,6 +106,7 @@ class Logind:
             elif fields[MEMBER] == "Inhibit":
                 mine, theirs = os.pipe()
                 self.locks.append(mine)
+                self.asked_by = fields[SENDER]
                 self.send(ANSWER, [*reply, (SIGNATURE, "g", "h"), (FDS, "u", 1)], struct.pack("<I", 0), [theirs])
                 os.close(theirs)
             elif fields[MEMBER] == "KillUnit":
@@ -109,9 +114,18 @@ class Logind:
                 self.delay_max = self.wanted
                 self.send(ANSWER, reply)
 
-    def prepare_for_shutdown(self, begins):
-        self.send(SIGNAL, [(PATH, "o", "/org/freedesktop/login1"), (INTERFACE, "s", "org.freedesktop.login1.Manager"),
+    def prepare_for_shutdown(self, begins, to=()):
+        self.send(SIGNAL, [*to, (PATH, "o", "/org/freedesktop/login1"), (INTERFACE, "s", "org.freedesktop.login1.Manager"),
                            (MEMBER, "s", "PrepareForShutdown"), (SIGNATURE, "g", "b")], struct.pack("<I", begins))
+
+    def by_a_stranger(self, begins):
+        """The same from one who isn't logind: to all, and to whoever has a lock."""
+        other = object.__new__(Logind)
+        other.path = self.path
+        other.connect()
+        other.prepare_for_shutdown(begins)
+        other.prepare_for_shutdown(begins, to=[(DESTINATION, "s", self.asked_by)])
+        return other
 
     def released(self, index):
         """Whether nobody holds that lock any more."""

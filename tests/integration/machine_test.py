@@ -107,7 +107,7 @@ class Machine(Cluster):
         self.assertIn('subject="CN=system:node:n1,O=system:nodes",usages="ClientAuth"', metrics)
 
     def test_0_two_machines_of_one_image(self):
-        # The same name, and the same password: first, for a Node that is deleted takes the record of its password with it.
+        # The same name, and the same password.
         twin = Agent(self.lab, "twin", self.lab.host(), self.server.url, self.server.token(), args=["--node-name", "n1"],
                      env={"KEDGE_NODE_PASSWORD_FOLDER": os.path.join(self.lab.folder, "n1-node")})
         for one, other in ((self.agent, twin), (twin, self.agent)):
@@ -123,6 +123,17 @@ class Machine(Cluster):
         eventually("its lease is of the new Node",
                    lambda: self.server.get("lease", "-n", "kube-node-lease", "n1")["metadata"]["ownerReferences"][0]["uid"] == self.node()["metadata"]["uid"], timeout=90)
         eventually("the tunnel stands", self.reaches_kubelet, timeout=90)
+        # Its password is recorded for the new Node, whose lease it renews: its name is nobody else's, and still its own.
+        def owner_of_password():
+            found = self.server.get("secret", "-n", "kube-system", "n1.node-password.k3s") or {}
+            return found.get("metadata", {}).get("ownerReferences", [{}])[0].get("uid")
+        eventually("its password is recorded", lambda: owner_of_password() == self.node()["metadata"]["uid"], timeout=90, every=0.2)
+        stranger = Agent(self.lab, "stranger", self.lab.host(), self.server.url, self.server.token(), args=["--node-name", "n1"])
+        eventually("a stranger isn't it", lambda: "Node password rejected" in stranger.log(), timeout=90)
+        stranger.process.terminate()
+        stranger.process.wait(30)
+        run(BINARY, "certificate", "rotate", "--data-dir", self.agent.data)
+        eventually("it gets certificates", lambda: os.path.exists(self.agent.data + "/agent/client-kubelet.crt"), timeout=90, every=0.2)
         self.assertIsNone(self.agent.process.poll())
 
     def test_3_an_archive_for_support_has_no_secrets(self):

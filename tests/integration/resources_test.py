@@ -168,6 +168,11 @@ class Resources(unittest.TestCase):
             self.ready(name)
         mine = len(self.logind.locks) - 1
         self.assertFalse(self.logind.released(mine))
+        # Anybody may send that signal on the bus, and isn't believed.
+        stranger = self.logind.by_a_stranger(True)
+        eventually("a stranger is told of", lambda: "who isn't logind, says that the machine goes down" in self.server.log())
+        self.assertNotIn(("NodeShutdown", "Shutdown manager detected shutdown event"), self.events("server", "Node"))
+        stranger.bus.close()
         self.logind.prepare_for_shutdown(True)
         first = self.wait("first", "the first pod ends", lambda p: p["status"]["phase"] == "Failed")
         self.assertEqual((first["status"]["reason"], first["status"]["message"]), ("Terminated", "Pod was terminated in response to imminent node shutdown."))

@@ -153,8 +153,9 @@ result<void> cpu_ledger::restore(std::string_view text) {
                                             file["policyName"].as_string()));
   }
   auto shared = parse_cpus(file["defaultCpuSet"].as_string());
+  if (!shared) return fail(errc::corrupt, "defaultCpuSet is no list of CPUs");
   decltype(given_) given;
-  auto known = shared.value_or(cpu_set());
+  auto known = *shared;
   if (entries)
     for (auto& [uid, containers] : *entries)
       if (auto* all = containers.object())
@@ -168,7 +169,7 @@ result<void> cpu_ledger::restore(std::string_view text) {
           known = together(std::move(known), *own);
           given[uid][name] = *std::move(own);
         }
-  if (!shared || (shared->empty() && !given.empty())) return fail(errc::conflict, "default cpuset cannot be empty");
+  if (shared->empty() && !given.empty()) return fail(errc::conflict, "default cpuset cannot be empty");
   if (shared->empty()) return {};
   auto all = settings_.strict ? difference(topology_.cpus(), reserved_) : topology_.cpus();
   if (settings_.strict && !intersection(reserved_, *shared).empty())

@@ -11,6 +11,7 @@
 #include "node/limits.h"
 #include "pod/amounts.h"
 #include "reactor/offload.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -19,15 +20,6 @@ namespace {
 using json::value;
 
 constexpr std::string_view plugin_version = "v1beta1", registration = "/v1beta1.Registration/Register";
-
-// A turn in a queue; given back at its end.
-struct turn {
-  reactor::semaphore& of;
-  explicit turn(reactor::semaphore& s) noexcept : of(s) {}
-  turn(const turn&) = delete;
-  turn& operator=(const turn&) = delete;
-  ~turn() { of.release(); }
-};
 
 // A resource that isn't Kubernetes' own, by its name (v1helper.IsExtendedResourceName).
 bool is_extended(std::string_view name) {
@@ -114,6 +106,15 @@ result<void> device_manager::validate(std::string_view resource, const std::vect
   return {};
 }
 
+result<void> device_manager::check(const plugin_info& plugin) const { return validate(plugin.name, plugin.versions); }
+task<result<void>> device_manager::add(plugin_info plugin) {
+  return connect(std::move(plugin.name), std::move(plugin.endpoint));
+}
+task<void> device_manager::remove(plugin_info plugin) {
+  disconnect(plugin.name, plugin.endpoint);
+  co_return;
+}
+
 task<result<void>> device_manager::connect(std::string resource, std::string socket) {
   co_await restored_.wait();
   auto same = [&](const shared_plugin& p) { return p->resource == resource && p->socket == socket; };
@@ -123,7 +124,12 @@ task<result<void>> device_manager::connect(std::string resource, std::string soc
   auto options = co_await ask(p, "GetDevicePluginOptions", {}, plugin_connect_deadline);
   if (!options) co_return fail(errc::internal, "failed to get device plugin options: " + options.error().message);
   KEDGE_CO_TRY(p->options, decode_plugin_options(*options));
-  std::erase_if(plugins_, same);  // the one before it at this socket: whoever watches that one leaves it alone
+  // The one before it at this socket.
+  std::erase_if(plugins_, [&](auto& other) {
+    if (!same(other)) return false;
+    other->gone.set();
+    return true;
+  });
   plugins_.push_back(p);
   ledger_.connect(resource);
   log::info("device plugin of {} registered", resource);
@@ -131,29 +137,31 @@ task<result<void>> device_manager::connect(std::string resource, std::string soc
   co_return result<void>();
 }
 
-// As long as it tells of its devices, it is there.
-task<void> device_manager::watch(shared_plugin p) {
-  std::string why = "it ended its list";
-  auto stream = co_await p->channel.stream("/v1beta1.DevicePlugin/ListAndWatch", {});
-  while (stream) {
-    auto message = co_await (*stream)->next();
-    if (!message || !*message) {
-      if (!message) why = message.error().message;
-      break;
-    }
-    auto devices = decode_devices(**message);
-    if (!devices || devices->size() > plugin_devices_max) {
-      why = devices ? fmt::format("it has {} devices", devices->size()) : devices.error().message;
-      break;
-    }
+void device_manager::disconnect(std::string_view resource, std::string_view socket) {
+  for (auto& p : plugins_)
+    if (p->resource == resource && p->socket == socket) p->gone.set();
+}
+
+// Until it has nothing more to tell.
+task<result<void>> device_manager::follow(shared_plugin p) {
+  KEDGE_CO_TRY(auto stream, co_await p->channel.stream("/v1beta1.DevicePlugin/ListAndWatch", {}));
+  for (;;) {
+    KEDGE_CO_TRY(auto message, co_await stream->next());
+    if (!message) co_return fail(errc::closed, "it ended its list");
+    KEDGE_CO_TRY(auto devices, decode_devices(*message));
     if (find(p->resource) != p) continue;  // a newer one of the same resource tells what there is
-    auto uids = ledger_.update(p->resource, *std::move(devices));
+    auto uids = ledger_.update(p->resource, std::move(devices));
     parts_.changed(uids);
     co_await save();
   }
-  if (!stream) why = stream.error().message;
+}
+
+// As long as it tells of its devices, it is there.
+task<void> device_manager::watch(shared_plugin p) {
+  auto ended = co_await reactor::with_stop(follow(p), p->gone);
   if (std::erase(plugins_, p) == 0) co_return;  // another took its place
-  log::info("the device plugin of {} has gone: {}", p->resource, why);
+  log::info("the device plugin of {} has gone: {}", p->resource,
+            p->gone.is_set() ? "so has its socket" : std::string_view(ended.error().message));
   if (find(p->resource)) co_return;
   ledger_.disconnect(p->resource, reactor::loop::current().now());
   parts_.changed({});
@@ -181,7 +189,7 @@ task<result<std::string>> device_manager::ask(shared_plugin p, std::string metho
 
 task<void> device_manager::save() {
   co_await one_save_.acquire();
-  turn mine(one_save_);
+  reactor::turn mine(one_save_);
   auto text = ledger_.checkpoint();
   if (text == saved_) co_return;
   auto written = co_await reactor::offload([file = parts_.folder + "/" + std::string(device_checkpoint), text] {
@@ -223,6 +231,9 @@ device_ids common(const device_ids& a, const device_ids& b) {
 task<result<void>> device_manager::give(const value& pod, const value& container, std::string resource,
                                         std::size_t count, const device_ids& reusable) {
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
+  auto& turns = turns_.try_emplace(resource, 1).first->second;
+  co_await turns.acquire();
+  reactor::turn mine(turns);
   KEDGE_CO_TRY(auto begun, ledger_.begin(uid, name, resource, count, reusable, std::nullopt));
   if (!begun || (begun->taken.empty() && begun->needed == 0)) co_return result<void>();
   auto& choice = *begun;
@@ -274,8 +285,6 @@ task<result<void>> device_manager::allocate_all(value pod, std::string only) {
 
 task<result<void>> device_manager::allocate(value pod) {
   co_await restored_.wait();
-  co_await one_at_a_time_.acquire();
-  turn mine(one_at_a_time_);
   free_unused();
   auto done = co_await allocate_all(pod, {});
   co_await save();
@@ -299,8 +308,6 @@ task<result<device_options>> device_manager::options_for(value pod, value contai
                      "device plugin PreStartContainer rpc failed with err: " + rpc_text(ready.error()));
   }
   if (lacks) {
-    co_await one_at_a_time_.acquire();
-    turn mine(one_at_a_time_);
     KEDGE_CO_CHECK(co_await allocate_all(pod, name));
     co_await save();
   }

@@ -1,6 +1,7 @@
 // device_manager.h: device plugins (k8s.io/kubelet deviceplugin/v1beta1) and what containers get of their devices.
 //
-//   plugin ─ Register ─▶ device-plugins/kubelet.sock ─▶ connect ─▶ ListAndWatch ─▶ ledger ─▶ Node's capacity
+//   plugin ─ Register ─▶ device-plugins/kubelet.sock ─┬▶ connect ─▶ ListAndWatch ─▶ ledger ─▶ Node's capacity
+//   plugin's own socket in plugins_registry/ ─────────┘
 //   pod that is admitted ─▶ allocate ─▶ GetPreferredAllocation, Allocate ─▶ ledger, kubelet_internal_checkpoint
 //   container that is made ─▶ options_for ─▶ PreStartContainer; environment, mounts, devices, annotations, CDI names
 //
@@ -9,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,12 +18,13 @@
 #include "net/grpc.h"
 #include "net/grpc_server.h"
 #include "node/devices/ledger.h"
+#include "node/plugins/plugin_watcher.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
 
-class device_manager final : private net::grpc::service {
+class device_manager final : public plugin_handler, private net::grpc::service {
  public:
   struct parts {
     std::string folder;  // "/var/lib/kubelet/device-plugins"
@@ -43,10 +46,11 @@ class device_manager final : private net::grpc::service {
   // What a container gets for its devices, right before it is made.
   task<result<device_options>> options_for(json::value pod, json::value container);
 
-  // A plugin behind this socket, of a resource of this name: as registered at our socket, or found by who watches
-  // plugins' own.
-  result<void> validate(std::string_view resource, const std::vector<std::string>& versions) const;
-  task<result<void>> connect(std::string resource, std::string socket);
+  // Those that the plugin watcher finds; their names are their resources'.
+  std::string_view type() const override { return "DevicePlugin"; }
+  result<void> check(const plugin_info& plugin) const override;
+  task<result<void>> add(plugin_info plugin) override;
+  task<void> remove(plugin_info plugin) override;
 
   const device_ledger& ledger() const noexcept { return ledger_; }
   // Frees what pods had that have gone.
@@ -57,6 +61,7 @@ class device_manager final : private net::grpc::service {
     std::string resource, socket;
     net::grpc::channel channel;
     plugin_options options;
+    reactor::event gone;  // set when another takes its place, or its socket went
     plugin(std::string r, std::string s, reactor::network* n)
         : resource(std::move(r)),
           socket(std::move(s)),
@@ -66,7 +71,12 @@ class device_manager final : private net::grpc::service {
 
   task<result<std::string>> answer(std::string method, std::string message) override;
   task<void> restore();
+  // A plugin behind this socket, of a resource of this name.
+  result<void> validate(std::string_view resource, const std::vector<std::string>& versions) const;
+  task<result<void>> connect(std::string resource, std::string socket);
+  void disconnect(std::string_view resource, std::string_view socket);
   task<void> watch(shared_plugin p);
+  task<result<void>> follow(shared_plugin p);
   task<void> forget_lost();
   shared_plugin find(std::string_view resource) const;  // the newest; null: none is connected
   task<result<std::string>> ask(shared_plugin p, std::string method, std::string message, duration within);
@@ -80,7 +90,8 @@ class device_manager final : private net::grpc::service {
   device_ledger ledger_;
   std::vector<shared_plugin> plugins_;  // oldest first
   reactor::event restored_;
-  reactor::semaphore one_at_a_time_{1};  // pods are given theirs in turn
+  // Pods are given a resource's devices in turn: a plugin that hangs holds those up that want something of it.
+  std::map<std::string, reactor::semaphore, std::less<>> turns_;
   reactor::semaphore one_save_{1};
   std::string saved_;
   reactor::scope tasks_;  // last: ends first

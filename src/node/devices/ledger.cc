@@ -55,9 +55,12 @@ std::string print_map(const value& map, bool by_number) {
 
 std::string print_bytes(const value& base64) {
   if (!base64.is_string()) return "<nil>";
-  std::vector<std::string> parts;
-  for (unsigned char c : unbase64(base64.as_string()).value_or("")) parts.push_back(std::to_string(c));
-  return "[" + join(parts, " ") + "]";
+  std::string out = "[";
+  for (unsigned char c : unbase64(base64.as_string()).value_or("")) {
+    if (out.size() > 1) out += ' ';
+    out += std::to_string(c);
+  }
+  return out + "]";
 }
 
 std::uint32_t checksum_of(const value& data) {
@@ -149,7 +152,8 @@ bool device_ledger::expire(time_point now) {
 device_counts device_ledger::counts() const {
   device_counts out;
   for (auto& [name, r] : resources_)
-    out[name] = {static_cast<std::int64_t>(r.devices.size()), static_cast<std::int64_t>(r.healthy().size())};
+    out[name] = {static_cast<std::int64_t>(r.devices.size()),
+                 r.lost_at ? 0 : std::ranges::count_if(r.devices, [](auto& d) { return d.second.healthy; })};
   return out;
 }
 

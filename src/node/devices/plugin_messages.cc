@@ -1,8 +1,12 @@
 #include "node/devices/plugin_messages.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/protobuf_wire.h"
+#include "node/limits.h"
+#include "node/plugins/limits.h"
 
 namespace kedge::node {
 
@@ -147,8 +151,12 @@ result<plugin_options> decode_plugin_options(std::string_view message) {
 result<std::vector<plugin_device>> decode_devices(std::string_view message) {
   std::vector<plugin_device> out;
   wire::fields r(message);
-  while (r.next())
-    if (r.field() == 1 && !decode_device(r.bytes(), out.emplace_back())) return malformed("ListAndWatchResponse");
+  while (r.next()) {
+    if (r.field() != 1) continue;
+    if (out.size() == plugin_devices_max)
+      return fail(errc::too_large, fmt::format("it has more than {} devices", plugin_devices_max));
+    if (!decode_device(r.bytes(), out.emplace_back())) return malformed("ListAndWatchResponse");
+  }
   if (!r.ok()) return malformed("ListAndWatchResponse");
   return out;
 }
@@ -191,6 +199,8 @@ result<std::optional<std::string>> first_allocation(std::string_view message) {
     if (r.field() == 1 && !out) out = r.bytes();
   if (!r.ok()) return malformed("AllocateResponse");
   if (out) {
+    if (out->size() > allocation_bytes_max)
+      return fail(errc::too_large, fmt::format("a container would get {} bytes of options", out->size()));
     device_options checked;
     KEDGE_CHECK(add_allocation(*out, checked));
   }

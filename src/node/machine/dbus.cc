@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -53,6 +54,7 @@ enum header : unsigned char {
   of_destination = 6,
   of_sender = 7,
   of_signature = 8,
+  of_files = 9,
 };
 
 void put_field(std::string& out, header which, std::string_view type, std::string_view text) {
@@ -173,6 +175,7 @@ result<std::size_t> parse_dbus_message(std::string_view bytes, dbus_message& out
     if (type == "u") {
       auto n = static_cast<std::uint32_t>(fields.number(4));
       if (which == of_reply_serial) out.answers = n;
+      if (which == of_files) out.files_sent = n;
     } else if (type == "s" || type == "o" || type == "g") {
       auto text = std::string(type == "g" ? fields.signature() : fields.text());
       switch (which) {
@@ -292,8 +295,11 @@ task<result<dbus_message>> dbus_connection::next_message() {
     KEDGE_CO_TRY(auto size, parse_dbus_message(in_, m));
     if (size > 0) {
       in_.erase(0, size);
-      // The kernel gives a message's descriptors with its first bytes, and nobody but logind sends us any.
-      m.files = std::exchange(files_, {});
+      // The kernel gives a message's descriptors with its first bytes, which may come behind messages without any.
+      if (m.files_sent > files_.size()) co_return malformed("it lacks descriptors");
+      auto end = files_.begin() + m.files_sent;
+      m.files.assign(std::move_iterator(files_.begin()), std::move_iterator(end));
+      files_.erase(files_.begin(), end);
       co_return std::move(m);
     }
     KEDGE_CO_CHECK(co_await receive());

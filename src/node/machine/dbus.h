@@ -47,6 +47,7 @@ struct dbus_message {
   enum class kind : unsigned char { call = 1, answer = 2, error = 3, signal = 4 };
   kind type = kind::call;
   std::uint32_t serial = 0, answers = 0;  // `answers`: the serial of the call
+  std::uint32_t files_sent = 0;           // how many descriptors come with it
   std::string path, interface, member, error_name, sender, types, body;
   std::vector<owned_file> files;
 

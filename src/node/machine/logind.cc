@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "crypto/files.h"
 #include "reactor/offload.h"
 
@@ -12,7 +13,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto service = "org.freedesktop.login1", object = "/org/freedesktop/login1",
-               manager = "org.freedesktop.login1.Manager";
+               manager = "org.freedesktop.login1.Manager", bus = "org.freedesktop.DBus",
+               bus_object = "/org/freedesktop/DBus";
 // logind reads its configuration in its own time: looked for after this, doubling, so often (the kubelet's).
 constexpr duration reload_first = 100ms;
 constexpr int reload_looks_max = 5;
@@ -74,15 +76,20 @@ task<result<owned_file>> logind::inhibit() {
 
 task<result<void>> logind::follow() {
   co_return co_await bus_->subscribe(
-      "type='signal',interface='org.freedesktop.login1.Manager',member='PrepareForShutdown',"
-      "path='/org/freedesktop/login1'");
+      "type='signal',sender='org.freedesktop.login1',interface='org.freedesktop.login1.Manager',"
+      "member='PrepareForShutdown',path='/org/freedesktop/login1'");
 }
 
 task<result<bool>> logind::next() {
   for (;;) {
     KEDGE_CO_TRY(auto signal, co_await bus_->next_signal());
     if (signal.interface != manager || signal.member != "PrepareForShutdown" || signal.path != object) continue;
-    if (auto begins = signal.as_bool()) co_return *begins;
+    auto begins = signal.as_bool();
+    if (!begins) continue;
+    // Whoever may use the bus can send this to us.
+    KEDGE_CO_TRY(auto owner, co_await bus_->call(bus, bus_object, bus, "GetNameOwner", dbus_arguments().text(service)));
+    if (owner.as_text() == signal.sender) co_return *begins;
+    log::warning("{} on the system's bus, who isn't logind, says that the machine goes down", signal.sender);
   }
 }
 

@@ -154,7 +154,7 @@ task<void> plugin_watcher::run() {
         e.trying.spawn(try_to_register(socket, e));
       }
     }
-    co_await reactor::sleep_for(plugin_look_interval);
+    co_await reactor::sleep_for(plugin_folder_interval);
   }
 }
 

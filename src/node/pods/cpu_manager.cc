@@ -7,6 +7,7 @@
 #include "node/limits.h"
 #include "pod/amounts.h"
 #include "reactor/offload.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -127,7 +128,10 @@ task<std::string> cpu_manager::cpus_of(std::string uid, std::string container) {
   co_return text_of(own ? *own : ledger_->shared());
 }
 
+// One after the other: what was older would be written last.
 task<void> cpu_manager::save() {
+  co_await one_save_.acquire();
+  reactor::turn mine(one_save_);
   auto text = ledger_->checkpoint();
   if (text == saved_) co_return;
   auto written =

@@ -50,6 +50,7 @@ class cpu_manager {
   std::string problem_, saved_;
   std::map<std::string, std::string> applied_;  // by container id: the CPUs that it was moved to
   reactor::event begun_, given_;
+  reactor::semaphore one_save_{1};
 };
 
 }  // namespace kedge::node

@@ -56,6 +56,57 @@ image_credentials credentials_of(std::string_view server, const value& entry) {
   return c;
 }
 
+// --- names of images, as distribution/reference reads them
+
+bool is_small(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool is_large(char c) { return c >= 'A' && c <= 'Z'; }
+
+bool is_tag(std::string_view tag) {
+  constexpr std::size_t tag_max = 128;
+  auto is_word = [](char c) { return is_small(c) || is_large(c) || c == '_'; };
+  return !tag.empty() && tag.size() <= tag_max && is_word(tag[0]) &&
+         std::ranges::all_of(tag, [&](char c) { return is_word(c) || c == '.' || c == '-'; });
+}
+
+bool is_digest(std::string_view digest) {
+  constexpr std::size_t digits_min = 32;
+  auto colon = digest.find(':');
+  return colon != std::string_view::npos && colon > 0 && digest.size() - colon > digits_min &&
+         digest.substr(colon + 1).find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
+}
+
+// Small letters and digits; between them a dot, one underscore or two, or any number of dashes.
+bool is_path_part(std::string_view part) {
+  if (part.empty() || !is_small(part.front()) || !is_small(part.back())) return false;
+  for (std::size_t i = 0; i < part.size(); ++i) {
+    if (is_small(part[i])) continue;
+    auto end = part.find_first_not_of(part[i], i), n = end - i;
+    if (!is_small(part[end]) || (part[i] == '.' ? n > 1 : part[i] == '_' ? n > 2 : part[i] != '-')) return false;
+    i = end;
+  }
+  return true;
+}
+
+// What is wrong with a name; empty: nothing. Hosts are left to who resolves them.
+std::string name_problem(std::string_view image) {
+  const std::string format = "invalid reference format";
+  auto first = image.substr(0, image.find('/'));
+  const bool has_host = first.size() < image.size() && (first.contains('.') || first.contains(':') ||
+                                                        first == "localhost" || std::ranges::any_of(first, is_large));
+  auto rest = has_host ? image.substr(first.size() + 1) : image;
+  if (auto remote = rest.substr(0, rest.find(':')); std::ranges::any_of(remote, is_large))
+    return fmt::format("{}: repository name ({}{}) must be lowercase", format,
+                       rest.contains('/') || has_host ? "" : "library/", remote);
+  auto at = rest.find('@');
+  if (at != std::string_view::npos && !is_digest(rest.substr(at + 1))) return format;
+  rest = rest.substr(0, at);
+  if (auto colon = rest.find(':'); colon != std::string_view::npos) {
+    if (!is_tag(rest.substr(colon + 1))) return format;
+    rest = rest.substr(0, colon);
+  }
+  return std::ranges::all_of(split(rest, '/'), is_path_part) ? std::string() : format;
+}
+
 }  // namespace
 
 std::string with_tag(std::string_view image) {
@@ -106,6 +157,12 @@ task<std::expected<image_info, image_puller::failed>> image_puller::ensure(value
   auto image = std::string(container["image"].as_string());
   auto policy = container["imagePullPolicy"].as_string("IfNotPresent");
   auto now = [] { return reactor::loop::current().wall_now(); };
+  if (auto problem = name_problem(image); !problem.empty()) {
+    auto text = fmt::format("Failed to apply default image tag \"{0}\": couldn't parse image name \"{0}\": {1}", image,
+                            problem);
+    tell(true, "InspectFailed", text);
+    co_return std::unexpected(failed{{"InvalidImageName", text}, now() + image_retry_first});
+  }
   auto found = co_await runtime_.image(with_tag(image));
   if (!found) {
     auto text = fmt::format("Failed to inspect image \"{}\": {}", image, rpc_text(found.error()));

@@ -103,26 +103,24 @@ task<result<container_gets>> node_keepers::given(json::value pod, json::value co
 
 json::value node_keepers::add_health(const json::value& pod, json::value status) const {
   auto uid = pod["metadata"]["uid"].as_string();
-  for (auto* list : {"containerStatuses", "initContainerStatuses"}) {
-    auto* all = status.find(list) ? status.find(list)->array() : nullptr;
-    if (!all) continue;
-    for (auto& c : *all) {
-      auto* has = devices_.ledger().find(uid, c["name"].as_string());
-      if (!has || std::string_view(list) == "initContainerStatuses") continue;
-      json::array resources;
-      for (auto& [resource, a] : *has) {
-        std::map<std::string, bool, std::less<>> health;
-        for (auto& d : devices_.ledger().devices(resource)) health.emplace(d.id, d.healthy);
-        json::array devices;
-        for (auto& id : ids_of(a.devices)) {
-          auto known = health.find(id);
-          const bool fine = known == health.end() || known->second;
-          devices.push_back(json::object{{"health", fine ? "Healthy" : "Unhealthy"}, {"resourceID", id}});
-        }
-        resources.push_back(json::object{{"name", resource}, {"resources", std::move(devices)}});
+  auto* all = status.find("containerStatuses") ? status.find("containerStatuses")->array() : nullptr;
+  if (!all) return status;
+  for (auto& c : *all) {
+    auto* has = devices_.ledger().find(uid, c["name"].as_string());
+    if (!has) continue;
+    json::array resources;
+    for (auto& [resource, a] : *has) {
+      std::map<std::string, bool, std::less<>> health;
+      for (auto& d : devices_.ledger().devices(resource)) health.emplace(d.id, d.healthy);
+      json::array devices;
+      for (auto& id : ids_of(a.devices)) {
+        auto known = health.find(id);
+        const bool fine = known == health.end() || known->second;
+        devices.push_back(json::object{{"health", fine ? "Healthy" : "Unhealthy"}, {"resourceID", id}});
       }
-      c.set("allocatedResourcesStatus", std::move(resources));
+      resources.push_back(json::object{{"name", resource}, {"resources", std::move(devices)}});
     }
+    c.set("allocatedResourcesStatus", std::move(resources));
   }
   return status;
 }

@@ -39,6 +39,7 @@ class node_keepers final : public pod_needs {
   // Until dropped. Once.
   task<void> run();
   plugin_handler& claim_plugins() noexcept { return claims_; }
+  plugin_handler& device_plugins() noexcept { return devices_; }
   device_counts devices() const { return devices_.ledger().counts(); }  // what the Node says of them
 
   task<result<void>> prepare(json::value pod) override;

@@ -15,6 +15,7 @@
 #include "node/limits.h"
 #include "node/logs/log_files.h"
 #include "node/logs/log_lines.h"
+#include "node/pods/env_files.h"
 #include "node/pods/static_pods.h"
 #include "reactor/offload.h"
 
@@ -580,7 +581,14 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   if (!objects) co_return refuse(objects.error().message);
   auto& settings = parts_.settings;
   auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
-  auto env = make_environment(*pod, container, *objects, ips, settings.node);
+  auto with_files = container;
+  if (has_variables_of_files(container)) {
+    auto read = co_await reactor::offload(
+        [container, at = settings.folder_of(uid())] { return with_values_of_files(container, at); });
+    if (!read || !*read) co_return refuse((read ? read->error() : read.error()).message);
+    with_files = **std::move(read);
+  }
+  auto env = make_environment(*pod, with_files, *objects, ips, settings.node);
   if (!env) co_return refuse(env.error().message);
   container_gets given;
   if (parts_.needs) {

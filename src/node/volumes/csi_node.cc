@@ -9,6 +9,7 @@
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/volumes/limits.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -149,18 +150,6 @@ result<value> node_patch_without(const value& node, std::string_view driver) {
 
 namespace {
 
-// One at a time; dropped or not.
-class turn {
- public:
-  explicit turn(reactor::semaphore& s) : semaphore_(s) {}
-  turn(const turn&) = delete;
-  turn& operator=(const turn&) = delete;
-  ~turn() { semaphore_.release(); }
-
- private:
-  reactor::semaphore& semaphore_;
-};
-
 template <typename Try>
 task<result<void>> several_times(Try try_once) {
   for (int i = 1;; ++i) {
@@ -211,13 +200,13 @@ task<result<void>> csi_node::patch_node(Patch patch) {
 
 task<result<void>> csi_node::begin() {
   co_await turn_.acquire();
-  turn mine(turn_);
+  reactor::turn mine(turn_);
   co_return co_await change_csi_node([](value&) { return false; });
 }
 
 task<result<void>> csi_node::install(std::string driver, csi_node_info info) {
   co_await turn_.acquire();
-  turn mine(turn_);
+  reactor::turn mine(turn_);
   if (info.id.empty())
     co_return fail(errc::invalid, "error adding CSI driver node info: driverNodeID must not be empty");
   auto patched = co_await patch_node([&](const value& node) { return node_patch_for(node, driver, info); });
@@ -230,7 +219,7 @@ task<result<void>> csi_node::install(std::string driver, csi_node_info info) {
 
 task<result<void>> csi_node::uninstall(std::string driver) {
   co_await turn_.acquire();
-  turn mine(turn_);
+  reactor::turn mine(turn_);
   auto taken = co_await change_csi_node([&](value& csi_node) { return take_csi_driver(csi_node, driver); });
   if (!taken) co_return fail(std::move(taken).error().with("error uninstalling CSI driver from CSINode object: "));
   auto patched = co_await patch_node([&](const value& node) { return node_patch_without(node, driver); });

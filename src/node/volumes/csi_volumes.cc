@@ -19,6 +19,8 @@
 #include "pod/amounts.h"
 #include "reactor/loop.h"
 #include "reactor/offload.h"
+#include "reactor/scope.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -49,18 +51,6 @@ mount_failure failure(std::string_view step, std::string_view volume, std::strin
 
 // What a driver said, as the kubelet prints it; what we say, as it is.
 std::string text_of(const error& e) { return rpc_text(e); }
-
-// Held until it ends, dropped or not.
-class turn_of {
- public:
-  explicit turn_of(reactor::semaphore& s) : semaphore_(s) {}
-  turn_of(const turn_of&) = delete;
-  turn_of& operator=(const turn_of&) = delete;
-  ~turn_of() { semaphore_.release(); }
-
- private:
-  reactor::semaphore& semaphore_;
-};
 
 template <typename F>
 task<result<void>> off_loop(F f) {
@@ -230,7 +220,7 @@ task<mount_result> csi_volumes::mount(value pod, volume_to_mount v) {
   if (*d.attachable && (is_new || !was_known)) parts_.in_use_changed();
   if (auto problem = co_await attach(w, d)) co_return std::unexpected(*std::move(problem));
   co_await d.turn.acquire();
-  turn_of mine(d.turn);
+  reactor::turn mine(d.turn);
   if (w.is_block) co_return co_await mount_block(w, d);
   co_return co_await mount_folder(w, d);
 }
@@ -533,15 +523,35 @@ task<void> csi_volumes::grow(const wanted& w, device& d) {
 task<result<void>> csi_volumes::unmount(std::string pod_uid) {
   auto found = co_await reactor::offload([at = at_, pod_uid] { return find_pod_csi_volumes(at, pod_uid); });
   if (!found) co_return fail(std::move(found).error());
-  for (auto& v : *found) KEDGE_CO_CHECK(co_await unpublish(v));
-  for (auto& [name, d] : devices_)
-    if (d->pods.erase(pod_uid) > 0 && is_unused(*d)) unused_.set();
-  co_return result<void>();
+  result<void> out;
+  {
+    reactor::scope together;
+    for (auto& v : *found) together.spawn(let_go(std::move(v), out));
+    co_await together.join();
+  }
+  if (!out) co_return out;
+  for (auto& [name, d] : devices_) leave(*d, pod_uid);
+  co_return out;
+}
+
+void csi_volumes::leave(device& d, const std::string& pod_uid) {
+  if (d.pods.erase(pod_uid) > 0 && is_unused(d)) unused_.set();
+}
+
+// Each for itself: a driver that hangs or has gone keeps no other's volume here. `out` is what went wrong first.
+task<void> csi_volumes::let_go(found_csi_volume v, result<void>& out) {
+  auto done = co_await unpublish(v);
+  if (!done) {
+    if (out) out = std::move(done);
+    co_return;
+  }
+  auto known = v.data.ephemeral ? devices_.end() : devices_.find(unique_name(v.data));
+  if (known != devices_.end()) leave(*known->second, v.pod_uid);
 }
 
 task<result<void>> csi_volumes::unpublish(found_csi_volume v) {
   auto known = v.data.ephemeral ? devices_.end() : devices_.find(unique_name(v.data));
-  std::optional<turn_of> mine;
+  std::optional<reactor::turn> mine;
   if (known != devices_.end()) {
     auto& turn = known->second->turn;
     co_await turn.acquire();
@@ -575,7 +585,7 @@ task<result<void>> csi_volumes::unpublish(found_csi_volume v) {
 
 task<void> csi_volumes::unstage(device& d) {
   co_await d.turn.acquire();
-  turn_of mine(d.turn);
+  reactor::turn mine(d.turn);
   if (!is_unused(d)) co_return;
   auto problem = std::string();
   auto name = d.data.name;

@@ -100,6 +100,8 @@ class csi_volumes {
   task<result<void>> add_tokens(const wanted& w, csi_request& r);
   task<void> grow(const wanted& w, device& d);
   task<result<void>> unpublish(found_csi_volume v);
+  task<void> let_go(found_csi_volume v, result<void>& out);
+  void leave(device& d, const std::string& pod_uid);
   task<void> unstage(device& d);
   task<void> take_away(std::string name);
   bool is_unused(const device& d) const { return d.pods.empty(); }

@@ -175,21 +175,27 @@ task<result<void>> image_volumes::unmount(std::string pod_uid) {
     return out;
   });
   if (!names) co_return fail(std::move(names).error());
+  result<void> out;
   for (auto& name : *names) {
     auto path = folder + "/" + name;
     auto ended = co_await reactor::offload([path] {
       end_mounts(path);
       return !has_mounts(path);
     });
-    if (!ended || !*ended) co_return fail(errc::unavailable, path + " is still mounted");
+    if (!ended || !*ended) {
+      if (out) out = fail(errc::unavailable, path + " is still mounted");
+      continue;
+    }
     // Without containerd the view is left to whoever looks next: the folder tells of it.
     auto removed = co_await call(std::string(snapshots) + "Remove",
                                  wire::writer().text(1, source_().snapshotter).text(2, key_of(pod_uid, name)).take());
-    if (!removed && removed.error().code != errc::not_found)
-      co_return fail(std::move(removed).error().with(fmt::format("the snapshot of volume {}: ", name)));
+    if (!removed && removed.error().code != errc::not_found) {
+      if (out) out = fail(std::move(removed).error().with(fmt::format("the snapshot of volume {}: ", name)));
+      continue;
+    }
     (void)co_await reactor::offload([path] { return ::rmdir(path.c_str()); });
   }
-  co_return result<void>();
+  co_return out;
 }
 
 }  // namespace kedge::node

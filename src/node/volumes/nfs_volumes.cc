@@ -109,20 +109,25 @@ task<result<void>> nfs_volumes::unmount(std::string pod_uid) {
     return out;
   });
   if (!found) co_return fail(std::move(found).error());
+  result<void> out;
+  // A server that is dead keeps no other's export here.
   for (auto& [path, mounted] : *found) {
     if (mounted) {
       auto done = co_await run({"umount", path}, unmount_deadline);
       if (!done && done.error().code == errc::timeout) done = co_await run({"umount", "-f", path}, unmount_deadline);
-      if (!done || done->code != 0)
-        co_return fail(errc::unavailable,
-                       fmt::format("UnmountVolume.TearDown failed for volume \"{}\" : unmount failed: {}\nUnmounting "
-                                   "arguments: {}\nOutput: {}",
-                                   path.substr(path.find_last_of('/') + 1), ended(done), path,
-                                   done ? done->output : std::string()));
+      if (!done || done->code != 0) {
+        if (out)
+          out = fail(errc::unavailable,
+                     fmt::format("UnmountVolume.TearDown failed for volume \"{}\" : unmount failed: {}\nUnmounting "
+                                 "arguments: {}\nOutput: {}",
+                                 path.substr(path.find_last_of('/') + 1), ended(done), path,
+                                 done ? done->output : std::string()));
+        continue;
+      }
     }
     (void)co_await reactor::offload([path] { return ::rmdir(path.c_str()); });
   }
-  co_return result<void>();
+  co_return out;
 }
 
 }  // namespace kedge::node

@@ -25,10 +25,10 @@ exec /bin/mount -t tmpfs nfs-for-tests "$last"
 
 
 class Driver:
-    def __init__(self, lab, root):
-        self.lab, self.folder = lab, os.path.join(lab.folder, "driver")
-        self.socket = os.path.join(root, "plugins", NAME, "csi.sock")
-        self.registration = os.path.join(root, "plugins_registry", NAME + "-reg.sock")
+    def __init__(self, lab, root, name=NAME):
+        self.lab, self.name, self.folder = lab, name, os.path.join(lab.folder, name)
+        self.socket = os.path.join(root, "plugins", name, "csi.sock")
+        self.registration = os.path.join(root, "plugins_registry", name + "-reg.sock")
         for folder in (self.folder, os.path.dirname(self.socket), os.path.dirname(self.registration)):
             os.makedirs(folder, exist_ok=True)
         self.start()
@@ -37,7 +37,7 @@ class Driver:
         for path in (self.socket, self.registration):
             if os.path.exists(path):
                 os.remove(path)
-        self.process = self.lab.start("driver", [PROGRAM, NAME, self.socket, self.registration, self.folder, "node-in-driver"])
+        self.process = self.lab.start(self.name, [PROGRAM, self.name, self.socket, self.registration, self.folder, "node-in-driver"])
 
     def stop(self):
         self.process.terminate()
@@ -134,6 +134,27 @@ class Csi(unittest.TestCase):
 
     def in_use(self):
         return self.server.get("node", "server")["status"].get("volumesInUse", [])
+
+    def test_a_driver_that_has_gone_keeps_no_other_drivers_volume(self):
+        self.create({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": "gone.test"}, "spec": {
+            "attachRequired": False, "volumeLifecycleModes": ["Ephemeral"]}})
+        gone = Driver(self.lab, self.root, "gone.test")
+        eventually("it is registered", lambda: os.path.exists(os.path.join(gone.folder, "registered")))
+        self.claim("stays", self.csi("handle-stays"))
+        # Many of it, since in which order volumes are found is the file system's.
+        inline = [{"name": f"gone-{i}", "csi": {"driver": "gone.test"}} for i in range(8)]
+        claim = {"persistentVolumeClaim": {"claimName": "stays"}}
+        self.pod("both", claim, volumes=[{"name": "data", **claim}, *inline])
+        self.attach("pv-stays")
+        self.runs("both")
+        gone.stop()
+        self.server.kubectl("delete", "pod", "both", "--wait=false")
+        eventually("the other driver's volume leaves the node", lambda: self.driver.methods("handle-stays")[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"])
+        self.server.get("pod", "both")  # waits for its driver
+        gone.start()
+        eventually("the pod is gone", lambda: "both" not in [p["metadata"]["name"] for p in self.server.get("pods")["items"]])
+        self.assertFalse([m for m in self.mounted() if "gone-" in m])
+        gone.stop()
 
     def test_a_driver_is_told_to_the_cluster(self):
         def told():

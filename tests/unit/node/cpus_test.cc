@@ -151,6 +151,9 @@ TEST_CASE("the kubelet's state is read, and its checksums are ours") {
   CHECK(other.restore(l.checkpoint()).error().message ==
         "current set of available CPUs \"0-4\" doesn't match with CPUs in state \"0-3\"");
   CHECK(other.restore(R"({"policyName":"none","defaultCpuSet":"","checksum":0})"));
+  auto damaged = other.restore(R"({"policyName":"static","defaultCpuSet":"?","entries":{"u":{"a":"1","b":"1"}}})");
+  REQUIRE(!damaged);
+  CHECK(damaged.error().code == errc::corrupt);
 }
 
 TEST_CASE("a machine's CPUs are read from /sys") {

@@ -11,6 +11,8 @@
 #include "loop.h"
 #include "net/http/server.h"
 #include "node/devices/pod_resources.h"
+#include "node/limits.h"
+#include "node/plugins/limits.h"
 #include "support/temporary_folder.h"
 
 using namespace kedge;
@@ -48,7 +50,7 @@ class fake_plugin final : public net::http::handler {
   std::vector<std::string> devices;
   reactor::event news;
   std::vector<std::string> asked;
-  bool refuses = false;
+  bool refuses = false, hangs = false;
 
   task<result<void>> run() { return server_.run(0); }
   reactor::event& ready() { return server_.ready(0); }
@@ -81,6 +83,7 @@ class fake_plugin final : public net::http::handler {
         while (inner.next()) ids += (ids.empty() ? "" : ",") + std::string(inner.bytes());
       }
       asked.push_back("Allocate " + ids);
+      if (hangs) co_await reactor::event().wait();
       wire::writer one;
       one.message(1, wire::writer().text(1, "IDS").text(2, ids).take());
       one.message(2, wire::writer().text(1, "/in").text(2, "/out").number(3, 1).take());
@@ -307,6 +310,61 @@ TEST_CASE("a plugin registers, is asked, is missed, and its devices stay given o
     CHECK(options->env == text_map{{"IDS", "d3"}});
     ours.reset();
   }(folder.path()));
+}
+
+TEST_CASE("a plugin that hangs holds up its own resource alone, and plugins are found by their own sockets") {
+  temporary_folder folder;
+  test_loop t;
+  t.run([](std::string at) -> task<void> {
+    std::set<std::string, std::less<>> active = {"u1", "u2", "u3"};
+    device_manager devices(
+        {.folder = at + "/device-plugins", .active = [&] { return std::optional(active); }, .changed = [](auto&) {}});
+    fake_plugin hung(at + "/hung.sock"), well(at + "/well.sock");
+    hung.devices = well.devices = {device("d1")};
+    hung.hangs = true;
+    reactor::scope tasks;
+    for (auto* p : {&hung, &well}) {
+      tasks.spawn([](fake_plugin& one) -> task<void> { (void)co_await one.run(); }(*p));
+      co_await p->ready().wait();
+    }
+    tasks.spawn(devices.run());
+    plugin_handler& watched = devices;
+    plugin_info first{"DevicePlugin", std::string(resource), at + "/hung.sock", {"v1beta1"}};
+    plugin_info second{"DevicePlugin", "example.com/other", at + "/well.sock", {"v1beta1"}};
+    CHECK(watched.type() == "DevicePlugin");
+    CHECK(watched.check({"DevicePlugin", "cpu", "", {"v1beta1"}}).error().message ==
+          "the ResourceName \"cpu\" is invalid");
+    for (auto& p : {first, second}) {
+      REQUIRE(watched.check(p));
+      REQUIRE(co_await watched.add(p));
+    }
+    auto healthy = [&](std::string_view of) { return devices.ledger().counts()[std::string(of)].allocatable; };
+    co_await until([&] { return healthy(resource) == 1 && healthy("example.com/other") == 1; });
+
+    reactor::scope waiting;
+    waiting.spawn([](device_manager& d) -> task<void> { (void)co_await d.allocate(pod_with("u1", 1)); }(devices));
+    co_await until([&] { return !hung.asked.empty() && hung.asked.back() == "Allocate d1"; });
+    auto soon = [&] { return reactor::loop::current().now() + 20s; };
+    auto other =
+        make_pod("u2", R"({"containers": [{"name": "main", "resources": {"limits": {"example.com/other": "1"}}}]})");
+    CHECK(co_await reactor::with_deadline(devices.allocate(other), soon()));
+    CHECK(co_await reactor::with_deadline(devices.allocate(make_pod("u3", R"({"containers": [{"name": "main"}]})")),
+                                          soon()));
+    // The socket goes, though whoever served it still does.
+    co_await watched.remove(second);
+    co_await until([&] { return healthy("example.com/other") == 0; });
+    CHECK(healthy(resource) == 1);
+  }(folder.path()));
+}
+
+TEST_CASE("no more is read of a plugin's answer than a node can have") {
+  wire::writer list;
+  for (std::size_t i = 0; i <= plugin_devices_max; ++i) list.message(1, std::string_view());
+  CHECK(decode_devices(list.take()).error().code == errc::too_large);
+  wire::writer options;
+  for (std::size_t i = 0; i < allocation_bytes_max / 8; ++i)
+    options.message(1, wire::writer().text(1, std::to_string(i)).text(2, "x").take());
+  CHECK(first_allocation(wire::writer().message(1, options.take()).take()).error().code == errc::too_large);
 }
 
 TEST_CASE("bytes that are no answer of a plugin are refused") {

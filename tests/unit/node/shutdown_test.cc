@@ -3,8 +3,13 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <array>
+#include <cstring>
 
 #include "loop.h"
 #include "node/machine/oom_log.h"
@@ -77,27 +82,87 @@ TEST_CASE("the log is followed, records and all that comes with them") {
   }(path));
 }
 
+namespace {
+
+struct bus_field {
+  char which, type;
+  std::string value;  // of type u: its four bytes
+};
+
+std::string bus_message(dbus_message::kind kind, const std::vector<bus_field>& fields, std::string_view body) {
+  auto u32 = [](std::size_t n) { return std::string{static_cast<char>(n), static_cast<char>(n >> 8), 0, 0}; };
+  auto out = std::string{'l', static_cast<char>(kind), 0, 1} + u32(body.size()) + u32(7) + u32(0);
+  for (auto& f : fields) {
+    out.resize((out.size() + 7) / 8 * 8, '\0');
+    out += std::string{f.which, 1, f.type, 0};
+    if (f.type == 'g') out += static_cast<char>(f.value.size());
+    if (f.type == 's' || f.type == 'o') out += u32(f.value.size());
+    out += f.value;
+    if (f.type != 'u') out += '\0';
+  }
+  out.replace(12, 4, u32(out.size() - 16));
+  out.resize((out.size() + 7) / 8 * 8, '\0');
+  return out + std::string(body);
+}
+
+}  // namespace
+
+TEST_CASE("a lock is the message's that it came with, whatever came before that in one piece") {
+  temporary_folder folder;
+  auto path = folder.path() + "/bus";
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  REQUIRE(path.size() < sizeof at.sun_path);
+  path.copy(at.sun_path, path.size());
+  auto listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(::listen(listener, 1) == 0);
+  test_loop t;
+  t.run([](std::string socket, int from) -> task<void> {
+    reactor::scope bus;
+    bus.spawn([](int l) -> task<void> {
+      co_await reactor::sleep_for(20ms);  // the other side has connected by then, or accept waits for it
+      auto fd = ::accept4(l, nullptr, nullptr, SOCK_CLOEXEC);
+      auto serial = [](char n) { return std::string{n, 0, 0, 0}; };
+      // All that it will ever be asked for is there at once.
+      auto first = "OK 1\r\nAGREE_UNIX_FD\r\n" + bus_message(dbus_message::kind::answer, {{5, 'u', serial(1)}}, {}) +
+                   bus_message(dbus_message::kind::signal, {{3, 's', "NameAcquired"}}, {});
+      REQUIRE(::send(fd, first.data(), first.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(first.size()));
+      auto last = bus_message(dbus_message::kind::answer, {{5, 'u', serial(2)}, {8, 'g', "h"}, {9, 'u', serial(1)}},
+                              std::string(4, '\0'));
+      alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+      iovec part{last.data(), last.size()};
+      msghdr m{};
+      m.msg_iov = &part;
+      m.msg_iovlen = 1;
+      m.msg_control = control.data();
+      m.msg_controllen = control.size();
+      auto* c = CMSG_FIRSTHDR(&m);
+      c->cmsg_level = SOL_SOCKET;
+      c->cmsg_type = SCM_RIGHTS;
+      c->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(c), &l, sizeof l);
+      REQUIRE(::sendmsg(fd, &m, MSG_NOSIGNAL) == static_cast<ssize_t>(last.size()));
+      co_await reactor::sleep_for(1h);
+      ::close(fd);
+    }(from));
+    auto machine = co_await logind::open(socket);
+    REQUIRE_MESSAGE(machine, machine.error().message);
+    auto lock = co_await machine->inhibit();
+    REQUIRE_MESSAGE(lock, lock.error().message);
+    CHECK(*lock);
+  }(path, listener));
+  ::close(listener);
+}
+
 TEST_CASE("the bus's messages: whole ones are read, pieces are waited for, and what is none is refused") {
   // PrepareForShutdown(true), as dbus-daemon passes it on.
-  std::string bytes("l\4\1\1\4\0\0\0\7\0\0\0\0\0\0\0", 16);
-  auto field = [&](char which, char type, std::string_view text) {
-    bytes.resize((bytes.size() + 7) / 8 * 8, '\0');
-    bytes += which;
-    bytes += '\1';
-    bytes += type;
-    bytes += '\0';
-    if (type != 'g') bytes += std::string{static_cast<char>(text.size()), 0, 0, 0};
-    if (type == 'g') bytes += static_cast<char>(text.size());
-    bytes += text;
-    bytes += '\0';
-  };
-  field(1, 'o', "/org/freedesktop/login1");
-  field(2, 's', "org.freedesktop.login1.Manager");
-  field(3, 's', "PrepareForShutdown");
-  field(8, 'g', "b");
-  bytes[12] = static_cast<char>(bytes.size() - 16);
-  bytes.resize((bytes.size() + 7) / 8 * 8, '\0');
-  bytes += std::string("\1\0\0\0", 4);
+  const auto bytes = bus_message(dbus_message::kind::signal,
+                                 {{1, 'o', "/org/freedesktop/login1"},
+                                  {2, 's', "org.freedesktop.login1.Manager"},
+                                  {3, 's', "PrepareForShutdown"},
+                                  {8, 'g', "b"}},
+                                 std::string("\1\0\0\0", 4));
   dbus_message m;
   for (std::size_t n = 0; n < bytes.size(); ++n) {
     dbus_message part;

@@ -85,3 +85,26 @@ TEST_CASE("a name whose password was lost isn't a stranger's while its node live
   CHECK(w.check("dead", "p") == 200);
   CHECK(w.check("silent", "p") == 200);
 }
+
+TEST_CASE("a Node that is made again keeps the password that was recorded for the one before") {
+  joining_world w;
+  const api::resource_id nodes{"", "v1", "nodes"}, secrets{"", "v1", "secrets"};
+  auto make = [&] { w.put(nodes, "", R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"back"}})"); };
+  auto owner = [&] {
+    auto secret = w.client->get(secrets, "kube-system", "back.node-password.k3s");
+    REQUIRE(secret);
+    return std::string((*secret)["metadata"]["ownerReferences"][0]["uid"].as_string());
+  };
+  auto uid = [&] { return std::string((*w.client->get(nodes, "", "back"))["metadata"]["uid"].as_string()); };
+  make();
+  CHECK(w.check("back", "p") == 200);
+  CHECK(w.check("back", "p") == 200);
+  CHECK(owner() == uid());
+  REQUIRE(w.loop.run_until(w.client->remove(nodes, "", "back", {})));
+  make();
+  CHECK(owner() != uid());  // so it would be taken away
+  CHECK(w.check("back", "other", true) == 403);
+  CHECK(owner() != uid());
+  CHECK(w.check("back", "p") == 200);
+  CHECK(owner() == uid());
+}
