@@ -86,14 +86,15 @@ class Life(Operation):
         for c in kept:
             self.assertEqual(ping(c), (200, b"pong"))
         server.process.send_signal(signal.SIGTERM)
-        seen = (200, b"pong")
-        for c in kept:  # one after the other, since each gets one more answer when the server leaves
+        # One after the other, since each gets one more answer when the server leaves; or none, if this process comes too late.
+        seen = set()
+        for c in kept:
             try:
-                while seen[0] == 200:
-                    seen = ping(c)
+                while not seen:
+                    seen = {ping(c)} - {(200, b"pong")}
             except (OSError, http.client.HTTPException):
                 pass
-        self.assertEqual(seen, (503, b"not serving"))
+        self.assertLessEqual(seen, {(503, b"not serving")})
         self.assertEqual(server.process.wait(90), 0)
 
     def test_a_stop_under_load_fails_no_request(self):
