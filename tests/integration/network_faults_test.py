@@ -1,13 +1,21 @@
-"""What befalls a node's network, and what is left of it: rules that another program takes away, a link that swallows large packets, many
-Services that go at once."""
+"""What befalls a node's network, and what is left of it: rules that another program takes away, a link that swallows large packets, a full
+table of connections, many Services that go at once."""
 
 import json
 import os
-import unittest
+import sys
 
 import network_test
 from harness import Agent, Server, eventually, main, run
 from network_test import fetched
+
+# So many flows that nobody answers.
+FILLS = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(int(sys.argv[1])):
+    s.sendto(b"", (f"198.18.1.{1 + i // 60000}", 1 + i % 60000))
+"""
 
 SERVICES = 300  # thousands: tests/unit/node/network/services_test.cc
 
@@ -69,6 +77,27 @@ class Faults(network_test.Network):
         # The switch's port takes no more than this, and drops in silence what is larger.
         run("ip", "link", "set", f"{self.lab.prefix}v1", "mtu", "1300")
         self.assertEqual(asks.run("curl", "-s", "-S", "-f", "-m", "40", f"http://{one.address}:8080", timeout=60), text)
+
+    def test_a_full_table_of_connections_is_told(self):
+        most = int(run(*self.b.command("sysctl", "-n", "net.netfilter.nf_conntrack_max")))
+        if most > 300_000:  # a machine with so much memory that filling it takes minutes
+            self.skipTest(f"the kernel keeps {most} connections")
+        one, asks = self.pod(self.server, "one"), self.pod(self.worker, "asks")
+        self.serve(one, "one")
+        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}]}})
+        self.slice(self.server, "web", [one])
+        eventually("a Service is reached", lambda: asks.fetch("http://web") == "one")
+        for argv in (["ip", "link", "add", "full0", "type", "bridge"], ["ip", "addr", "add", "198.18.0.1/16", "dev", "full0"], ["ip", "link", "set", "full0", "up"],
+                     # What waits for a neighbour would hold the sender.
+                     *(["ip", "neigh", "add", f"198.18.1.{i}", "lladdr", "02:00:00:00:00:01", "dev", "full0", "nud", "permanent"] for i in range(1, 7)),
+                     ["sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=3600"]):
+            run(*self.b.command(*argv))
+        run(*self.b.command(sys.executable, "-c", FILLS, str(most)), timeout=300)
+        eventually("it is told", lambda: any(e["reason"] == "ConntrackFull" and e["involvedObject"]["name"] == "worker" and str(most) in e["message"]
+                                             for e in self.server.get("events", "-n", "default")["items"]))
+        # What never had an answer makes room for who comes: names and Services go on.
+        eventually("a Service is still reached", lambda: fetched(self.b, f"http://{self.server.get('service', 'web')['spec']['clusterIP']}") == "one")
+        run(*self.b.command("sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=1"))
 
     def test_hundreds_of_services_go_at_once(self):
         one, asks = self.pod(self.worker, "one"), self.pod(self.worker, "asks")

@@ -58,7 +58,8 @@ class World:
             self.ip("outside", "route", "add", network, "via", NODE)
         for name in ("node", "outside"):
             # Every refusal is told, not one a second.
-            self.execute(name, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000")
+            self.execute(name, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0", "net.ipv4.icmp_msgs_per_sec=1000000",
+                         "net.ipv4.icmp_msgs_burst=1000000")
         self.execute("node", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
         for name in ("one", "two", "far"):
             lab.start(f"{letter}-{name}", self.command(name, sys.executable, PROBE, "serve", name, *(f"{p}:{to}" for p, (_, to) in PORTS.items())))
