@@ -17,6 +17,13 @@ class Data(OwnEtcd):
         first = self.server("one", "--cluster-init")
         first.wait_ready(120)
         self.write(first, "early")
+        # The only member's Node may be deleted, and nothing of etcd goes with it.
+        alone, node = self.client(first), "/api/v1/nodes/one"
+        self.assertEqual(alone.request("POST", "/api/v1/nodes", {"metadata": {"name": "one"}})[0], 201)
+        eventually("its Node is marked", lambda: "wrangler.cattle.io/managed-etcd-controller" in alone.get(node)["metadata"].get("finalizers", []), timeout=60)
+        self.assertEqual(alone.request("DELETE", node)[0], 200)
+        eventually("the Node has gone", lambda: alone.request("GET", node)[0] == 404, timeout=60)
+        self.assertEqual(len(self.members(first)), 1)
         name = run(*first.host.command(BINARY, "snapshot", "save", "--data-dir", first.data), timeout=60).split()[1]
         before = int(self.client(first).get(f"{MAPS}/early")["metadata"]["resourceVersion"])
         file = os.path.join(first.data, "server/db/snapshots", name)

@@ -79,11 +79,6 @@ class Members(OwnEtcd):
         self.assertFalse(os.path.exists(os.path.join(two.data, "server/db/reset-flag")))
         self.assertIn("kept", stored_maps(self.client(two)))
         self.write(two, "after")
-        # Its own Node, the only member's, may be deleted all the same.
-        alone = self.client(two)
-        self.assertEqual(alone.request("DELETE", f"{NODES}/two")[0], 200)
-        eventually("the Node has gone", lambda: alone.request("GET", f"{NODES}/two")[0] == 404, timeout=60)
-        self.assertEqual(list(self.members(two).values()), [False])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include "base/protobuf_wire.h"
 #include "cutting_proxy.h"
 #include "datastore/etcd/connection.h"
+#include "datastore/etcd/members.h"
 #include "etcd_server.h"
 #include "runner.h"
 
@@ -244,6 +245,34 @@ TEST_CASE("etcd: who knows one member goes on with the others when that one goes
   REQUIRE(r.until([&] { return log->healthy().has_value(); }));
   CHECK(r.must(log->current()) >= 2);
   r.loop.run_until(log->close());
+}
+
+TEST_CASE("etcd: members are added, moved and removed, and the last one is kept") {
+  etcd_server own;
+  runner r;
+  auto c = connect(r, own.endpoint());
+  auto first = r.must(etcd::list_members(*c)).at(0);
+  CHECK(first.name == "m0");
+  auto moved = fmt::format("http://127.0.0.2:{}", free_port());
+  r.must(etcd::move_member(*c, first.id, moved));
+  CHECK(r.must(etcd::list_members(*c)).at(0).peer_urls == std::vector<std::string>{moved});
+  // One that never starts: nobody else can join until it is removed.
+  auto learner = [&] { return etcd::add_learner(*c, fmt::format("http://127.0.0.1:{}", free_port())); };
+  auto all = r.must(learner());
+  REQUIRE(all.size() == 2);
+  auto& added = all[0].learner ? all[0] : all[1];
+  CHECK(added.name.empty());
+  CHECK(!r.loop.run_until(learner()).has_value());
+  r.must(etcd::remove_member(*c, added.id));
+  r.must(etcd::remove_member(*c, added.id));  // is gone already
+  CHECK(r.must(etcd::list_members(*c)).size() == 1);
+  auto refused = r.loop.run_until(etcd::remove_member(*c, first.id));
+  REQUIRE(!refused.has_value());
+  CHECK(r.must(learner()).size() == 2);
+  // It is asked as one that may have no majority.
+  auto status = r.must(etcd::connection::status_of(*etcd::parse_endpoint(own.endpoint()), 0, nullptr));
+  CHECK(status.from.member == first.id);
+  CHECK(status.applied > 0);
 }
 
 TEST_CASE("etcd: one that was set back, or is another, is noticed, and nothing is served from it") {
