@@ -7,6 +7,7 @@
 #include "api/authorization/rbac.h"
 #include "api/custom/tables.h"
 #include "api/registry/indexes.h"
+#include "control/scheduler/configuration.h"
 #include "json/parse.h"
 #include "store/open.h"
 
@@ -31,7 +32,11 @@ json::value yaml(std::string_view text) {
 }
 
 control_world::control_world(std::uint64_t seed, control_options o)
-    : w(seed), db(datastore::memory_database::durability::each_commit, true), options_(std::move(o)) {
+    : w(seed),
+      db(datastore::memory_database::durability::each_commit, true),
+      options_(std::move(o)),
+      scheduling_(
+          std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration())) {
   db.faults.delay_before_commit = [this] { return w.between(0ms, 3ms); };
   db.faults.delay_after_commit = [this] {
     maybe_crash();
@@ -83,10 +88,11 @@ task<void> control_world::serve(host& h, server_state& mine) {
   } registered(mine, *client, changed);
   for (;;) {
     reactor::scope leading;
-    if (mine.leads)
-      leading.spawn(control::run_controllers(options_.settings, objects, [&](api::user_info user, std::string manager) {
-        return api::make_objects(objects, **chain, ranges, &tables, std::move(user), std::move(manager), options_.ask);
-      }));
+    auto make_client = [&](api::user_info user, std::string manager) {
+      return api::make_objects(objects, **chain, ranges, &tables, std::move(user), std::move(manager), options_.ask);
+    };
+    if (mine.leads) leading.spawn(control::run_controllers(options_.settings, objects, make_client));
+    if (mine.leads && options_.schedules) leading.spawn(control::run_scheduling(*scheduling_, make_client));
     co_await changed.wait();
     changed.reset();
   }

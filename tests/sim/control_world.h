@@ -28,6 +28,7 @@ struct control_options {
   std::vector<std::string> controllers = {};  // names; empty: all
   control::settings settings = {.cluster_cidrs = {"10.42.0.0/16"}, .root_ca_pem = "ca"};
   api::asker ask = nullptr;  // what controllers ask of other API servers
+  bool schedules = false;    // who leads runs the scheduler too
 };
 
 class control_world {
@@ -90,6 +91,7 @@ class control_world {
   void catch_up() const;
 
   control_options options_;
+  const std::shared_ptr<const control::scheduler::configuration> scheduling_;
   std::vector<host*> hosts_;
   std::vector<std::unique_ptr<server_state>> servers_;
   double crash_probability_ = 0;

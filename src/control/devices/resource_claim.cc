@@ -135,7 +135,8 @@ void reserve(const view& cluster, const json::value& pod, plan& p) {
 plan look_at_pod(const view& cluster, const std::string& key) {
   plan p;
   auto pod = cluster.get(pods, key);
-  if (!pod || is_deleting(*pod)) return p;
+  // What has ended needs no claims: kube-controller-manager makes and reserves them anew, and takes them back, in turn.
+  if (!pod || is_deleting(*pod) || is_done(*pod)) return p;
   auto about = reference_to(*pod);
   auto ns = (*pod)["metadata"]["namespace"].as_string();
   std::map<std::string_view, std::string_view> made;  // what the pod's status doesn't say yet
@@ -239,7 +240,7 @@ class resource_claim final : public controller {
              auto ns = pod["metadata"]["namespace"].as_string();
              each_claim(pod, [&](auto name) { k.add(marked(claim_mark, fmt::format("{}/{}", ns, name))); });
            }
-           if (!s.deleted() && !is_deleting(pod)) own_key(s, k);
+           if (!s.deleted() && (!is_deleting(pod) || is_done(pod))) own_key(s, k);
          }},
         {device_claims,
          [](const seen& s, keys& k) {
@@ -264,6 +265,7 @@ class resource_claim final : public controller {
       name_pods(s, api::pods_by_claim_template, rest(template_mark));
       co_return api::api_result<void>();
     }
+    name_claims_of_ended(s, key);
     co_return co_await s.look_and_write(key);
   }
 
@@ -272,6 +274,19 @@ class resource_claim final : public controller {
   }
 
  private:
+  // All that were made for a pod that has ended: two leaders may have made one each, of which its status tells one.
+  static void name_claims_of_ended(shell& s, const std::string& key) {
+    auto cluster = s.now();
+    auto pod = cluster.get(pods, key);
+    if (!pod || !is_done(*pod)) return;
+    auto all = cluster.prefix(device_claims);
+    auto of_pod = cluster.prefix(device_claims, (*pod)["metadata"]["namespace"].as_string());
+    cluster.cluster().scan(api::objects_by_owner, uid_of(*pod), of_pod, {}, [&](const store::object_ref& o) {
+      s.queue().add(marked(claim_mark, name_under(all, o->key())));
+      return true;
+    });
+  }
+
   static void name_pods(shell& s, std::string_view index, ns_name of) {
     auto cluster = s.now();
     auto all = cluster.prefix(pods);

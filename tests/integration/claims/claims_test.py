@@ -33,6 +33,8 @@ class Claims(unittest.TestCase):
         cls.create({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "server-gpu"}, "spec": {
             "driver": NAME, "nodeName": "server", "pool": {"name": "server", "generation": 1, "resourceSliceCount": 1},
             "devices": [{"name": "d0", "attributes": {"model": {"string": "small"}}}, {"name": "d1", "attributes": {"model": {"string": "large"}}}]}})
+        cls.create({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "server-gone"}, "spec": {
+            "driver": "gone.test", "nodeName": "server", "pool": {"name": "server", "generation": 1, "resourceSliceCount": 1}, "devices": [{"name": "d0"}]}})
         cls.create({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": "any"},
                     "spec": {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}}})
         eventually("the driver is registered", lambda: os.path.exists(os.path.join(cls.folder, "registered")))
@@ -104,6 +106,9 @@ class Claims(unittest.TestCase):
         os.remove(wish)
         self.runs("waits")
         self.server.kubectl("delete", "pod", "waits", "--wait=true", timeout=60)
+
+    def test_what_a_driver_said_that_is_not_there_is_removed(self):
+        eventually("its slices are gone", lambda: ["server-gpu"] == [s["metadata"]["name"] for s in self.server.get("resourceslices")["items"]], timeout=180)
 
 
 if __name__ == "__main__":

@@ -81,4 +81,13 @@ TEST_CASE("resourceclaim-controller: what nobody uses any more gives its devices
   CHECK(!c["status"]["allocation"].is_object());
   CHECK(c["status"]["reservedFor"].empty());
   CHECK(c["metadata"]["finalizers"].empty());
+  // Who has ended gets no other claim, and none back that others still have.
+  w.put(pod("q", "{name: gpu, resourceClaimName: c}"));
+  w.put(claim("name: c, finalizers: [resource.kubernetes.io/delete-protection]",
+              fmt::format("{}, reservedFor: [{{resource: pods, name: q, uid: uid-q}}]", allocation)));
+  w.put(yaml(
+      "{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default}, spec: {nodeName: a, containers: [{name: "
+      "c, image: i}], resourceClaims: [{name: gpu, resourceClaimName: c}, {name: other, resourceClaimTemplateName: "
+      "t}]}, status: {phase: Failed}}"));
+  CHECK(lines(w.look("default/p", at())).empty());
 }
