@@ -42,6 +42,7 @@ PLURALS = {
     "CSINode": ("apis/storage.k8s.io/v1", "csinodes", False), "CSIDriver": ("apis/storage.k8s.io/v1", "csidrivers", False),
     "ServiceCIDR": ("apis/networking.k8s.io/v1", "servicecidrs", False), "IPAddress": ("apis/networking.k8s.io/v1", "ipaddresses", False),
     "CertificateSigningRequest": ("apis/certificates.k8s.io/v1", "certificatesigningrequests", False),
+    "StorageVersionMigration": ("apis/storagemigration.k8s.io/v1", "storageversionmigrations", False),
 }
 BY_PLURAL = {plural: (group, namespaced) for group, plural, namespaced in PLURALS.values()}
 KUBELETS_CONDITIONS = ("MemoryPressure", "DiskPressure", "PIDPressure")

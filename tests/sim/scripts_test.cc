@@ -63,6 +63,7 @@ const kind_of_thing things[] = {
     {"ServiceCIDR", {"networking.k8s.io", "v1", "servicecidrs"}, false},
     {"IPAddress", {"networking.k8s.io", "v1", "ipaddresses"}, false},
     {"CertificateSigningRequest", {"certificates.k8s.io", "v1", "certificatesigningrequests"}, false},
+    {"StorageVersionMigration", {"storagemigration.k8s.io", "v1", "storageversionmigrations"}, false},
 };
 constexpr std::string_view own_namespaces[] = {"kube-system", "kube-public", "kube-node-lease"};
 constexpr std::string_view kubelets_conditions[] = {"MemoryPressure", "DiskPressure", "PIDPressure"};
