@@ -9,6 +9,7 @@
 #include "api/authorization/rbac.h"
 #include "api/custom/conversion.h"
 #include "api/custom/tables.h"
+#include "api/metrics/conversion_metrics.h"
 #include "control/fence.h"
 #include "control/manager.h"
 #include "server/home_caller.h"
@@ -39,7 +40,7 @@ class control_front {
       : objects_(objects),
         ranges_(s.ranges),
         calls_(s),
-        versions_(calls_),
+        versions_(calls_, api::count_conversions(s.measures)),
         webhooks_({.objects = objects_, .calls = calls_, .versions = &versions_, .measures = &s.measures}),
         own_api_(s) {}
 

@@ -8,6 +8,7 @@
 #include "api/fairness/limits.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
+#include "api/metrics/conversion_metrics.h"
 #include "supervisor/routes.h"
 
 namespace kedge::server {
@@ -20,7 +21,7 @@ front::~front() {
 
 void front::call_webhooks(shared& s, store::store& objects, std::size_t number) {
   callouts_ = std::make_unique<api::callout::client>(objects, ways_);
-  versions_ = std::make_unique<api::custom::converter>(*callouts_);
+  versions_ = std::make_unique<api::custom::converter>(*callouts_, api::count_conversions(s.measures));
   webhooks_ = std::make_unique<api::webhook::webhooks>(api::webhook::webhooks::parts{
       .objects = objects, .calls = *callouts_, .versions = versions_.get(), .measures = &s.measures});
   webhooks_->follow();

@@ -43,6 +43,7 @@ PLURALS = {
     "ServiceCIDR": ("apis/networking.k8s.io/v1", "servicecidrs", False), "IPAddress": ("apis/networking.k8s.io/v1", "ipaddresses", False),
     "ResourceClaim": ("apis/resource.k8s.io/v1", "resourceclaims", True), "ResourceClaimTemplate": ("apis/resource.k8s.io/v1", "resourceclaimtemplates", True),
     "CertificateSigningRequest": ("apis/certificates.k8s.io/v1", "certificatesigningrequests", False),
+    "StorageVersionMigration": ("apis/storagemigration.k8s.io/v1", "storageversionmigrations", False),
 }
 BY_PLURAL = {plural: (group, namespaced) for group, plural, namespaced in PLURALS.values()}
 KUBELETS_CONDITIONS = ("MemoryPressure", "DiskPressure", "PIDPressure")

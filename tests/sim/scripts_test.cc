@@ -65,6 +65,7 @@ const kind_of_thing things[] = {
     {"ResourceClaim", {"resource.k8s.io", "v1", "resourceclaims"}},
     {"ResourceClaimTemplate", {"resource.k8s.io", "v1", "resourceclaimtemplates"}},
     {"CertificateSigningRequest", {"certificates.k8s.io", "v1", "certificatesigningrequests"}, false},
+    {"StorageVersionMigration", {"storagemigration.k8s.io", "v1", "storageversionmigrations"}, false},
 };
 constexpr std::string_view own_namespaces[] = {"kube-system", "kube-public", "kube-node-lease"};
 constexpr std::string_view kubelets_conditions[] = {"MemoryPressure", "DiskPressure", "PIDPressure"};

@@ -137,8 +137,22 @@ std::string object_problem(const served& to, const json::value& in, json::value&
 }  // namespace
 
 task<api_result<std::vector<json::value>>> converter::call(const served& to, const std::vector<json::value>& objects) {
+  auto& loop = reactor::loop::current();
+  const auto began = loop.now();
+  std::string_view failure;
+  auto done = co_await ask(to, objects, failure);
+  if (told_) {
+    const auto from = objects.front()["apiVersion"].as_string();
+    told_({to.custom->owner->name(), from.substr(from.find('/') + 1), to.version, failure, loop.now() - began});
+  }
+  co_return done;
+}
+
+task<api_result<std::vector<json::value>>> converter::ask(const served& to, const std::vector<json::value>& objects,
+                                                          std::string_view& failure) {
   auto& by = *to.custom->owner->webhook();
   auto& first = objects.front();
+  failure = "conversion_webhook_call_failure";
   if (by.review.empty()) co_return fail(failed("no supported conversion review versions"));
   if (!by.to) co_return fail(call_failed(first, by.to.error().message));
   const auto uid = reactor::loop::current().random().uuid();
@@ -147,14 +161,17 @@ task<api_result<std::vector<json::value>>> converter::call(const served& to, con
   auto review = answer ? co_await callout::object_in(*std::move(answer), "apiextensions.k8s.io", "ConversionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) co_return fail(call_failed(first, review.error().message));
+  failure = "conversion_webhook_malformed_response_failure";
   co_await reactor::maybe_yield();
   if (auto text = response_problem(*review, uid, by.review == "v1"); !text.empty())
     co_return fail(call_failed(first, text));
   auto list = review->member("response").member("convertedObjects").array();
   const auto got = list ? list->size() : 0;
+  failure = "conversion_webhook_partial_response_failure";
   if (got != objects.size())
     co_return fail(failed(fmt::format("conversion webhook for {} returned {} objects, expected {}", go_kind(first), got,
                                       objects.size())));
+  failure = "conversion_webhook_invalid_converted_object_failure";
   std::vector<json::value> out;
   for (std::size_t i = 0; i < got; ++i) {
     auto index = got == 1 ? std::string() : fmt::format(" at index {}", i);
@@ -163,6 +180,7 @@ task<api_result<std::vector<json::value>>> converter::call(const served& to, con
     out.push_back(std::move((*list)[i]));
     co_await reactor::maybe_yield();
   }
+  failure = {};
   co_return out;
 }
 

@@ -6,21 +6,31 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/callout/caller.h"
 #include "api/custom/definition.h"
+#include "base/time.h"
 #include "store/store.h"
 
 namespace kedge::api::custom {
 
+// What became of a call, for whoever counts: by kube-apiserver's word for how it failed; empty: it did not.
+struct conversion_call {
+  std::string_view definition, from, to, failure;
+  duration took;
+};
+
 // One a core: it remembers what it has converted of late, so that a hundred watchers cost one call.
 class converter {
  public:
-  // `calls` outlives it.
-  explicit converter(callout::caller& calls) : calls_(calls) {}
+  // `calls` outlives it. `told` hears of each call.
+  explicit converter(callout::caller& calls, std::function<void(const conversion_call&)> told = {})
+      : calls_(calls), told_(std::move(told)) {}
 
   // The objects in the version `to`, in order. 500 with the real server's words when one can't be had.
   task<api_result<std::vector<json::value>>> bring_all(const served& to, std::vector<json::value> objects);
@@ -29,6 +39,8 @@ class converter {
 
  private:
   task<api_result<std::vector<json::value>>> call(const served& to, const std::vector<json::value>& objects);
+  task<api_result<std::vector<json::value>>> ask(const served& to, const std::vector<json::value>& objects,
+                                                 std::string_view& failure);
   store::object_ref remembered(const served& to, const store::object_ref& o) const;
   void remember(const served& to, const store::object_ref& o, store::object_ref converted);
 
@@ -38,6 +50,7 @@ class converter {
   };
   using memory_key = std::pair<const store::object*, const served*>;
   callout::caller& calls_;
+  std::function<void(const conversion_call&)> told_;
   std::map<memory_key, memory> known_;
   std::deque<memory_key> order_;  // the oldest first
   std::size_t bytes_ = 0;         // of all that is known

@@ -161,18 +161,20 @@ TEST_CASE("conversions that fail, and those that lie: the real server's words") 
     std::string_view what;
     script says;
     std::string told;
+    std::string_view counted = "invalid_converted_object";
   };
   auto lies = [](std::function<void(json::value&)> f) { return converting([f](json::array& all) { f(all.front()); }); };
   const std::string before = "conversion webhook for ex.io/v1, Kind=Door ";
   const row rows[] = {
-      {"no object", converting([](json::array& all) { all.clear(); }), before + "returned 0 objects, expected 1"},
+      {"no object", converting([](json::array& all) { all.clear(); }), before + "returned 0 objects, expected 1",
+       "partial_response"},
       {"its own failure",
        [](const json::value& review) -> task<std::string> {
          co_return reviewed(review, {}, R"({"status":"Failure","message":"can't"})");
        },
-       before + "failed: can't"},
+       before + "failed: can't", "malformed_response"},
       {"no result", [](const json::value& review) -> task<std::string> { co_return reviewed(review, {}, "{}"); },
-       before + "failed: response.result.status was '', not 'Success'"},
+       before + "failed: response.result.status was '', not 'Success'", "malformed_response"},
       {"another version", lies([](json::value& o) { o.set("apiVersion", "ex.io/v3"); }),
        before + "returned invalid converted object: invalid groupVersion (expected ex.io/v2, received ex.io/v3)"},
       {"another kind", lies([](json::value& o) { o.set("kind", "Gate"); }),
@@ -192,6 +194,10 @@ TEST_CASE("conversions that fail, and those that lie: the real server's words") 
     auto a = w.get(std::string(in_v2) + "/a");
     CHECK(a.code == 500);
     CHECK(message_of(a) == r.told);
+    const auto series = fmt::format(
+        R"(apiserver_conversion_webhook_request_total{{failure_type="conversion_webhook_{}_failure",result="failure"}} 1)",
+        r.counted);
+    CHECK_MESSAGE(w.measures.text().find(series) != std::string::npos, series);
     CHECK(w.get(in_v2).code == 500);
     // The stored version goes on.
     w.must(w.get(std::string(in_v1) + "/a"), 200);

@@ -12,6 +12,7 @@
 #include "api/callout/client.h"
 #include "api/custom/conversion.h"
 #include "api/custom/tables.h"
+#include "api/metrics/conversion_metrics.h"
 #include "base/strings.h"
 #include "crypto/key.h"
 
@@ -52,7 +53,7 @@ struct hooked_world : api_world {
     server = std::make_unique<test::running_server>(
         [this](net::http::exchange& e) -> task<void> { co_await answer(e); }, test::with_tls(pair));
     calls = std::make_unique<callout::client>(*objects, egress);
-    versions = std::make_unique<custom::converter>(*calls);
+    versions = std::make_unique<custom::converter>(*calls, count_conversions(measures));
     hooks = std::make_unique<webhook::webhooks>(webhook::webhooks::parts{
         .objects = *objects, .calls = *calls, .versions = versions.get(), .measures = &measures});
     hooks->follow();
