@@ -54,6 +54,7 @@ std::unique_ptr<controller> make_policy_checker(const settings&);
 std::unique_ptr<controller> make_role_aggregation(const settings&);
 std::unique_ptr<controller> make_claim_protection(const settings&);
 std::unique_ptr<controller> make_volume_protection(const settings&);
+std::unique_ptr<controller> make_attributes_class_protection(const settings&);
 std::unique_ptr<controller> make_replica_set(const settings&);
 std::unique_ptr<controller> make_replication_controller(const settings&);
 std::unique_ptr<controller> make_deployment(const settings&);
