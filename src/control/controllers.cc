@@ -101,6 +101,9 @@ constexpr controller_info table[] = {
     {.name = "certificatesigningrequest-cleaner-controller", .alias = "csrcleaner", .account = "certificate-controller",
      .component = "certificatesigningrequest-cleaner-controller", .workers = 1, .workers_option = "", .off_by_default = false,
      .make = make_certificate_cleaner, .wanted = nullptr},
+    {.name = "podcertificaterequest-cleaner-controller", .alias = "", .account = "podcertificaterequestcleaner",
+     .component = "podcertificaterequest-cleaner-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_pod_certificate_cleaner, .wanted = nullptr},
     {.name = "certificatesigningrequest-approving-controller", .alias = "csrapproving", .account = "certificate-controller",
      .component = "certificatesigningrequest-approving-controller", .workers = 5, .workers_option = "", .off_by_default = false,
      .make = make_certificate_approver, .wanted = nullptr},
@@ -124,8 +127,7 @@ constexpr controller_info table[] = {
 // clang-format on
 
 // kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
-constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controller",
-                                        "bootstrap-signer-controller",
+constexpr std::string_view foreign[] = {"bootstrap-signer-controller",
                                         "bootstrapsigner",
                                         "device-taint-eviction-controller",
                                         "podgroup-protection-controller",

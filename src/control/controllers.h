@@ -74,6 +74,7 @@ std::unique_ptr<controller> make_ttl(const settings&);
 std::unique_ptr<controller> make_certificate_approver(const settings&);
 std::unique_ptr<controller> make_certificate_signer(const settings&);
 std::unique_ptr<controller> make_certificate_cleaner(const settings&);
+std::unique_ptr<controller> make_pod_certificate_cleaner(const settings&);
 std::unique_ptr<controller> make_endpoint_slice(const settings&);
 std::unique_ptr<controller> make_endpoints(const settings&);
 std::unique_ptr<controller> make_endpoint_mirroring(const settings&);

@@ -238,6 +238,25 @@ TEST_CASE("certificatesigningrequest-cleaner-controller: a request goes when it 
   }
 }
 
+TEST_CASE("podcertificaterequest-cleaner-controller: a pod's request goes a quarter of an hour after it was made") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    const api::resource_id requests{"certificates.k8s.io", "v1", "podcertificaterequests"};
+    control_world c(seed, {.servers = 2, .controllers = {"podcertificaterequest-cleaner-controller"}});
+    auto request = crypto::make_request(crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value()).value();
+    c.create(requests,
+             yaml(fmt::format("{{kind: PodCertificateRequest, apiVersion: certificates.k8s.io/v1, metadata: {{name: r, "
+                              "namespace: default}}, spec: {{signerName: example.com/s, podName: p, podUID: u, "
+                              "serviceAccountName: a, serviceAccountUID: b, nodeName: n1, nodeUID: m, "
+                              "stubPKCS10Request: {}}}}}",
+                              base64(as_bytes(request)))));
+    auto there = [&] { return c.exists("/registry/podcertificaterequests/default/r"); };
+    c.run_for(14min);
+    CHECK(there());
+    CHECK(c.until([&] { return !there(); }, 10min));
+  }
+}
+
 TEST_CASE("serviceaccount-token-controller: a Secret gets its account's token, and goes with the account") {
   const auto signer =
       std::make_shared<crypto::private_key>(crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value());
