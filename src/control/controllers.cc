@@ -59,6 +59,9 @@ constexpr controller_info table[] = {
     {.name = "persistentvolume-protection-controller", .alias = "pv-protection", .account = "pv-protection-controller",
      .component = "persistentvolume-protection-controller", .workers = 1, .workers_option = "", .off_by_default = false,
      .make = make_volume_protection, .wanted = nullptr},
+    {.name = "volumeattributesclass-protection-controller", .alias = "", .account = "volumeattributesclass-protection-controller",
+     .component = "volumeattributesclass-protection-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_attributes_class_protection, .wanted = nullptr},
     {.name = "deployment-controller", .alias = "deployment", .account = "deployment-controller", .component = "deployment-controller", .workers = 5,
      .workers_option = "concurrent-deployment-syncs", .off_by_default = false, .make = make_deployment, .wanted = nullptr},
     {.name = "replicaset-controller", .alias = "replicaset", .account = "replicaset-controller", .component = "replicaset-controller", .workers = 5,
@@ -103,6 +106,9 @@ constexpr controller_info table[] = {
     {.name = "certificatesigningrequest-cleaner-controller", .alias = "csrcleaner", .account = "certificate-controller",
      .component = "certificatesigningrequest-cleaner-controller", .workers = 1, .workers_option = "", .off_by_default = false,
      .make = make_certificate_cleaner, .wanted = nullptr},
+    {.name = "podcertificaterequest-cleaner-controller", .alias = "", .account = "podcertificaterequestcleaner",
+     .component = "podcertificaterequest-cleaner-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_pod_certificate_cleaner, .wanted = nullptr},
     {.name = "certificatesigningrequest-approving-controller", .alias = "csrapproving", .account = "certificate-controller",
      .component = "certificatesigningrequest-approving-controller", .workers = 5, .workers_option = "", .off_by_default = false,
      .make = make_certificate_approver, .wanted = nullptr},
@@ -129,8 +135,7 @@ constexpr controller_info table[] = {
 // clang-format on
 
 // kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
-constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controller",
-                                        "bootstrap-signer-controller",
+constexpr std::string_view foreign[] = {"bootstrap-signer-controller",
                                         "bootstrapsigner",
                                         "device-taint-eviction-controller",
                                         "podgroup-protection-controller",
@@ -140,7 +145,6 @@ constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controlle
                                         "resourcepoolstatusrequest-controller",
                                         "legacy-serviceaccount-token-cleaner-controller",
                                         "legacy-service-account-token-cleaner",
-                                        "volumeattributesclass-protection-controller",
                                         "selinux-warning-controller",
                                         "route",
                                         "node-route-controller",

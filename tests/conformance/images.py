@@ -15,7 +15,7 @@ import tarfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What agnhost's real image has beside agnhost, for tests that ask the network from inside of a pod.
-TOOLS = ("bash", "curl", "dig", "ip", "nc", "ss", "ipcs")
+TOOLS = ("bash", "curl", "dig", "getent", "ip", "ipcs", "nc", "ss")
 USERS = ("root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
          "user-defined-in-image:x:1000:1000::/home:/bin/sh\n")
 GROUPS = "root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n"

@@ -175,6 +175,28 @@ TEST_CASE("persistentvolumeclaim-protection-controller, persistentvolume-protect
   }
 }
 
+TEST_CASE("volumeattributesclass-protection-controller: a class goes when nothing has it any more") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    const api::resource_id classes{"storage.k8s.io", "v1", "volumeattributesclasses"};
+    control_world c(seed,
+                    {.servers = 2, .controllers = {"pvc-protection", "volumeattributesclass-protection-controller"}});
+    for (std::string name : {"used", "unused"})
+      c.create(classes, yaml("{kind: VolumeAttributesClass, apiVersion: storage.k8s.io/v1, metadata: {name: " + name +
+                             "}, driverName: d, parameters: {a: b}}"));
+    c.create(claims, yaml("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: data, namespace: default}, "
+                          "spec: {accessModes: [ReadWriteOnce], storageClassName: '', volumeAttributesClassName: used, "
+                          "resources: {requests: {storage: 1Gi}}}}"));
+    c.crash_between_writes(0.05);
+    c.remove(classes, "", "used");
+    c.remove(classes, "", "unused");
+    CHECK(c.until([&] { return !c.exists("/registry/volumeattributesclasses/unused"); }));
+    CHECK(c.exists("/registry/volumeattributesclasses/used"));
+    c.remove(claims, "default", "data");
+    CHECK(c.until([&] { return !c.exists("/registry/volumeattributesclasses/used"); }));
+  }
+}
+
 TEST_CASE("certificatesigningrequest-approving-controller, certificatesigningrequest-signing-controller: signed once") {
   for (auto seed : seeds(4)) {
     CAPTURE(seed);
@@ -213,6 +235,25 @@ TEST_CASE("certificatesigningrequest-cleaner-controller: a request goes when it 
     CHECK(c.until([&] { return !there("issued"); }, 1h));
     CHECK(there("forgotten"));
     CHECK(c.until([&] { return !there("forgotten"); }, 26h));
+  }
+}
+
+TEST_CASE("podcertificaterequest-cleaner-controller: a pod's request goes a quarter of an hour after it was made") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    const api::resource_id requests{"certificates.k8s.io", "v1", "podcertificaterequests"};
+    control_world c(seed, {.servers = 2, .controllers = {"podcertificaterequest-cleaner-controller"}});
+    auto request = crypto::make_request(crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value()).value();
+    c.create(requests,
+             yaml(fmt::format("{{kind: PodCertificateRequest, apiVersion: certificates.k8s.io/v1, metadata: {{name: r, "
+                              "namespace: default}}, spec: {{signerName: example.com/s, podName: p, podUID: u, "
+                              "serviceAccountName: a, serviceAccountUID: b, nodeName: n1, nodeUID: m, "
+                              "stubPKCS10Request: {}}}}}",
+                              base64(as_bytes(request)))));
+    auto there = [&] { return c.exists("/registry/podcertificaterequests/default/r"); };
+    c.run_for(14min);
+    CHECK(there());
+    CHECK(c.until([&] { return !there(); }, 10min));
   }
 }
 

@@ -1,6 +1,7 @@
 // cleaning.cc: certificate requests go when nobody needs them any more (certificatesigningrequest-cleaner-controller):
 // an hour after they were decided, a day after they were made or approved and got no certificate, and when that has
-// expired.
+// expired. Those of pods go a quarter of an hour after they were made, whatever became of them: whoever asked has the
+// answer by then, or asks anew (podcertificaterequest-cleaner-controller).
 #include <algorithm>
 
 #include "base/strings.h"
@@ -13,6 +14,8 @@ namespace kedge::control {
 
 namespace {
 
+const api::resource_id pod_requests{"certificates.k8s.io", "v1", "podcertificaterequests"};
+constexpr duration pods_for = std::chrono::minutes(15);
 constexpr duration decided_for = std::chrono::hours(1), undecided_for = std::chrono::hours(24);
 
 std::optional<wall_time> time_at(const json::value& v) {
@@ -50,19 +53,36 @@ std::optional<wall_time> end_of_request(const json::value& request) {
   return end;
 }
 
-plan look(const view& cluster, const std::string& key, const moment& now) {
+std::optional<wall_time> end_of_pod_request(const json::value& request) {
+  auto made = time_at(request["metadata"]["creationTimestamp"]);
+  return made ? std::optional(*made + pods_for) : std::nullopt;
+}
+
+plan go_in_time(const api::resource_id& what, const json::value* request,
+                std::optional<wall_time> (*end_of)(const json::value&), const moment& now) {
   plan p;
-  auto request = cluster.get(certificate_requests, key);
-  auto end = request && !is_deleting(*request) ? end_of_request(*request) : std::nullopt;
+  auto end = request && !is_deleting(*request) ? end_of(*request) : std::nullopt;
   if (!end) return p;
-  if (now.wall > *end) return p.write(removal_of(certificate_requests, *request));
+  if (now.wall > *end) return p.write(removal_of(what, *request));
   return p.look_after(*end - now.wall + std::chrono::seconds(1));
+}
+
+plan look(const view& cluster, const std::string& key, const moment& now) {
+  return go_in_time(certificate_requests, cluster.get(certificate_requests, key), end_of_request, now);
+}
+
+plan look_at_pods(const view& cluster, const std::string& key, const moment& now) {
+  return go_in_time(pod_requests, cluster.get(pod_requests, key), end_of_pod_request, now);
 }
 
 }  // namespace
 
 std::unique_ptr<controller> make_certificate_cleaner(const settings&) {
   return plain_controller({{certificate_requests, living_key}}, look);
+}
+
+std::unique_ptr<controller> make_pod_certificate_cleaner(const settings&) {
+  return plain_controller({{pod_requests, living_key}}, look_at_pods);
 }
 
 }  // namespace kedge::control

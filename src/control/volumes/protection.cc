@@ -1,8 +1,12 @@
-// protection.cc: takes the finalizers off volumes and claims that are being deleted and no longer used: a claim by no
-// pod, a volume by no claim; puts them on where admission didn't; and says of a bound claim whether a pod uses it
-// (condition Unused): persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
+// protection.cc: takes the finalizers off volumes, claims and classes of attributes that are being deleted and no
+// longer used: a claim by no pod, a volume by no claim, a class by neither; puts them on where admission didn't; and
+// says of a bound claim whether a pod uses it (condition Unused): persistentvolumeclaim-protection-controller,
+// persistentvolume-protection-controller and volumeattributesclass-protection-controller.
 //
 // Which pods use a claim is asked of the store's index.
+#include <algorithm>
+#include <array>
+
 #include "api/registry/indexes.h"
 #include "control/controllers.h"
 #include "control/finalizers.h"
@@ -15,6 +19,8 @@ namespace {
 
 constexpr std::string_view claim_finalizer = "kubernetes.io/pvc-protection";
 constexpr std::string_view volume_finalizer = "kubernetes.io/pv-protection";
+constexpr std::string_view class_finalizer = "kubernetes.io/vac-protection";
+const api::resource_id attributes_classes{"storage.k8s.io", "v1", "volumeattributesclasses"};
 
 bool names(const json::value& pod, const json::value& claim, bool also_ephemeral) {
   auto name = claim["metadata"]["name"].as_string();
@@ -86,6 +92,41 @@ plan look_at_volume(const view& cluster, const std::string& name, const moment&)
   return settle_finalizer(volumes, *volume, volume_finalizer, (*volume)["status"]["phase"].as_string() == "Bound");
 }
 
+// The classes that a claim or a volume has, had last or is to have.
+std::array<std::string_view, 3> classes_of(const json::value& o) {
+  auto& status = o["status"];
+  return {o["spec"]["volumeAttributesClassName"].as_string(), status["currentVolumeAttributesClassName"].as_string(),
+          status["modifyVolumeStatus"]["targetVolumeAttributesClassName"].as_string()};
+}
+
+void classes_in_use(const seen& s, keys& k) {
+  for (auto* o : {&s.value(), &s.value_before()})
+    for (auto name : classes_of(*o))
+      if (!name.empty()) k.add(std::string(name));
+}
+
+bool is_class_used(const view& cluster, std::string_view name) {
+  bool used = false;
+  for (auto* kind : {&volumes, &claims})
+    cluster.cluster().scan(cluster.prefix(*kind), {}, [&](const store::object_ref& o) {
+      // Read only where it can be.
+      if (!o->bytes().contains(name)) return true;
+      if (auto v = value_of(o)) {
+        auto has = classes_of(*v);
+        used = used || std::ranges::find(has, name) != has.end();
+      }
+      return !used;
+    });
+  return used;
+}
+
+plan look_at_class(const view& cluster, const std::string& name, const moment&) {
+  auto found = cluster.get(attributes_classes, {}, name);
+  if (!found) return {};
+  return settle_finalizer(attributes_classes, *found, class_finalizer,
+                          is_deleting(*found) && is_class_used(cluster, name));
+}
+
 // Each change of a pod with claims names them.
 void claims_of_pod(const seen& s, keys& k) {
   if (!may_use_claims(*s.object())) return;
@@ -103,6 +144,11 @@ std::unique_ptr<controller> make_claim_protection(const settings&) {
 
 std::unique_ptr<controller> make_volume_protection(const settings&) {
   return plain_controller({{volumes, living_key}}, look_at_volume);
+}
+
+std::unique_ptr<controller> make_attributes_class_protection(const settings&) {
+  return plain_controller({{attributes_classes, living_key}, {claims, classes_in_use}, {volumes, classes_in_use}},
+                          look_at_class);
 }
 
 }  // namespace kedge::control

@@ -200,3 +200,16 @@ TEST_CASE("certificatesigningrequest-cleaner-controller: requests that nobody ne
   CHECK(w.look("ends", at("2026-01-01T12:30:02Z")).steps.size() == 1);
   CHECK(w.look("pending", at("2026-01-02T00:00:02Z")).steps.size() == 1);
 }
+
+TEST_CASE("podcertificaterequest-cleaner-controller: a pod's request goes soon, whatever became of it") {
+  at_work w("podcertificaterequest-cleaner-controller");
+  for (auto status :
+       {"", "conditions: [{type: Issued, status: 'True'}]", "conditions: [{type: Denied, status: 'True'}]"}) {
+    w.put(fmt::format(
+        "{{kind: PodCertificateRequest, apiVersion: certificates.k8s.io/v1, metadata: {{name: r, namespace: "
+        "default, creationTimestamp: '2026-01-01T11:50:00Z'}}, spec: {{}}, status: {{{}}}}}",
+        status));
+    CHECK(lines(w.look("default/r", at())) == text{"again 5m1s"});
+    CHECK(w.look("default/r", at("2026-01-01T12:05:01Z")).steps.size() == 1);
+  }
+}

@@ -1,4 +1,6 @@
 // What each controller plans, from what it sees.
+#include <algorithm>
+
 #include "at_work.h"
 #include "base/strings.h"
 #include "control/conditions.h"
@@ -374,6 +376,43 @@ TEST_CASE("persistentvolume-protection-controller: a bound volume stays") {
   CHECK(lines(w.look("v", at())).empty());
   volume(", finalizers: [kubernetes.io/pv-protection], deletionTimestamp: '2026-01-01T00:00:00Z'", "Released");
   CHECK(updated(w.look("v", at()))["metadata"]["finalizers"].is_null());
+}
+
+TEST_CASE("volumeattributesclass-protection-controller: a class that a claim or a volume has stays") {
+  at_work w("volumeattributesclass-protection-controller");
+  auto gold = [&](std::string_view meta) {
+    w.put(fmt::format(
+        "{{kind: VolumeAttributesClass, apiVersion: storage.k8s.io/v1, metadata: {{name: gold{}}}, driverName: d}}",
+        meta));
+  };
+  auto claim = [&](std::string_view spec, std::string_view status) {
+    w.put(
+        fmt::format("{{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {{name: c, namespace: default}}, spec: "
+                    "{{{}}}, status: {{{}}}}}",
+                    spec, status));
+  };
+  auto looks = [&] { return lines(w.look("gold", at())); };
+  gold("");
+  CHECK(has_finalizer(updated(w.look("gold", at())), "kubernetes.io/vac-protection"));
+  gold(", finalizers: [kubernetes.io/vac-protection], deletionTimestamp: '2026-01-01T00:00:00Z'");
+  CHECK(looks().size() == 1);
+  w.named();
+  claim("volumeAttributesClassName: gold", "");
+  CHECK(looks().empty());
+  CHECK(w.named() == text{"gold"});
+  claim("volumeAttributesClassName: silver", "currentVolumeAttributesClassName: gold");
+  CHECK(looks().empty());
+  claim("volumeAttributesClassName: silver", "modifyVolumeStatus: {targetVolumeAttributesClassName: gold}");
+  CHECK(looks().empty());
+  w.named();
+  // Its name elsewhere is no use of it, and the last use that ends names it.
+  claim("volumeAttributesClassName: golden, storageClassName: gold", "");
+  auto named = w.named();
+  std::ranges::sort(named);
+  CHECK(named == text{"gold", "golden", "silver"});
+  CHECK(updated(w.look("gold", at()))["metadata"]["finalizers"].is_null());
+  w.put("{kind: PersistentVolume, apiVersion: v1, metadata: {name: v}, spec: {volumeAttributesClassName: gold}}");
+  CHECK(looks().empty());
 }
 
 TEST_CASE("namespace-controller: pods first, then the rest, then itself; what stays is told") {
