@@ -419,13 +419,17 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
   auto pod = pod_;
   auto handler = co_await runtime_handler();
   // Containers that are told to be nobody on the machine don't run as somebody.
-  if (handler && (*pod)["spec"]["hostUsers"].is_bool() && !(*pod)["spec"]["hostUsers"].as_bool())
-    handler =
-        fail(errc::unsupported, fmt::format("RuntimeClass handler \"{}\" does not support user namespaces", *handler));
+  std::optional<id_range> users;
+  if (handler && has_own_users(*pod)) {
+    auto ids = parts_.needs ? co_await parts_.needs->users(*pod, *handler)
+                            : fail(errc::unsupported, "this node has no users for pods");
+    if (ids)
+      users = *ids;
+    else
+      handler = fail(std::move(ids).error());
+  }
   if (!handler) {
-    tell({}, true, "FailedCreatePodSandBox",
-         fmt::format("Failed to create pod sandbox: Failed to create sandbox for pod \"{}\": {}", pod_in_messages(*pod),
-                     handler.error().message));
+    tell({}, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: " + handler.error().message);
     co_return false;
   }
   if (parts_.needs) {
@@ -435,6 +439,7 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
     }
   }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
+  config.namespaces.users = users;
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
   auto id = co_await parts_.runtime.run_sandbox(config, *std::move(handler));
   if (!id) {
@@ -656,6 +661,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   if (!sandbox) co_return refuse("the pod has no sandbox");
   auto sandbox_id = sandbox->id;
   auto sandbox_settings = make_sandbox_config(*pod, settings, sandbox->attempt);
+  sandbox_settings.namespaces.users = given.users;  // as when it was made
   auto config = make_container_config(*pod, container,
                                       {.env = *env,
                                        .image = image,
