@@ -34,14 +34,16 @@ bool was_made_later(const container_info& a, const container_info& b) {
 
 // --- what a container said at its end
 
-// Of a file, which a container may have put there: a pipe would never end.
-std::string read_beginning(const std::string& path, std::size_t most) {
+// The end of a file, which a container may have put there: a pipe would never end.
+std::string read_end(const std::string& path, std::size_t most) {
   auto fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (fd < 0) return {};
   struct stat about{};
   std::string out;
   if (::fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
     out.resize(most);
+    if (auto size = static_cast<std::size_t>(about.st_size); size > most)
+      ::lseek(fd, static_cast<off_t>(size - most), SEEK_SET);
     std::size_t there = 0;
     for (ssize_t n = 0; there < most && (n = ::read(fd, out.data() + there, most - there)) > 0;)
       there += static_cast<std::size_t>(n);
@@ -77,7 +79,7 @@ std::string termination_message(const std::string& logs, const container_seen& c
   auto path = find(c.annotations, note_message_path);
   std::string text;
   for (auto& m : c.mounts)
-    if (m.container_path == path && !path.empty()) text = read_beginning(m.host_path, message_max);
+    if (m.container_path == path && !path.empty()) text = read_end(m.host_path, message_max);
   if (text.empty() && c.exit_code != 0 && find(c.annotations, note_message_policy) == "FallbackToLogsOnError")
     text = read_log_end(logs, c.log_path);
   if (text.empty()) return c.message;
@@ -635,7 +637,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto ready = co_await reactor::offload(
       [pod, ips, settings, folder, subpaths, message_path, message_file, logs, name, known]() -> prepared {
         prepared out{.restarts = known >= 0 ? known : restarts_by_logs(logs), .problem = {}};
-        auto node_hosts = is_host_network(*pod) ? read_beginning("/etc/hosts", host_file_max) : std::string();
+        auto node_hosts = is_host_network(*pod) ? read_end("/etc/hosts", host_file_max) : std::string();
         auto work = [&]() -> result<void> {
           KEDGE_CHECK(crypto::make_folder(logs, 0755));
           KEDGE_CHECK(crypto::make_folder(message_file.substr(0, message_file.find_last_of('/')), 0750));
