@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 #include "base/strings.h"
 #include "cli/options_load.h"
@@ -15,6 +16,8 @@
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/cpus/topology.h"
+#include "node/limits.h"
+#include "node/numa/memory_ledger.h"
 #include "node/resources/eviction.h"
 
 namespace kedge::cli {
@@ -144,6 +147,95 @@ result<void> cpu_options(std::string_view text, node::cpu_manager_settings& to) 
   return {};
 }
 
+// As a flag's value is written: a list with commas, a map as key=value.
+std::string flag_text(const json::value& v) {
+  if (v.is_string()) return std::string(v.as_string());
+  std::vector<std::string> parts;
+  if (auto* all = v.array())
+    for (auto& one : *all) parts.push_back(flag_text(one));
+  else if (auto* members = v.object())
+    for (auto& [name, one] : *members) parts.push_back(name + "=" + flag_text(one));
+  else
+    return json::write(v);
+  return join(parts, ",");
+}
+
+// "0:memory=1Gi,hugepages-2Mi=64Mi;1:memory=1Gi"
+result<void> reserve_memory(std::string_view text, node::memory_manager_settings& to) {
+  for (auto of_node : split(text, ';')) {
+    auto parts = split(of_node, ':');
+    auto id = parts.size() == 2 ? parse_int(trim(parts[0])) : std::nullopt;
+    if (!id || *id < 0 || *id > node::numa_node_max)
+      return fail(errc::invalid,
+                  fmt::format("{} isn't a NUMA node and its memory, as 0:memory=1Gi is", quote(of_node)));
+    auto& reserved = to.reserved.emplace_back();
+    reserved.node = static_cast<int>(*id);
+    for (auto& one : list(parts[1])) {
+      auto equals = one.find('=');
+      auto type = one.substr(0, equals);
+      if (equals == std::string::npos || !node::is_memory_type(type))
+        return fail(errc::invalid, fmt::format("{} is not memory or hugepages-… with an amount", quote(one)));
+      KEDGE_TRY(auto amount, schema::quantity::parse(one.substr(equals + 1)));
+      if (amount.sign() <= 0 || !amount.exact_integer())
+        return fail(errc::invalid, fmt::format("{} is no whole number of bytes above nothing", quote(one)));
+      for (auto& other : to.reserved)
+        if (other.node == reserved.node && other.limits.contains(type))
+          return fail(errc::invalid, fmt::format("{} of NUMA node {} is said twice", type, *id));
+      reserved.limits.emplace(type, amount);
+    }
+  }
+  return {};
+}
+
+result<void> reserve_memory_of(const json::value& v, node::memory_manager_settings& to) {
+  to.reserved.clear();
+  auto* all = v.array();
+  if (!all) return fail(errc::invalid, "it is no list");
+  for (auto& one : *all) {
+    if (!one["numaNode"].is_integer() || !one["limits"].is_object())
+      return fail(errc::invalid, "its members need numaNode and limits");
+    KEDGE_CHECK(reserve_memory(fmt::format("{}:{}", one["numaNode"].as_integer(), flag_text(one["limits"])), to));
+  }
+  return {};
+}
+
+result<void> topology_policy(std::string_view text, node::topology_manager_settings& to) {
+  using kind = node::topology_manager_settings::policy_kind;
+  static constexpr std::pair<std::string_view, kind> known[] = {{"none", kind::none},
+                                                                {"best-effort", kind::best_effort},
+                                                                {"restricted", kind::restricted},
+                                                                {"single-numa-node", kind::single_numa_node}};
+  for (auto& [name, policy] : known)
+    if (text == name) return to.policy = policy, result<void>();
+  return fail(errc::invalid,
+              fmt::format("{} is none of none, best-effort, restricted and single-numa-node", quote(text)));
+}
+
+result<void> topology_options(std::string_view text, node::topology_manager_settings& to) {
+  for (auto& one : list(text)) {
+    auto equals = one.find('=');
+    auto name = one.substr(0, equals);
+    auto given = equals == std::string::npos ? std::string() : one.substr(equals + 1);
+    if (name == "prefer-closest-numa-nodes")
+      KEDGE_CHECK(boolean(given, to.prefer_closest));
+    else if (name == "max-allowable-numa-nodes")
+      KEDGE_CHECK(number(given, node::numa_nodes_usual, node::numa_nodes_most, to.nodes_max));
+    else
+      return fail(errc::invalid, fmt::format("unknown Topology Manager Policy option: {}", quote(name)));
+  }
+  return {};
+}
+
+result<void> users_of_pods(const json::value& v, std::uint32_t& ids_per_pod) {
+  constexpr std::int64_t unit = 65536;
+  if (!v.is_object()) return fail(errc::invalid, "it is no object");
+  auto& ids = v["idsPerPod"];
+  if (ids.is_null()) return {};
+  KEDGE_CHECK(number(flag_text(ids), unit, std::numeric_limits<std::uint32_t>::max(), ids_per_pod));
+  if (ids_per_pod % unit != 0) return fail(errc::invalid, fmt::format("idsPerPod is no multiple of {}", unit));
+  return {};
+}
+
 result<void> shutdown_by_priority(const json::value& v, std::vector<node::shutdown_grace>& to) {
   auto* all = v.array();
   if (!all) return fail(errc::invalid, "it is no list");
@@ -166,6 +258,7 @@ struct reading {
   std::string eviction_hard = "imagefs.available<5%,nodefs.available<5%", eviction_soft, eviction_soft_grace,
               eviction_reclaim = "imagefs.available=10%,nodefs.available=10%";
   duration shutdown{0}, shutdown_of_critical{0};
+  bool memory_by_flag = false;  // reservedMemory is a flag's, which may be repeated
 };
 
 // A setting by the name of its flag and of its field in KubeletConfiguration (empty: there is none).
@@ -232,6 +325,13 @@ const setting table[] = {
     {"kube-reserved-cgroup", "kubeReservedCgroup",
      [](reading& to, std::string_view text) { return to.of.enforced.kube_group = text, result<void>(); }},
     {"max-pods", "maxPods", [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_max); }},
+    {"memory-manager-policy", "memoryManagerPolicy",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (text != "None" && text != "Static")
+         return fail(errc::invalid, fmt::format("{} is neither None nor Static", quote(text)));
+       to.of.memory.is_static = text == "Static";
+       return {};
+     }},
     {"", "memoryReservationPolicy",
      [](reading& to, std::string_view text) -> result<void> {
        if (text != "None" && text != "TieredReservation")
@@ -268,6 +368,12 @@ const setting table[] = {
        to.of.cpus.reserved = text;
        return {};
      }},
+    {"reserved-memory", "reservedMemory",
+     [](reading& to, std::string_view text) {
+       if (!std::exchange(to.memory_by_flag, true)) to.of.memory.reserved.clear();  // what files say
+       return reserve_memory(text, to.of.memory);
+     },
+     [](reading& to, const json::value& v) { return reserve_memory_of(v, to.of.memory); }},
     {"resolv-conf", "resolvConf",
      [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
     {"", "shutdownGracePeriod",
@@ -288,6 +394,20 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return reserve(text, to.of.system_reserved); }},
     {"system-reserved-cgroup", "systemReservedCgroup",
      [](reading& to, std::string_view text) { return to.of.enforced.system_group = text, result<void>(); }},
+    {"topology-manager-policy", "topologyManagerPolicy",
+     [](reading& to, std::string_view text) { return topology_policy(text, to.of.topology); }},
+    {"topology-manager-policy-options", "topologyManagerPolicyOptions",
+     [](reading& to, std::string_view text) { return topology_options(text, to.of.topology); }},
+    {"", "userNamespaces",
+     [](reading&, std::string_view) { return result<void>(fail(errc::invalid, "it has no members")); },
+     [](reading& to, const json::value& v) { return users_of_pods(v, to.of.ids_per_pod); }},
+    {"topology-manager-scope", "topologyManagerScope",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (text != "container" && text != "pod")
+         return fail(errc::invalid, fmt::format("{} is neither container nor pod", quote(text)));
+       to.of.topology.of_pods = text == "pod";
+       return {};
+     }},
 };
 
 // What else the kubelet 1.37 knows, and why it means nothing here.
@@ -348,18 +468,13 @@ const std::vector<meaningless>& no_meaning() {
         "kernel-memcg-notification",
         "manifest-url",
         "manifest-url-header",
-        "memory-manager-policy",
         "pods-per-core",
         "protect-kernel-defaults",
         "qos-reserved",
         "registry-burst",
         "registry-qps",
-        "reserved-memory",
         "seccomp-default",
         "serialize-image-pulls",
-        "topology-manager-policy",
-        "topology-manager-policy-options",
-        "topology-manager-scope",
         "volume-plugin-dir"},
        {"allowedUnsafeSysctls",
         "cgroupDriver",
@@ -376,7 +491,6 @@ const std::vector<meaningless>& no_meaning() {
         "imagePullCredentialsVerificationPolicy",
         "kernelMemcgNotification",
         "maxParallelImagePulls",
-        "memoryManagerPolicy",
         "mergeDefaultEvictionSettings",
         "podsPerCore",
         "preloadedImagesVerificationAllowlist",
@@ -385,15 +499,10 @@ const std::vector<meaningless>& no_meaning() {
         "registerWithTaints",
         "registryBurst",
         "registryPullQPS",
-        "reservedMemory",
         "seccompDefault",
         "serializeImagePulls",
         "staticPodURL",
         "staticPodURLHeader",
-        "topologyManagerPolicy",
-        "topologyManagerPolicyOptions",
-        "topologyManagerScope",
-        "userNamespaces",
         "volumePluginDir"}},
       {"it tunes the kubelet's own insides",
        {"contention-profiling",
@@ -482,19 +591,6 @@ std::string_view why_no_effect(std::string_view name, std::vector<std::string_vi
 }
 
 // --- files
-
-// As a flag's value is written: a list with commas, a map as key=value.
-std::string flag_text(const json::value& v) {
-  if (v.is_string()) return std::string(v.as_string());
-  std::vector<std::string> parts;
-  if (auto* all = v.array())
-    for (auto& one : *all) parts.push_back(flag_text(one));
-  else if (auto* members = v.object())
-    for (auto& [name, one] : *members) parts.push_back(name + "=" + flag_text(one));
-  else
-    return json::write(v);
-  return join(parts, ",");
-}
 
 result<void> read_file(const std::string& path, reading& to, std::vector<std::string>& warnings) {
   auto bad = [&](const std::string& what) { return fail(errc::invalid, fmt::format("{}: {}", path, what)); };

@@ -590,6 +590,7 @@ task<void> agent::prepare_pods() {
                                        .settings = config_.kubelet,
                                        .of_pods = pod_settings_,
                                        .machine = [this] { return machine_; },
+                                       .handlers = [this]() -> auto& { return runtime_.handlers; },
                                        .network = control_.network,
                                        .look = [this] { look_now_.set(); },
                                        .tell =
@@ -743,6 +744,7 @@ task<void> agent::look_at_runtime() {
   bool was_down = !runtime_.error.empty();
   runtime_.runtime = std::move(status->runtime);
   runtime_.network = std::move(status->network);
+  runtime_.handlers = std::move(status->handlers);
   if (was_down) {
     auto version = co_await cri_.version();
     if (!version) {

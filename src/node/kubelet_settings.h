@@ -61,6 +61,25 @@ struct cpu_manager_settings {
   duration look_interval = std::chrono::seconds(10);  // cpuManagerReconcilePeriod
 };
 
+// memoryManagerPolicy Static: containers of Guaranteed pods have their memory of as few NUMA nodes as can be.
+struct memory_manager_settings {
+  bool is_static = false;
+  struct reservation {
+    int node = 0;
+    pod::amounts limits;  // memory, hugepages-2Mi …
+  };
+  std::vector<reservation> reserved;  // reservedMemory: what each node keeps
+};
+
+// topologyManagerPolicy: what devices, CPUs and memory of a container (or pod) have to be near to each other.
+struct topology_manager_settings {
+  enum class policy_kind : unsigned char { none, best_effort, restricted, single_numa_node };
+  policy_kind policy = policy_kind::none;
+  bool of_pods = false;         // topologyManagerScope pod
+  bool prefer_closest = false;  // prefer-closest-numa-nodes
+  int nodes_max = 8;            // max-allowable-numa-nodes
+};
+
 struct kubelet_settings {
   std::uint16_t port = 10250;
   int pods_max = 110;                           // maxPods
@@ -72,6 +91,9 @@ struct kubelet_settings {
   enforcement enforced;                         // and how that is made sure of
   std::int64_t pod_processes_max = -1;          // podPidsLimit; -1: none
   cpu_manager_settings cpus;
+  memory_manager_settings memory;
+  topology_manager_settings topology;
+  std::uint32_t ids_per_pod = 65536;                    // userNamespaces.idsPerPod: of a pod with users of its own
   bool limited_swap = false;                            // memorySwap.swapBehavior LimitedSwap; else NoSwap
   std::optional<bool> single_process_oom_kill;          // unset: with cgroup v2 all of a container is killed
   std::optional<double> memory_throttling_factor;       // memory.high between request and limit; cgroup v2

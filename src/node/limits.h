@@ -61,7 +61,16 @@ inline constexpr std::size_t plugin_connections_max = 64;
 inline constexpr std::string_view device_checkpoint = "kubelet_internal_checkpoint";
 inline constexpr std::size_t device_checkpoint_bytes_max = 64 * 1024 * 1024;
 
-inline constexpr std::size_t cpu_state_bytes_max = 4 * 1024 * 1024;  // a node's containers with their CPUs, twice
+inline constexpr std::size_t cpu_state_bytes_max = 4 * 1024 * 1024;     // a node's containers with their CPUs, twice
+inline constexpr std::size_t memory_state_bytes_max = 4 * 1024 * 1024;  // likewise, with their memory
+
+// NUMA nodes that pods are aligned to (max-allowable-numa-nodes): sets of nodes are gone through, twice as many with
+// each node more.
+inline constexpr int numa_nodes_usual = 8, numa_nodes_most = 12;
+
+// Users of pods' own: a pod's file, what getsubids says, and /etc/passwd.
+inline constexpr std::size_t id_file_bytes_max = 4096, subordinate_ids_bytes_max = 4096;
+inline constexpr std::size_t passwd_bytes_max = 1024 * 1024;
 
 // The system's bus: a call is answered at once; one that can't be reached is tried again (the kubelet's period).
 inline constexpr duration bus_deadline = 10s;

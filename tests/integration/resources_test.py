@@ -47,6 +47,7 @@ class Resources(unittest.TestCase):
         config = os.path.join(cls.lab.folder, "kubelet.yaml")
         with open(config, "w") as f:
             json.dump({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "podPidsLimit": 200, "cpuManagerPolicy": "static",
+                       "memoryManagerPolicy": "Static", "reservedMemory": [{"numaNode": 0, "limits": {"memory": "100Mi"}}], "topologyManagerPolicy": "best-effort",
                        "systemReserved": {"memory": "100Mi", "cpu": "100m"},
                        "shutdownGracePeriodByPodPriority": [{"priority": 1000, "shutdownGracePeriodSeconds": 8}, {"priority": 0, "shutdownGracePeriodSeconds": 6}]}, f)
         cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=[*ARGS, "--kubelet-arg=config=" + config], env=cls.logind.env).wait_ready())
@@ -110,12 +111,37 @@ class Resources(unittest.TestCase):
         eventually("the other has left it", lambda: self.cpus("other") == every - mine)
         state = json.load(open(self.server.data + "/agent/kubelet/cpu_manager_state"))
         self.assertEqual((state["policyName"], list(state["entries"].values())), ("static", [{"main": str(*mine)}]))
+        # Its memory is of as few NUMA nodes as can be.
+        state = json.load(open(self.server.data + "/agent/kubelet/memory_manager_state"))
+        (block,) = next(iter(state["entries"].values()))["main"]
+        self.assertEqual((state["policyName"], block["type"], block["size"], len(block["numaAffinity"])), ("Static", "memory", 32 << 20, 1))
+        mems = self.server.kubectl("exec", "own", "--", "grep", "Mems_allowed_list", "/proc/self/status").split()[1]
+        self.assertEqual(mems, str(block["numaAffinity"][0]))
         self.make("more", container(resources={"limits": {"cpu": str(len(every)), "memory": "32Mi"}}), nodeName="server")
         more = self.wait("more", "a pod that wants all of them is refused", lambda p: p["status"]["phase"] == "Failed")
         self.assertEqual(more["status"]["reason"], "OutOfcpu")
         self.server.kubectl("delete", "pod", "own", "more", "--wait=true")
         eventually("they are the other's again", lambda: self.cpus("other") == every, timeout=30)
         self.server.kubectl("delete", "pods", "--all", "--wait=true")
+
+    def test_pods_have_users_of_their_own_where_the_runtime_can(self):
+        self.server.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "by-runc"}, "handler": "runc"}))
+        self.make("nobody", container(command="cat /proc/self/uid_map; touch /e/x; stat -c %u /e/x; exec sleep 1000", volumeMounts=[{"name": "e", "mountPath": "/e"}]),
+                  hostUsers=False, runtimeClassName="by-runc", volumes=[{"name": "e", "emptyDir": {}}])
+        told = self.server.get("node", "server")["status"].get("runtimeHandlers", [])
+        if not any(h.get("name") == "runc" and h["features"]["userNamespaces"] for h in told):
+            refused = ("FailedCreatePodSandBox", "Failed to create pod sandbox: can't set `spec.hostUsers: false`, "
+                       'RuntimeClass handler "runc" does not support user namespaces')
+            eventually("it is refused", lambda: refused in self.events("nobody"))
+        else:
+            uid = self.ready("nobody")["metadata"]["uid"]
+            folder = pathlib.Path(self.server.data) / "agent/kubelet/pods" / uid
+            (ids,) = json.loads((folder / "userns").read_text())["uidMappings"]
+            said = self.server.kubectl("logs", "nobody").split()
+            self.assertEqual(said, ["0", str(ids["hostId"]), "65536", "0"])
+            # The volume's files are the machine's root's: they are mapped where they are mounted.
+            self.assertEqual((folder / "volumes/kubernetes.io~empty-dir/e/x").stat().st_uid, 0)
+        self.server.kubectl("delete", "pod", "nobody", "--wait=true")
 
     def amounts(self):
         status = self.server.get("node", "server")["status"]

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -94,20 +96,119 @@ result<void> cpu_ledger::check_whole_cores(int count) const {
   return {};
 }
 
-result<void> cpu_ledger::give(std::string_view uid, const std::vector<cpu_need>& needs) {
-  cpu_set reusable;
-  for (auto& need : needs) {
-    if (need.count == 0) continue;
-    auto* has = own(uid, need.container);
-    if (!has) {
-      KEDGE_CHECK(check_whole_cores(need.count));
-      auto chosen = choose(together(difference(shared_, reserved_), reusable), need.count);
-      if (!chosen) return std::unexpected(std::move(chosen).error());
-      shared_ = difference(shared_, *chosen);
-      has = &given_[std::string(uid)].insert_or_assign(need.container, *std::move(chosen)).first->second;
-    }
-    reusable = need.ends ? together(std::move(reusable), *has) : difference(reusable, *has);
+// What init containers before it had, and nobody who stays has taken over.
+cpu_set cpu_ledger::reusable(std::string_view uid, const std::vector<cpu_need>& needs, std::string_view before) const {
+  cpu_set out;
+  for (auto& n : needs) {
+    if (n.container == before) break;
+    auto* has = own(uid, n.container);
+    if (!has) continue;
+    out = n.is_init && !n.stays ? together(std::move(out), *has) : difference(out, *has);
   }
+  return out;
+}
+
+// With by_socket all of their sockets'.
+cpu_set cpu_ledger::near_to(numa_mask nodes, const cpu_set& of) const {
+  auto is_of = [&](const cpu_place& p) { return (nodes & mask_of(p.numa)) != 0; };
+  std::set<int> sockets;
+  for (auto& [cpu, place] : topology_.places)
+    if (is_of(place)) sockets.insert(place.socket);
+  cpu_set out;
+  for (auto cpu : of)
+    if (auto& place = topology_.places.at(cpu); settings_.by_socket ? sockets.contains(place.socket) : is_of(place))
+      out.insert(cpu);
+  return out;
+}
+
+// As few sockets as so many nodes need at least.
+bool cpu_ledger::in_few_sockets(numa_mask nodes, int least_nodes) const {
+  auto per_socket = static_cast<int>(topology_.ids(cpu_level::numa).size() / topology_.ids(cpu_level::socket).size());
+  if (per_socket == 0) return false;
+  std::set<int> sockets;
+  for (auto& [cpu, place] : topology_.places)
+    if ((nodes & mask_of(place.numa)) != 0) sockets.insert(place.socket);
+  return static_cast<int>(sockets.size()) == (least_nodes + per_socket - 1) / per_socket;
+}
+
+// The sets of NUMA nodes that have so many; preferred are those of as few nodes as would do on an empty machine.
+numa_hints cpu_ledger::places(const cpu_set& free, const cpu_set& reusable, int count) const {
+  numa_mask all = 0, must = 0;
+  std::map<int, int> has, may;
+  for (auto& [cpu, place] : topology_.places) {
+    all |= mask_of(place.numa);
+    ++has[place.numa];
+  }
+  for (auto cpu : reusable) must |= mask_of(topology_.places.at(cpu).numa);
+  for (auto& set : {free, reusable})
+    for (auto cpu : set) ++may[topology_.places.at(cpu).numa];
+  auto sum = [](std::map<int, int>& of, numa_mask m) {
+    int out = 0;
+    for (auto n : nodes_of(m)) out += of[n];
+    return out;
+  };
+  std::vector<numa_hint> out;
+  int least = count_of(all);
+  each_subset(all, [&](numa_mask m) {
+    if (sum(has, m) >= count) least = std::min(least, count_of(m));
+    if ((must & ~m) == 0 && sum(may, m) >= count) out.push_back({m, false});
+  });
+  for (auto& h : out)
+    h.preferred = count_of(*h.nodes) == least || (settings_.by_socket && in_few_sockets(*h.nodes, least));
+  return out;
+}
+
+hints_by_resource cpu_ledger::hints(std::string_view uid, const std::vector<cpu_need>& needs,
+                                    std::string_view container) const {
+  auto need = std::ranges::find(needs, container, &cpu_need::container);
+  if (need == needs.end()) return {};
+  if (auto* has = own(uid, container)) {
+    if (static_cast<int>(has->size()) != need->count) return {{"cpu", std::vector<numa_hint>()}};
+    return {{"cpu", places(*has, {}, need->count)}};
+  }
+  return {{"cpu", places(difference(shared_, reserved_), reusable(uid, needs, container), need->count)}};
+}
+
+hints_by_resource cpu_ledger::pod_hints(std::string_view uid, const std::vector<cpu_need>& needs) const {
+  int of_main = 0, of_sidecars = 0, of_init = 0;
+  cpu_set assigned;
+  for (auto& n : needs) {
+    if (!n.is_init)
+      of_main += n.count;
+    else if (n.stays)
+      of_sidecars += n.count;
+    else
+      of_init = std::max(of_init, of_sidecars + n.count);
+    auto* has = own(uid, n.container);
+    if (!has) continue;
+    if (static_cast<int>(has->size()) != n.count) return {{"cpu", std::vector<numa_hint>()}};
+    assigned = together(std::move(assigned), *has);
+  }
+  const auto count = std::max(of_init, of_main + of_sidecars);
+  if (count == 0) return {};
+  if (static_cast<int>(assigned.size()) == count) return {{"cpu", places(assigned, {}, count)}};
+  return {{"cpu", places(difference(shared_, reserved_), assigned, count)}};
+}
+
+result<void> cpu_ledger::give(std::string_view uid, const std::vector<cpu_need>& needs, std::string_view container,
+                              const std::optional<numa_mask>& near) {
+  auto need = std::ranges::find(needs, container, &cpu_need::container);
+  if (need == needs.end() || own(uid, container)) return {};
+  KEDGE_CHECK(check_whole_cores(need->count));
+  auto free = together(difference(shared_, reserved_), reusable(uid, needs, container));
+  cpu_set chosen;
+  if (near) {
+    auto aligned = near_to(*near, free);
+    if (auto n = std::min(need->count, static_cast<int>(aligned.size())); n > 0) {
+      KEDGE_TRY(chosen, choose(aligned, n));
+    }
+  }
+  if (auto rest = need->count - static_cast<int>(chosen.size()); rest > 0) {
+    KEDGE_TRY(auto more, choose(difference(free, chosen), rest));
+    chosen = together(std::move(chosen), more);
+  }
+  shared_ = difference(shared_, chosen);
+  given_[std::string(uid)].insert_or_assign(need->container, std::move(chosen));
   return {};
 }
 

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "node/cpus/assignment.h"
 #include "node/kubelet_settings.h"
+#include "node/numa/hints.h"
 
 namespace kedge::node {
 
@@ -16,7 +18,8 @@ namespace kedge::node {
 struct cpu_need {
   std::string container;
   int count = 0;
-  bool ends = false;  // before those behind it begin: what it has, these may have too
+  bool is_init = false;  // it ends before those behind it begin: what it has, these may have too
+  bool stays = false;    // a sidecar: it doesn't end
 };
 
 class cpu_ledger {
@@ -24,9 +27,12 @@ class cpu_ledger {
   // `reserved`: how many the node keeps, unless the settings name them. errc::invalid: it can't be.
   static result<cpu_ledger> make(cpu_topology topology, const cpu_manager_settings& settings, int reserved);
 
-  // Gives each what it has not. The error's message is the admission's; errc::conflict when whole cores are asked for
-  // and can't be given (SMTAlignmentError).
-  result<void> give(std::string_view uid, const std::vector<cpu_need>& needs);
+  hints_by_resource hints(std::string_view uid, const std::vector<cpu_need>& needs, std::string_view container) const;
+  hints_by_resource pod_hints(std::string_view uid, const std::vector<cpu_need>& needs) const;
+  // Gives one of these what it has not, of these NUMA nodes first. The error's message is the admission's;
+  // errc::conflict when whole cores are asked for and can't be given (SMTAlignmentError).
+  result<void> give(std::string_view uid, const std::vector<cpu_need>& needs, std::string_view container,
+                    const std::optional<numa_mask>& near);
   // Frees what pods have that aren't among these. Whether any had.
   bool keep_only(const std::set<std::string, std::less<>>& uids);
 
@@ -43,6 +49,10 @@ class cpu_ledger {
  private:
   result<cpu_set> choose(const cpu_set& of, int count) const;
   result<void> check_whole_cores(int count) const;
+  cpu_set reusable(std::string_view uid, const std::vector<cpu_need>& needs, std::string_view before) const;
+  cpu_set near_to(numa_mask nodes, const cpu_set& of) const;
+  numa_hints places(const cpu_set& free, const cpu_set& reusable, int count) const;
+  bool in_few_sockets(numa_mask nodes, int least_nodes) const;
 
   cpu_topology topology_;
   cpu_manager_settings settings_;

@@ -11,7 +11,6 @@
 #include "node/limits.h"
 #include "pod/amounts.h"
 #include "reactor/offload.h"
-#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -228,13 +227,9 @@ device_ids common(const device_ids& a, const device_ids& b) {
 
 }  // namespace
 
-task<result<void>> device_manager::give(const value& pod, const value& container, std::string resource,
-                                        std::size_t count, const device_ids& reusable) {
-  auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
-  auto& turns = turns_.try_emplace(resource, 1).first->second;
-  co_await turns.acquire();
-  reactor::turn mine(turns);
-  KEDGE_CO_TRY(auto begun, ledger_.begin(uid, name, resource, count, reusable, std::nullopt));
+task<result<void>> device_manager::give_one(std::string uid, std::string container, std::string resource,
+                                            std::size_t count, device_ids reusable, std::optional<numa_mask> near) {
+  KEDGE_CO_TRY(auto begun, ledger_.begin(uid, container, resource, count, reusable, near));
   if (!begun || (begun->taken.empty() && begun->needed == 0)) co_return result<void>();
   auto& choice = *begun;
   auto p = find(resource);
@@ -251,44 +246,96 @@ task<result<void>> device_manager::give(const value& pod, const value& container
   if (!answer) co_return fail(answer.error().code, rpc_text(answer.error()));
   KEDGE_CO_TRY(auto response, first_allocation(*answer));
   if (!response) co_return fail(errc::protocol, "no containers return in allocation response");
-  ledger_.give(uid, name, resource, choice.taken, *std::move(response));
+  ledger_.give(uid, container, resource, choice.taken, *std::move(response));
   co_return result<void>();
 }
 
-// What an init container had, those that begin after its end may have too.
-task<result<void>> device_manager::allocate_all(value pod, std::string only) {
-  std::map<std::string, device_ids, std::less<>> reusable;
-  auto uid = std::string(pod["metadata"]["uid"].as_string());
+// What an init container had, those that begin after its end may have, too.
+device_ids device_manager::reusable(const value& pod, std::string_view before, std::string_view resource) const {
+  device_ids out;
+  auto uid = pod["metadata"]["uid"].as_string();
   for (auto* list : {"initContainers", "containers"}) {
     auto* all = pod["spec"][list].array();
     if (!all) continue;
     for (auto& c : *all) {
-      auto name = c["name"].as_string();
-      for (auto& [resource, count] : needs_of(c)) {
-        if (!ledger_.knows(resource) || (!only.empty() && only != name)) continue;
-        KEDGE_CO_CHECK(co_await give(pod, c, resource, count, reusable[resource]));
-      }
-      auto* has = ledger_.find(uid, name);
+      if (c["name"].as_string() == before) return out;
+      auto* has = ledger_.find(uid, c["name"].as_string(), resource);
       if (!has) continue;
       const bool ends = std::string_view(list) == "initContainers" && !stays(c);
-      for (auto& [resource, a] : *has)
-        for (auto& id : ids_of(a.devices)) {
-          if (ends)
-            reusable[resource].insert(id);
-          else
-            reusable[resource].erase(id);
-        }
+      for (auto& id : ids_of(has->devices)) {
+        if (ends)
+          out.insert(id);
+        else
+          out.erase(id);
+      }
     }
   }
-  co_return result<void>();
+  return out;
 }
 
-task<result<void>> device_manager::allocate(value pod) {
+task<device_manager::turns> device_manager::turns_for(value pod) {
   co_await restored_.wait();
+  // In the order of their names: nobody waits for who waits for him.
+  std::set<std::string, std::less<>> wanted;
+  for (auto* list : {"initContainers", "containers"})
+    if (auto* all = pod["spec"][list].array())
+      for (auto& c : *all)
+        for (auto& [resource, count] : needs_of(c))
+          if (ledger_.knows(resource)) wanted.insert(resource);
+  turns out;
+  for (auto& resource : wanted) {
+    auto& queue = turns_.try_emplace(resource, 1).first->second;
+    co_await queue.acquire();
+    out.push_back(std::make_unique<reactor::turn>(queue));
+  }
   free_unused();
-  auto done = co_await allocate_all(pod, {});
-  co_await save();
-  co_return done;
+  co_return std::move(out);
+}
+
+hints_by_resource device_manager::hints(const value& pod, const value& container) const {
+  hints_by_resource out;
+  auto uid = pod["metadata"]["uid"].as_string(), name = container["name"].as_string();
+  for (auto& [resource, count] : needs_of(container)) {
+    if (!ledger_.knows(resource)) continue;
+    auto* has = ledger_.find(uid, name, resource);
+    out[resource] = ledger_.hints(resource, count, has ? ids_of(has->devices) : device_ids(),
+                                  has ? device_ids() : reusable(pod, name, resource), numa_);
+  }
+  return out;
+}
+
+hints_by_resource device_manager::pod_hints(const value& pod) const {
+  hints_by_resource out;
+  for (auto& [resource, amount] : pod::amounts_of_pod(pod, "limits")) {
+    if (!is_extended(resource) || !ledger_.knows(resource)) continue;
+    device_ids has;
+    for (auto* list : {"initContainers", "containers"})
+      if (auto* all = pod["spec"][list].array())
+        for (auto& c : *all)
+          if (auto* own = ledger_.find(pod["metadata"]["uid"].as_string(), c["name"].as_string(), resource))
+            has.merge(ids_of(own->devices));
+    out[resource] =
+        ledger_.hints(resource, static_cast<std::size_t>(std::max<std::int64_t>(amount.value(), 0)), has, {}, numa_);
+  }
+  return out;
+}
+
+result<void> device_manager::can_give(const value& pod, const value& container) const {
+  auto name = container["name"].as_string();
+  for (auto& [resource, count] : needs_of(container))
+    if (ledger_.knows(resource))
+      KEDGE_CHECK(ledger_.begin(pod["metadata"]["uid"].as_string(), name, resource, count,
+                                reusable(pod, name, resource), std::nullopt));
+  return {};
+}
+
+task<result<void>> device_manager::give(value pod, value container, numa_hint near) {
+  auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
+  for (auto& [resource, count] : needs_of(container)) {
+    if (!ledger_.knows(resource)) continue;
+    KEDGE_CO_CHECK(co_await give_one(uid, name, resource, count, reusable(pod, name, resource), near.nodes));
+  }
+  co_return result<void>();
 }
 
 task<result<device_options>> device_manager::options_for(value pod, value container) {
@@ -308,7 +355,8 @@ task<result<device_options>> device_manager::options_for(value pod, value contai
                      "device plugin PreStartContainer rpc failed with err: " + rpc_text(ready.error()));
   }
   if (lacks) {
-    KEDGE_CO_CHECK(co_await allocate_all(pod, name));
+    auto mine = co_await turns_for(pod);
+    KEDGE_CO_CHECK(co_await give(pod, container, {}));
     co_await save();
   }
   if (auto* has = ledger_.find(uid, name))

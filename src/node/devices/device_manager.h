@@ -2,7 +2,7 @@
 //
 //   plugin ─ Register ─▶ device-plugins/kubelet.sock ─┬▶ connect ─▶ ListAndWatch ─▶ ledger ─▶ Node's capacity
 //   plugin's own socket in plugins_registry/ ─────────┘
-//   pod that is admitted ─▶ allocate ─▶ GetPreferredAllocation, Allocate ─▶ ledger, kubelet_internal_checkpoint
+//   pod that is admitted ─▶ hints, give ─▶ GetPreferredAllocation, Allocate ─▶ ledger, kubelet_internal_checkpoint
 //   container that is made ─▶ options_for ─▶ PreStartContainer; environment, mounts, devices, annotations, CDI names
 //
 // A plugin that ends is missed; one that comes back, as all do when the socket is made anew, goes on with what was
@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,11 @@
 #include "node/plugins/plugin_watcher.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
-class device_manager final : public plugin_handler, private net::grpc::service {
+class device_manager final : public plugin_handler, public hint_provider, private net::grpc::service {
  public:
   struct parts {
     std::string folder;  // "/var/lib/kubelet/device-plugins"
@@ -41,8 +43,17 @@ class device_manager final : public plugin_handler, private net::grpc::service {
   // Reads what was given before, then serves registrations until dropped. Once.
   task<void> run();
 
-  // Gives each container of the pod what its limits name; one that has it keeps it. The error is the admission's.
-  task<result<void>> allocate(json::value pod);
+  // A pod's turn with the resources that it asks for: from the look at what can be had until all is given.
+  using turns = std::vector<std::unique_ptr<reactor::turn>>;
+  task<turns> turns_for(json::value pod);
+  hints_by_resource hints(const json::value& pod, const json::value& container) const override;
+  hints_by_resource pod_hints(const json::value& pod) const override;
+  result<void> can_give(const json::value& pod, const json::value& container) const override;
+  // What the container's limits name; who has it keeps it. In the pod's turn.
+  task<result<void>> give(json::value pod, json::value container, numa_hint near) override;
+  void on_nodes(numa_mask nodes) noexcept { numa_ = nodes; }  // those that the machine has
+  // The pod has all that it asks for, or isn't admitted.
+  task<void> given_all() { return save(); }
   // What a container gets for its devices, right before it is made.
   task<result<device_options>> options_for(json::value pod, json::value container);
 
@@ -80,15 +91,16 @@ class device_manager final : public plugin_handler, private net::grpc::service {
   task<void> forget_lost();
   shared_plugin find(std::string_view resource) const;  // the newest; null: none is connected
   task<result<std::string>> ask(shared_plugin p, std::string method, std::string message, duration within);
-  task<result<void>> give(const json::value& pod, const json::value& container, std::string resource, std::size_t count,
-                          const device_ids& reusable);
+  task<result<void>> give_one(std::string uid, std::string container, std::string resource, std::size_t count,
+                              device_ids reusable, std::optional<numa_mask> near);
+  device_ids reusable(const json::value& pod, std::string_view before, std::string_view resource) const;
   task<result<device_ids>> preferred(shared_plugin p, const device_choice& c, device_ids among, std::size_t count);
-  task<result<void>> allocate_all(json::value pod, std::string only);
   task<void> save();
 
   parts parts_;
   device_ledger ledger_;
   std::vector<shared_plugin> plugins_;  // oldest first
+  numa_mask numa_ = mask_of(0);
   reactor::event restored_;
   // Pods are given a resource's devices in turn: a plugin that hangs holds those up that want something of it.
   std::map<std::string, reactor::semaphore, std::less<>> turns_;

@@ -23,6 +23,14 @@ device_ids without(const device_ids& all, const device_ids& some) {
   return out;
 }
 
+// Nodes beyond those that can be are nobody's.
+numa_mask mask_of_device(const plugin_device& d) {
+  numa_mask out = 0;
+  for (auto n : d.numa_nodes)
+    if (n >= 0 && n <= numa_node_max) out |= mask_of(static_cast<int>(n));
+  return out;
+}
+
 // --- the kubelet's checksum: FNV-1a over its printed form of the Go value
 
 std::uint32_t fnv1a(std::string_view text) {
@@ -170,10 +178,58 @@ device_ids device_ledger::in_use(std::string_view resource) const {
   return out;
 }
 
+numa_hints device_ledger::hints(std::string_view resource, std::size_t required, const device_ids& mine,
+                                const device_ids& reusable, numa_mask machine) const {
+  auto r = resources_.find(resource);
+  if (r == resources_.end()) return std::nullopt;
+  auto& all = r->second.devices;
+  if (std::ranges::none_of(all, [](auto& d) { return !d.second.numa_nodes.empty(); })) return std::nullopt;
+  const bool again = !mine.empty();
+  auto may = again ? mine : without(r->second.healthy(), in_use(resource));
+  may.insert(reusable.begin(), reusable.end());
+  if (again ? mine.size() != required : may.size() < required) return std::vector<numa_hint>();
+
+  // Devices by the nodes that they are near to: there are few kinds, and may be many devices.
+  struct kind {
+    std::size_t there = 0, free = 0;
+    bool must = false;
+  };
+  std::map<numa_mask, kind> kinds;
+  numa_mask of_devices = 0;
+  for (auto& [id, d] : all) {
+    auto nodes = mask_of_device(d);
+    auto& k = kinds[nodes];
+    of_devices |= nodes;
+    ++k.there;
+    if (may.contains(id)) ++k.free;
+    if (!again && reusable.contains(id) && !d.numa_nodes.empty()) k.must = true;
+  }
+  of_devices &= machine;
+  if (of_devices == 0) of_devices = machine;
+  int least = count_of(of_devices);
+  std::vector<numa_hint> out;
+  each_subset(of_devices, [&](numa_mask m) {
+    std::size_t there = 0, free = 0;
+    bool has_all = true;
+    for (auto& [nodes, k] : kinds) {
+      if ((nodes & m) != 0) {
+        there += k.there;
+        free += k.free;
+      } else {
+        has_all &= !k.must;
+      }
+    }
+    if (there >= required) least = std::min(least, count_of(m));
+    if (has_all && free >= required) out.push_back({m, false});
+  });
+  for (auto& h : out) h.preferred = count_of(*h.nodes) == least;
+  return out;
+}
+
 result<std::optional<device_choice>> device_ledger::begin(std::string_view uid, std::string_view container,
                                                           std::string_view resource, std::size_t required,
                                                           const device_ids& reusable,
-                                                          const std::optional<std::set<std::int64_t>>& near) const {
+                                                          const std::optional<numa_mask>& near) const {
   device_choice out{.needed = required, .taken = {}, .available = {}, .aligned = {}, .unaligned = {}, .unplaced = {}};
   auto* has = find(uid, container, resource);
   auto mine = has ? ids_of(has->devices) : device_ids();
@@ -204,7 +260,7 @@ result<std::optional<device_choice>> device_ledger::begin(std::string_view uid, 
     auto& nodes = r->second.devices.find(id)->second.numa_nodes;
     if (!near || !any_placed || nodes.empty())
       out.unplaced.insert(id);
-    else if (std::ranges::any_of(nodes, [&](auto n) { return near->contains(n); }))
+    else if ((mask_of_device(r->second.devices.find(id)->second) & *near) != 0)
       out.aligned.insert(id);
     else
       out.unaligned.insert(id);

@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "json/value.h"
 #include "node/devices/plugin_messages.h"
+#include "node/numa/hints.h"
 
 namespace kedge::node {
 
@@ -56,12 +57,15 @@ class device_ledger {
   // Whether the resource is a plugin's, or was when a container got some of it.
   bool knows(std::string_view resource) const;
 
+  // On which NUMA nodes so many can be had. `mine`: what the container (or pod) has already; `reusable`: devices of
+  // init containers that have ended, which have to be among them. `machine`: nodes that there are.
+  numa_hints hints(std::string_view resource, std::size_t required, const device_ids& mine, const device_ids& reusable,
+                   numa_mask machine) const;
   // What a container that needs so many has yet to be given; nullopt: nothing. `reusable`: devices of init containers
   // that have ended. `near`: NUMA nodes that they shall be near to. The errors are the kubelet's.
   result<std::optional<device_choice>> begin(std::string_view uid, std::string_view container,
                                              std::string_view resource, std::size_t required,
-                                             const device_ids& reusable,
-                                             const std::optional<std::set<std::int64_t>>& near) const;
+                                             const device_ids& reusable, const std::optional<numa_mask>& near) const;
   void give(std::string_view uid, std::string_view container, std::string_view resource, const device_ids& ids,
             std::string response);
   const device_allocation* find(std::string_view uid, std::string_view container, std::string_view resource) const;

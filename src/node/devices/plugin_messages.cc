@@ -108,6 +108,14 @@ void put_cpus(wire::writer& w, int field, const std::set<int>& cpus) {
   w.message(field, packed);
 }
 
+void put_memory(wire::writer& w, int field, const std::vector<memory_block>& memory) {
+  for (auto& block : memory) {
+    wire::writer nodes;
+    for (auto n : block.nodes) nodes.message(1, wire::writer().number(1, static_cast<std::uint64_t>(n)).take());
+    w.message(field, wire::writer().text(1, block.type).number(2, block.size).message(3, nodes.take()).take());
+  }
+}
+
 std::string encode_pod(const pod_has& pod) {
   wire::writer w;
   w.text(1, pod.name);
@@ -117,6 +125,7 @@ std::string encode_pod(const pod_has& pod) {
     container.text(1, c.name);
     for (auto& [resource, all] : c.devices) put_devices(container, 2, resource, all);
     put_cpus(container, 3, c.cpus);
+    put_memory(container, 4, c.memory);
     w.message(3, container.take());
   }
   return w.take();
@@ -253,10 +262,11 @@ std::string encode_pods(const std::vector<pod_has>& pods) {
 std::string encode_one_pod(const pod_has& pod) { return wire::writer().message(1, encode_pod(pod)).take(); }
 
 std::string encode_allocatable(const std::vector<std::pair<std::string, devices_by_node>>& devices,
-                               const std::set<int>& cpus) {
+                               const std::set<int>& cpus, const std::vector<memory_block>& memory) {
   wire::writer w;
   for (auto& [resource, all] : devices) put_devices(w, 1, resource, all);
   put_cpus(w, 2, cpus);
+  put_memory(w, 3, memory);
   return w.take();
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "node/numa/memory_ledger.h"
 #include "node/runtime/pod_runtime.h"
 
 namespace kedge::node {
@@ -59,6 +60,7 @@ struct container_has {
   std::string name;
   std::vector<std::pair<std::string, devices_by_node>> devices;  // by resource
   std::set<int> cpus;                                            // that nobody else has
+  std::vector<memory_block> memory;                              // likewise
 };
 struct pod_has {
   std::string name, ns;
@@ -67,7 +69,7 @@ struct pod_has {
 std::string encode_pods(const std::vector<pod_has>& pods);  // ListPodResourcesResponse
 std::string encode_one_pod(const pod_has& pod);             // GetPodResourcesResponse
 std::string encode_allocatable(const std::vector<std::pair<std::string, devices_by_node>>& devices,
-                               const std::set<int>& cpus);
+                               const std::set<int>& cpus, const std::vector<memory_block>& memory);
 struct pod_asked_for {
   std::string name, ns;
 };

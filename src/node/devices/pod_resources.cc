@@ -38,6 +38,7 @@ pod_has pod_resources::describe(const value& pod) const {
       auto& one = out.containers.emplace_back();
       one.name = c["name"].as_string();
       if (parts_.cpus) one.cpus = parts_.cpus(m["uid"].as_string(), one.name);
+      if (parts_.memory) one.memory = parts_.memory(m["uid"].as_string(), one.name);
       if (auto* has = parts_.devices.ledger().find(m["uid"].as_string(), one.name))
         for (auto& [resource, a] : *has) one.devices.emplace_back(resource, a.devices);
     }
@@ -64,7 +65,8 @@ task<result<std::string>> pod_resources::answer(std::string method, std::string 
       }
       all.emplace_back(resource, std::move(by_node));
     }
-    co_return encode_allocatable(all, parts_.allocatable_cpus ? parts_.allocatable_cpus() : std::set<int>());
+    co_return encode_allocatable(all, parts_.allocatable_cpus ? parts_.allocatable_cpus() : std::set<int>(),
+                                 parts_.allocatable_memory ? parts_.allocatable_memory() : std::vector<memory_block>());
   }
   if (method == fmt::format("{}Get", service)) {
     KEDGE_CO_TRY(auto asked, decode_pod_asked_for(message));

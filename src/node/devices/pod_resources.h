@@ -23,6 +23,9 @@ class pod_resources final : private net::grpc::service {
     // CPUs: a container's own, and all that may be given; none where nobody has any.
     std::function<std::set<int>(std::string_view uid, std::string_view container)> cpus = nullptr;
     std::function<std::set<int>()> allocatable_cpus = nullptr;
+    // Memory of NUMA nodes, likewise.
+    std::function<std::vector<memory_block>(std::string_view uid, std::string_view container)> memory = nullptr;
+    std::function<std::vector<memory_block>()> allocatable_memory = nullptr;
   };
   explicit pod_resources(parts p) : parts_(std::move(p)) {}
 

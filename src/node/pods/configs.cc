@@ -379,6 +379,8 @@ std::string_view qos_class(const value& pod) {
   return !any ? "BestEffort" : guaranteed ? "Guaranteed" : "Burstable";
 }
 
+bool has_own_users(const value& pod) { return !pod["spec"]["hostUsers"].as_bool(true); }
+
 std::string cgroup_parent(const value& pod) {
   auto qos = qos_class(pod);
   return fmt::format("/kubepods{}/pod{}", qos == "Guaranteed" ? "" : "/" + lower(qos),
@@ -547,9 +549,11 @@ result<container_config> make_container_config(const value& pod, const value& co
   out.stop_signal = signal_number(container["lifecycle"]["stopSignal"].as_string());
   out.resources = resources_of(pod, container, s);
   out.resources.cpus = std::move(parts.given.cpus);
+  out.resources.memory_nodes = std::move(parts.given.memory_nodes);
   // Who has CPUs for himself isn't throttled on them.
   if (parts.given.own_cpus && s.cpu_quota) out.resources.cpu_quota = -1;
   add_security(pod, container, parts.image, s, out);
+  out.namespaces.users = parts.given.users;
   if (!parts.process_target.empty() && out.namespaces.pid == namespace_mode::container) {
     out.namespaces.pid = namespace_mode::target;
     out.namespaces.target_id = std::move(parts.process_target);

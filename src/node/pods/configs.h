@@ -48,6 +48,7 @@ std::optional<std::int64_t> memory_high(std::int64_t request, std::int64_t limit
 
 // "Guaranteed", "Burstable" or "BestEffort".
 std::string_view qos_class(const json::value& pod);
+bool has_own_users(const json::value& pod);         // hostUsers: false
 std::string cgroup_parent(const json::value& pod);  // for the cgroupfs driver
 
 std::string hostname_of(const json::value& pod);

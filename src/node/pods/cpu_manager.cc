@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "crypto/files.h"
 #include "node/limits.h"
+#include "node/pods/exclusive.h"
 #include "pod/amounts.h"
 #include "reactor/offload.h"
 #include "reactor/turn.h"
@@ -14,34 +17,6 @@ namespace kedge::node {
 namespace {
 
 using json::value;
-
-// Those of a Guaranteed pod that ask for whole CPUs.
-std::vector<cpu_need> needs_of(const value& pod) {
-  std::vector<cpu_need> out;
-  if (qos_class(pod) != "Guaranteed") return out;
-  for (auto* list : {"initContainers", "containers"})
-    if (auto* all = pod["spec"][list].array())
-      for (auto& c : *all) {
-        auto& resources = c["resources"];
-        auto request = pod::amount_of(resources["requests"]["cpu"]);
-        if (request.is_zero()) request = pod::amount_of(resources["limits"]["cpu"]);
-        // Of a pod with resources as a whole, only who says all of its own.
-        if (pod["spec"]["resources"].is_object() && !pod["spec"]["resources"].empty()) {
-          bool all_said = true;
-          for (auto* name : {"cpu", "memory"}) {
-            auto limit = pod::amount_of(resources["limits"][name]);
-            auto asked = pod::amount_of(resources["requests"][name]);
-            all_said &= !limit.is_zero() && (asked.is_zero() || asked == limit);
-          }
-          if (!all_said) continue;
-        }
-        if (request.milli_value() % 1000 != 0) continue;
-        out.push_back({.container = std::string(c["name"].as_string()),
-                       .count = static_cast<int>(request.value()),
-                       .ends = std::string_view(list) == "initContainers" && !is_sidecar(c)});
-      }
-  return out;
-}
 
 int reserved_cpus(const kubelet_settings& k) {
   schema::quantity all;
@@ -93,31 +68,39 @@ cpu_set cpu_manager::own(std::string_view uid, std::string_view container) const
   return cpus ? *cpus : cpu_set();
 }
 
+task<void> cpu_manager::ready() {
+  if (parts_.settings.cpus.is_static) co_await begun_.wait();
+}
+
 void cpu_manager::free_unused() {
-  if (!parts_.pods.knows_all()) return;
+  if (!ledger_ || !parts_.pods.knows_all()) return;
   std::set<std::string, std::less<>> uids;
   for (auto& p : parts_.pods.active()) uids.emplace((*p)["metadata"]["uid"].as_string());
   (void)ledger_->keep_only(uids);
 }
 
-task<std::optional<waiting_reason>> cpu_manager::give(value pod) {
-  if (!parts_.settings.cpus.is_static) co_return std::nullopt;
-  auto needs = needs_of(pod);
-  std::erase_if(needs, [](auto& n) { return n.count == 0; });
-  if (needs.empty()) co_return std::nullopt;
-  co_await begun_.wait();
-  auto unexpected = [](const std::string& why) {
-    return waiting_reason{"UnexpectedAdmissionError",
-                          fmt::format("Allocate failed due to {}, which is unexpected", why)};
-  };
-  if (!ledger_) co_return unexpected(problem_);
-  free_unused();
-  auto given = ledger_->give(pod["metadata"]["uid"].as_string(), needs);
+hints_by_resource cpu_manager::hints(const value& pod, const value& container) const {
+  if (!ledger_) return {};
+  return ledger_->hints(pod["metadata"]["uid"].as_string(), cpu_needs_of(pod), container["name"].as_string());
+}
+
+hints_by_resource cpu_manager::pod_hints(const value& pod) const {
+  return ledger_ ? ledger_->pod_hints(pod["metadata"]["uid"].as_string(), cpu_needs_of(pod)) : hints_by_resource();
+}
+
+task<result<void>> cpu_manager::give(value pod, value container, numa_hint near) {
+  if (!parts_.settings.cpus.is_static) co_return result<void>();
+  auto needs = cpu_needs_of(pod);
+  auto name = container["name"].as_string();
+  if (std::ranges::find(needs, name, &cpu_need::container) == needs.end()) co_return result<void>();
+  if (!ledger_) co_return fail(errc::unavailable, problem_);
+  co_return ledger_->give(pod["metadata"]["uid"].as_string(), needs, name, near.nodes);
+}
+
+task<void> cpu_manager::given_all() {
+  if (!ledger_) co_return;
   co_await save();
   given_.set();
-  if (given) co_return std::nullopt;
-  if (given.error().code == errc::conflict) co_return waiting_reason{"SMTAlignmentError", given.error().message};
-  co_return unexpected(given.error().message);
 }
 
 task<std::string> cpu_manager::cpus_of(std::string uid, std::string container) {

@@ -1,7 +1,7 @@
 // cpu_manager.h: CPUs that containers have for themselves (cpus/cpu_ledger.h): given when a pod is admitted, told when
 // a container is made, and taken from what all others run on.
 //
-//   admission ─▶ give ─▶ cpu_ledger ─▶ cpu_manager_state        container that is made ─▶ cpus_of
+//   admission ─▶ hints, give ─▶ cpu_ledger ─▶ cpu_manager_state        container that is made ─▶ cpus_of
 //   each 10 s, and when somebody was given some: containers that run on other CPUs than they shall are moved
 #pragma once
 
@@ -16,7 +16,7 @@
 
 namespace kedge::node {
 
-class cpu_manager {
+class cpu_manager final : public hint_provider {
  public:
   struct parts {
     pod_manager& pods;
@@ -30,8 +30,16 @@ class cpu_manager {
 
   // Until dropped. Once. Nothing where the policy is none.
   task<void> run();
-  // Gives what a pod asks for; why it can't be admitted else.
-  task<std::optional<waiting_reason>> give(json::value pod);
+  // What was given before is known.
+  task<void> ready();
+  // Frees what pods had that have gone.
+  void free_unused();
+
+  hints_by_resource hints(const json::value& pod, const json::value& container) const override;
+  hints_by_resource pod_hints(const json::value& pod) const override;
+  task<result<void>> give(json::value pod, json::value container, numa_hint near) override;
+  // The pod has all that it asks for, or isn't admitted.
+  task<void> given_all();
   // On which CPUs a container runs; empty: on any.
   task<std::string> cpus_of(std::string uid, std::string container);
   // Whether it has some for itself; its quota isn't kept then. Of an empty name: any of the pod's.
@@ -43,7 +51,6 @@ class cpu_manager {
   task<void> begin();
   task<void> save();
   task<void> move_containers();
-  void free_unused();
 
   parts parts_;
   std::optional<cpu_ledger> ledger_;  // none: see problem_, or the policy is none

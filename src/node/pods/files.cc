@@ -355,11 +355,11 @@ result<void> check_host_path(const std::string& path, std::string_view type) {
           fmt::format(
               "hostPath type check failed, {} is not {}, unable to determine its type: path \"{}\" does not exist",
               path, what, path));
-    auto is = S_ISDIR(about.st_mode)    ? "directory"
-              : S_ISREG(about.st_mode)  ? "file"
-              : S_ISSOCK(about.st_mode) ? "socket"
-              : S_ISCHR(about.st_mode)  ? "character device"
-              : S_ISBLK(about.st_mode)  ? "block device"
+    auto is = S_ISDIR(about.st_mode)    ? "Directory"
+              : S_ISREG(about.st_mode)  ? "File"
+              : S_ISSOCK(about.st_mode) ? "Socket"
+              : S_ISCHR(about.st_mode)  ? "CharDevice"
+              : S_ISBLK(about.st_mode)  ? "BlockDevice"
                                         : "unknown";
     return fail(errc::invalid, fmt::format("hostPath type check failed: {} is not {}, it's a {}", path, what, is));
   };

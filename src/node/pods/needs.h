@@ -15,8 +15,10 @@ namespace kedge::node {
 // What a container was given.
 struct container_gets {
   device_options devices;
-  std::string cpus;       // on which it runs; empty: on any
-  bool own_cpus = false;  // nobody else does
+  std::string cpus;               // on which it runs; empty: on any
+  bool own_cpus = false;          // nobody else does
+  std::string memory_nodes;       // NUMA nodes that its memory is to be of; empty: any
+  std::optional<id_range> users;  // see pod_needs::users
 };
 
 class pod_needs {
@@ -30,6 +32,9 @@ class pod_needs {
   virtual task<result<void>> release_claims(json::value pod) = 0;
   // When it is admitted: why it isn't, or nothing.
   virtual task<std::optional<waiting_reason>> allocate(json::value pod) = 0;
+  // The ids that the users of a pod with hostUsers: false are on the machine, where the runtime's handler can have it
+  // so.
+  virtual task<result<id_range>> users(json::value pod, std::string handler) = 0;
   // When a container is made.
   virtual task<result<container_gets>> given(json::value pod, json::value container) = 0;
   // The health of what containers have, in a status.

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
 #include "node/machine/oom_log.h"
+#include "reactor/offload.h"
 
 namespace kedge::node {
 
@@ -44,11 +46,21 @@ node_keepers::node_keepers(parts p)
            .devices = devices_,
            .pods = [this] { return parts_.pods.active(); },
            .cpus = [this](std::string_view uid, std::string_view container) { return cpus_.own(uid, container); },
-           .allocatable_cpus = [this] { return cpus_.allocatable(); }}),
+           .allocatable_cpus = [this] { return cpus_.allocatable(); },
+           .memory = [this](std::string_view uid, std::string_view container) { return memory_.own(uid, container); },
+           .allocatable_memory = [this] { return memory_.allocatable(); }}),
       cpus_({.pods = parts_.pods,
              .runtime = parts_.runtime,
              .settings = parts_.settings,
-             .file = parts_.of_pods.root + "/cpu_manager_state"}) {
+             .file = parts_.of_pods.root + "/cpu_manager_state"}),
+      memory_(
+          {.pods = parts_.pods, .settings = parts_.settings, .file = parts_.of_pods.root + "/memory_manager_state"}),
+      topology_(parts_.settings.topology, {&cpus_, &memory_, &devices_}),
+      users_({.pods = parts_.of_pods.root + "/pods",
+              .ids_per_pod = parts_.settings.ids_per_pod,
+              .pods_max = parts_.settings.pods_max,
+              .is_there = [this](std::string_view uid) { return parts_.pods.find_uid(uid) != nullptr; },
+              .knows_all = [this] { return parts_.pods.knows_all(); }}) {
   if (!reactor::loop::current().io().is_real()) return;
   groups_.emplace(pod_groups::parts{.settings = parts_.settings,
                                     .pods = parts_.of_pods,
@@ -82,11 +94,45 @@ task<result<void>> node_keepers::release_claims(json::value pod) {
 
 task<std::optional<waiting_reason>> node_keepers::allocate(json::value pod) {
   if (!groups_) co_return std::nullopt;
-  if (auto why = co_await cpus_.give(pod)) co_return why;
-  auto given = co_await devices_.allocate(std::move(pod));
-  if (given) co_return std::nullopt;
-  co_return waiting_reason{"UnexpectedAdmissionError",
-                           fmt::format("Allocate failed due to {}, which is unexpected", given.error().message)};
+  co_await nodes_known_.wait();
+  co_await cpus_.ready();
+  auto turns = co_await devices_.turns_for(pod);
+  cpus_.free_unused();
+  memory_.free_unused();
+  auto why = co_await topology_.admit(pod);
+  co_await cpus_.given_all();
+  co_await memory_.given_all(std::string(pod["metadata"]["uid"].as_string()));
+  co_await devices_.given_all();
+  co_return why;
+}
+
+// Where somebody minds.
+task<void> node_keepers::find_numa_nodes() {
+  if (parts_.settings.memory.is_static ||
+      parts_.settings.topology.policy != topology_manager_settings::policy_kind::none) {
+    auto read = co_await reactor::offload([] { return read_numa_nodes({}); });
+    auto nodes = read ? *std::move(read) : result<numa_nodes>(std::unexpected(read.error()));
+    numa_mask all = 0;
+    if (nodes)
+      for (auto& [id, node] : *nodes) all |= mask_of(id);
+    if (all != 0) devices_.on_nodes(all);
+    co_await memory_.begin(nodes, parts_.machine().memory_bytes);
+    topology_.use(std::move(nodes));
+  }
+  nodes_known_.set();
+}
+
+task<result<id_range>> node_keepers::users(json::value pod, std::string handler) {
+  std::string why;
+  auto& all = parts_.handlers();
+  auto found = std::ranges::find(all, handler, &runtime_handler::name);
+  if (!groups_ || all.empty() || (found != all.end() && !found->user_namespaces))
+    why = handler.empty() ? "runtime does not support user namespaces"
+                          : fmt::format("RuntimeClass handler \"{}\" does not support user namespaces", handler);
+  else if (found == all.end())
+    why = fmt::format("the handler \"{}\" is not known", handler);
+  if (!why.empty()) co_return fail(errc::unsupported, "can't set `spec.hostUsers: false`, " + why);
+  co_return co_await users_.ids_of(std::string(pod["metadata"]["uid"].as_string()));
 }
 
 task<result<container_gets>> node_keepers::given(json::value pod, json::value container) {
@@ -95,6 +141,8 @@ task<result<container_gets>> node_keepers::given(json::value pod, json::value co
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
   out.cpus = co_await cpus_.cpus_of(uid, name);
   out.own_cpus = cpus_.has_own(uid, name);
+  out.memory_nodes = co_await memory_.begins(pod, name);
+  if (has_own_users(pod)) { KEDGE_CO_TRY(out.users, co_await users_.ids_of(uid)); }
   KEDGE_CO_TRY(auto of_claims, co_await claims_.cdi_devices(pod, container));
   KEDGE_CO_TRY(out.devices, co_await devices_.options_for(std::move(pod), std::move(container)));
   for (auto& device : of_claims) out.devices.cdi_devices.push_back(std::move(device));
@@ -138,6 +186,8 @@ task<void> node_keepers::tell_oom_kills() {
 
 task<void> node_keepers::run() {
   if (!groups_) co_return;
+  tasks_.spawn(find_numa_nodes());
+  tasks_.spawn(users_.begin());
   tasks_.spawn(groups_->run());
   tasks_.spawn(shutdown_.run());
   tasks_.spawn(tell_oom_kills());

@@ -1,6 +1,6 @@
 // node_keepers.h: what a node does for its pods as a whole, beside their workers: control groups above them, a good
 // order when the machine goes down, word of a machine that is out of memory, devices of plugins,
-// CPUs that containers have for themselves. One object, so that
+// CPUs and memory that containers have for themselves, users of pods' own. One object, so that
 // the agent starts all of it at once; none of it in a simulated world, which has neither groups nor a bus.
 #pragma once
 
@@ -12,8 +12,12 @@
 #include "node/claims/claim_manager.h"
 #include "node/devices/pod_resources.h"
 #include "node/pods/cpu_manager.h"
+#include "node/pods/memory_manager.h"
 #include "node/pods/pod_groups.h"
 #include "node/pods/shutdown.h"
+#include "node/pods/topology_manager.h"
+#include "node/pods/user_namespaces.h"
+#include "node/runtime/runtime_state.h"
 #include "reactor/scope.h"
 
 namespace kedge::node {
@@ -29,8 +33,9 @@ class node_keepers final : public pod_needs {
     const kubelet_settings& settings;
     pod_settings& of_pods;  // is told that the machine goes down
     std::function<system_info()> machine;
-    reactor::network* network = nullptr;  // of plugins' sockets; null: this machine's
-    std::function<void()> look;           // the Node has news
+    std::function<const std::vector<runtime_handler>&()> handlers;  // of the runtime, as it is now
+    reactor::network* network = nullptr;                            // of plugins' sockets; null: this machine's
+    std::function<void()> look;                                     // the Node has news
     // An event about the node.
     std::function<void(bool warning, std::string reason, std::string message)> tell;
   };
@@ -46,6 +51,7 @@ class node_keepers final : public pod_needs {
   task<result<void>> prepare_claims(json::value pod) override;
   task<result<void>> release_claims(json::value pod) override;
   task<std::optional<waiting_reason>> allocate(json::value pod) override;
+  task<result<id_range>> users(json::value pod, std::string handler) override;
   task<result<container_gets>> given(json::value pod, json::value container) override;
   json::value add_health(const json::value& pod, json::value status) const override;
 
@@ -53,6 +59,7 @@ class node_keepers final : public pod_needs {
   task<void> tell_oom_kills();
   // Of pods that take something of the node; nullopt: not all are known yet.
   std::optional<std::set<std::string, std::less<>>> active_uids() const;
+  task<void> find_numa_nodes();
 
   parts parts_;
   std::optional<pod_groups> groups_;  // none in a simulated world
@@ -61,6 +68,10 @@ class node_keepers final : public pod_needs {
   claim_manager claims_;
   pod_resources resources_;
   cpu_manager cpus_;
+  memory_manager memory_;
+  topology_manager topology_;
+  reactor::event nodes_known_;
+  user_namespaces users_;
   reactor::scope tasks_;  // last: ends first
 };
 

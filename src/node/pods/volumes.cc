@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -50,7 +51,9 @@ result<void> add_keys(const value& object, std::string_view kind, const value& s
     auto key = item["key"].as_string();
     auto text = get(object, key);
     if (!text && source["optional"].as_bool()) continue;
-    if (!text) return fail(errc::not_found, fmt::format("references non-existent {} key: {}", kind, key));
+    if (!text)
+      return fail(errc::not_found,
+                  fmt::format("{}references non-existent {} key: {}", kind == "config" ? "configmap " : "", kind, key));
     out.push_back({std::string(item["path"].as_string()), *std::move(text),
                    item["mode"].is_integer() ? static_cast<unsigned>(item["mode"].as_integer()) : mode});
   }
@@ -374,6 +377,20 @@ class gathering {
   const std::string ns_, folder_;
 };
 
+// The names that an expression refers to and `env` hasn't, with commas.
+std::string left_open(std::string_view text, const variables& env) {
+  std::set<std::string> missing;
+  for (std::size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] != '$') continue;
+    if (auto end = text[++i] == '(' ? text.find(')', i) : std::string_view::npos; end != std::string_view::npos) {
+      auto name = text.substr(i + 1, end - i - 1);
+      if (!env.find(name)) missing.emplace(name);
+      i = end;
+    }
+  }
+  return join(std::vector<std::string>(missing.begin(), missing.end()), ", ");
+}
+
 bool leads_out(std::string_view path) {
   for (auto part : split(path, '/'))
     if (part == "..") return true;
@@ -457,8 +474,8 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
       return fail(errc::invalid, fmt::format("error SubPath `{}` must not be an absolute path", inside));
     if (leads_out(inside))
       return fail(errc::invalid, fmt::format("unable to provision SubPath `{}`: must not contain '..'", inside));
-    if (!m["subPathExpr"].as_string().empty() && inside.contains("$("))
-      return fail(errc::invalid, fmt::format("missing value for {}", m["subPathExpr"].as_string()));
+    if (auto missing = left_open(m["subPathExpr"].as_string(), env); !missing.empty())
+      return fail(errc::invalid, fmt::format("missing value for {}", missing));
     container_mount one{.container_path = std::string(m["mountPath"].as_string()),
                         .host_path = v->path,
                         .read_only = m["readOnly"].as_bool() || v->read_only};

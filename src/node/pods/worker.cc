@@ -35,14 +35,16 @@ bool was_made_later(const container_info& a, const container_info& b) {
 
 // --- what a container said at its end
 
-// Of a file, which a container may have put there: a pipe would never end.
-std::string read_beginning(const std::string& path, std::size_t most) {
+// The end of a file, which a container may have put there: a pipe would never end.
+std::string read_end(const std::string& path, std::size_t most) {
   auto fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (fd < 0) return {};
   struct stat about{};
   std::string out;
   if (::fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
     out.resize(most);
+    if (auto size = static_cast<std::size_t>(about.st_size); size > most)
+      ::lseek(fd, static_cast<off_t>(size - most), SEEK_SET);
     std::size_t there = 0;
     for (ssize_t n = 0; there < most && (n = ::read(fd, out.data() + there, most - there)) > 0;)
       there += static_cast<std::size_t>(n);
@@ -67,7 +69,7 @@ std::string termination_message(const std::string& logs, const container_seen& c
   auto path = find(c.annotations, note_message_path);
   std::string text;
   for (auto& m : c.mounts)
-    if (m.container_path == path && !path.empty()) text = read_beginning(m.host_path, message_max);
+    if (m.container_path == path && !path.empty()) text = read_end(m.host_path, message_max);
   if (text.empty() && c.exit_code != 0 && find(c.annotations, note_message_policy) == "FallbackToLogsOnError")
     text = read_log_end(logs, c.log_path);
   if (text.empty()) return c.message;
@@ -409,13 +411,17 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
   auto pod = pod_;
   auto handler = co_await runtime_handler();
   // Containers that are told to be nobody on the machine don't run as somebody.
-  if (handler && (*pod)["spec"]["hostUsers"].is_bool() && !(*pod)["spec"]["hostUsers"].as_bool())
-    handler =
-        fail(errc::unsupported, fmt::format("RuntimeClass handler \"{}\" does not support user namespaces", *handler));
+  std::optional<id_range> users;
+  if (handler && has_own_users(*pod)) {
+    auto ids = parts_.needs ? co_await parts_.needs->users(*pod, *handler)
+                            : fail(errc::unsupported, "this node has no users for pods");
+    if (ids)
+      users = *ids;
+    else
+      handler = fail(std::move(ids).error());
+  }
   if (!handler) {
-    tell({}, true, "FailedCreatePodSandBox",
-         fmt::format("Failed to create pod sandbox: Failed to create sandbox for pod \"{}\": {}", pod_in_messages(*pod),
-                     handler.error().message));
+    tell({}, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: " + handler.error().message);
     co_return false;
   }
   if (parts_.needs) {
@@ -431,6 +437,7 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
     }
   }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
+  config.namespaces.users = users;
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
   auto id = co_await parts_.runtime.run_sandbox(config, *std::move(handler));
   if (!id) {
@@ -626,7 +633,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto ready = co_await reactor::offload(
       [pod, ips, settings, folder, subpaths, message_path, message_file, logs, name, known]() -> prepared {
         prepared out{.restarts = known >= 0 ? known : restarts_by_logs(logs), .problem = {}};
-        auto node_hosts = is_host_network(*pod) ? read_beginning("/etc/hosts", host_file_max) : std::string();
+        auto node_hosts = is_host_network(*pod) ? read_end("/etc/hosts", host_file_max) : std::string();
         auto work = [&]() -> result<void> {
           KEDGE_CHECK(crypto::make_folder(logs, 0755));
           KEDGE_CHECK(crypto::make_folder(message_file.substr(0, message_file.find_last_of('/')), 0750));
@@ -652,6 +659,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   if (!sandbox) co_return refuse("the pod has no sandbox");
   auto sandbox_id = sandbox->id;
   auto sandbox_settings = make_sandbox_config(*pod, settings, sandbox->attempt);
+  sandbox_settings.namespaces.users = given.users;  // as when it was made
   auto config = make_container_config(*pod, container,
                                       {.env = *env,
                                        .image = image,

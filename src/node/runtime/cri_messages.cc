@@ -39,11 +39,15 @@ bool decode_conditions(std::string_view message, cri_status& out) {
   });
 }
 
-// RuntimeHandler: name 1.
+// RuntimeHandler: name 1, features 2. RuntimeHandlerFeatures: recursive_read_only_mounts 1, user_namespaces 2.
 bool decode_handler(std::string_view message, cri_status& out) {
-  auto& name = out.handlers.emplace_back();
+  auto& h = out.handlers.emplace_back();
   return wire::read_fields(message, [&](const wire::field& f) {
-    if (f.id == 1) name = f.data;
+    if (f.id == 1) h.name = f.data;
+    return f.id != 2 || wire::read_fields(f.data, [&](const wire::field& feature) {
+             if (feature.id == 1) h.recursive_read_only = feature.number != 0;
+             if (feature.id == 2) h.user_namespaces = feature.number != 0;
+           });
   });
 }
 

@@ -16,7 +16,7 @@ struct cri_version {
 
 struct cri_status {
   runtime_condition runtime, network;  // not ready when the runtime doesn't mention them
-  std::vector<std::string> handlers;   // names; "" is the default one
+  std::vector<runtime_handler> handlers;
 };
 
 struct cri_filesystem {

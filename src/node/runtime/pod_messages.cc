@@ -45,12 +45,23 @@ void put_numbers(wire::writer& w, unsigned field, const std::vector<std::int64_t
   }
   w.message(field, packed);
 }
+std::string id_mapping(const id_range& ids) { return wire::writer().number(1, ids.first).number(3, ids.length).take(); }
+
+// UserNamespace: mode 1, uids 2, gids 3.
+std::string users(const std::optional<id_range>& ids) {
+  wire::writer w;
+  w.number(1, static_cast<std::uint64_t>(ids ? namespace_mode::pod : namespace_mode::node));
+  if (ids) w.message(2, id_mapping(*ids)).message(3, id_mapping(*ids));
+  return w.take();
+}
+
 std::string namespaces(const namespace_modes& n) {
   wire::writer w;
   w.number(1, static_cast<std::uint64_t>(n.network));
   w.number(2, static_cast<std::uint64_t>(n.pid));
   w.number(3, static_cast<std::uint64_t>(n.ipc));
   w.text(4, n.target_id);
+  w.message(5, users(n.users));
   return w.take();
 }
 std::string profile(const security_profile& p) {
@@ -91,12 +102,14 @@ std::string port(const port_mapping& p) {
   return w.take();
 }
 
-std::string mount(const container_mount& m) {
+// What is mounted belongs to the pod's users, whoever owns it on the machine.
+std::string mount(const container_mount& m, const std::optional<id_range>& users) {
   wire::writer w;
   w.text(1, m.container_path);
   w.text(2, m.host_path);
   w.number(3, m.read_only);
   w.number(5, bits(m.propagation));
+  if (users) w.message(6, id_mapping(*users)).message(7, id_mapping(*users));
   if (!m.image.empty()) w.message(9, wire::writer().text(1, m.image).text(18, m.user_image).take());
   w.text(10, m.image_sub_path);
   return w.take();
@@ -118,6 +131,7 @@ std::string resources(const container_resources& r) {
   w.number(4, bits(r.memory_limit));
   w.number(5, bits(r.oom_score_adj));
   w.text(6, r.cpus);
+  w.text(7, r.memory_nodes);
   for (auto& [size, limit] : r.hugepages) {
     wire::writer page;
     page.text(1, size);
@@ -458,7 +472,7 @@ std::string encode_container_config(const container_config& c) {
   put_all(w, 4, c.args);
   w.text(5, c.working_dir);
   put_map(w, 6, c.env);
-  for (auto& m : c.mounts) w.message(7, mount(m));
+  for (auto& m : c.mounts) w.message(7, mount(m, c.namespaces.users));
   for (auto& d : c.devices) w.message(8, device(d));
   put_map(w, 9, c.labels);
   put_map(w, 10, c.annotations);

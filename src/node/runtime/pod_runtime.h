@@ -31,9 +31,16 @@ struct selinux_label {
   std::string user, role, type, level;
 };
 
+// Ids of the machine that a pod's users and groups are, from its 0 on.
+struct id_range {
+  std::uint32_t first = 0, length = 0;
+  friend bool operator==(const id_range&, const id_range&) = default;
+};
+
 struct namespace_modes {
   namespace_mode network = namespace_mode::pod, pid = namespace_mode::container, ipc = namespace_mode::pod;
-  std::string target_id;  // with pid == target: the container whose processes are shared
+  std::string target_id;          // with pid == target: the container whose processes are shared
+  std::optional<id_range> users;  // a user namespace of the pod's own; none: the machine's users
 };
 
 struct port_mapping {
@@ -52,6 +59,7 @@ struct container_resources {
   std::vector<std::pair<std::string, std::uint64_t>> hugepages;  // page size ("2MB") and limit
   text_map unified;                                              // cgroup v2's files
   std::string cpus;                                              // "0-3,8"; empty: any
+  std::string memory_nodes;                                      // NUMA nodes, likewise
 };
 
 struct sandbox_config {

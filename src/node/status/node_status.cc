@@ -270,6 +270,16 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
                          {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
                          {"nodeInfo", node_info_of(f)},
                      });
+  if (!f.runtime.handlers.empty()) {
+    array handlers;
+    for (auto& h : f.runtime.handlers) {
+      value one(object{{"features", object{{"recursiveReadOnlyMounts", h.recursive_read_only},
+                                           {"userNamespaces", h.user_namespaces}}}});
+      if (!h.name.empty()) one.set("name", h.name);
+      handlers.push_back(std::move(one));
+    }
+    node.member("status").set("runtimeHandlers", std::move(handlers));
+  }
   if (!f.volumes_in_use.empty())
     node.member("status").set("volumesInUse", array(f.volumes_in_use.begin(), f.volumes_in_use.end()));
   return node;
@@ -303,6 +313,8 @@ value status_patch(const value& existing, const value& wanted, bool heartbeat_du
   }
   for (auto* part : {"daemonEndpoints", "nodeInfo"})
     if (old[part] != next[part]) status.set(part, next[part]);
+  // Told whole: merged, one that has gone would stay.
+  if (old["runtimeHandlers"] != next["runtimeHandlers"]) status.set("runtimeHandlers", next["runtimeHandlers"]);
   if (old["volumesInUse"] != next["volumesInUse"]) status.set("volumesInUse", next["volumesInUse"]);
   // An empty list is left out by the server, which makes it equal to none.
   if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty()))

@@ -192,17 +192,15 @@ TEST_CASE("ranges: one of each family at most, and such as go together") {
 
 TEST_CASE("the kubelet's settings are read; those without a meaning here warn, and others are errors") {
   const temporary_folder folder;
-  const auto loaded =
-      load_options(audience::server,
-                   words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
-                         "--kubelet-arg=memory-manager-policy=Static", "--kube-apiserver-arg=event-ttl=2h"},
-                   some_machine(folder));
+  const auto loaded = load_options(audience::server,
+                                   words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
+                                         "--kubelet-arg=qos-reserved=memory=50%", "--kube-apiserver-arg=event-ttl=2h"},
+                                   some_machine(folder));
   REQUIRE(loaded);
   CHECK(loaded->options.agent.kubelet.port == 10300);
   CHECK(loaded->options.agent.kubelet.pods_max == 50);
-  CHECK(loaded->warnings ==
-        words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
-              "--kubelet-arg=memory-manager-policy has no effect: Kedge's node doesn't do this yet"});
+  CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
+                                  "--kubelet-arg=qos-reserved has no effect: Kedge's node doesn't do this yet"});
   struct {
     const char *argument, *message;
   } wrong[] = {
@@ -275,7 +273,11 @@ TEST_CASE("the kubelet's settings that mean something only together are checked 
       "memorySwap: {swapBehavior: LimitedSwap}\nmemoryThrottlingFactor: 0.8\nsingleProcessOOMKill: true\n"
       "memoryReservationPolicy: TieredReservation\nsystemReserved: {cpu: 100m}\nsystemReservedCgroup: /system\n"
       "enforceNodeAllocatable: [pods, system-reserved, kube-reserved-compressible]\nkubeReservedCgroup: kube\n"
-      "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {full-pcpus-only: \"true\"}\n");
+      "cpuManagerPolicy: static\ncpuManagerPolicyOptions: {full-pcpus-only: \"true\"}\n"
+      "memoryManagerPolicy: Static\nreservedMemory:\n- {numaNode: 0, limits: {memory: 1Gi}}\n"
+      "- {numaNode: 1, limits: {memory: 1Gi, hugepages-2Mi: 64Mi}}\ntopologyManagerPolicy: single-numa-node\n"
+      "topologyManagerScope: pod\nuserNamespaces: {idsPerPod: 131072}\ntopologyManagerPolicyOptions: "
+      "{prefer-closest-numa-nodes: \"true\", max-allowable-numa-nodes: \"9\"}\n");
   REQUIRE_MESSAGE(loaded, loaded.error().message);
   CHECK(loaded->warnings.empty());
   auto& k = loaded->options.agent.kubelet;
@@ -292,6 +294,15 @@ TEST_CASE("the kubelet's settings that mean something only together are checked 
   CHECK(k.enforced.kube == node::enforcement::kept::compressible);
   CHECK(k.cpus.is_static);
   CHECK(k.cpus.full_cores);
+  CHECK(k.memory.is_static);
+  REQUIRE(k.memory.reserved.size() == 2);
+  CHECK(k.memory.reserved[1].node == 1);
+  CHECK(k.memory.reserved[1].limits.at("hugepages-2Mi").value() == 64 * 1024 * 1024);
+  CHECK(k.topology.policy == node::topology_manager_settings::policy_kind::single_numa_node);
+  CHECK(k.topology.of_pods);
+  CHECK(k.topology.prefer_closest);
+  CHECK(k.topology.nodes_max == 9);
+  CHECK(k.ids_per_pod == 131072);
   loaded = load("shutdownGracePeriodByPodPriority:\n- {priority: 9, shutdownGracePeriodSeconds: 1}\n- {priority: 1}\n");
   REQUIRE_MESSAGE(loaded, loaded.error().message);
   CHECK(loaded->options.agent.kubelet.shutdown[0].priority == 1);
@@ -300,17 +311,58 @@ TEST_CASE("the kubelet's settings that mean something only together are checked 
   CHECK(loaded->options.agent.kubelet.system_reserved.at("cpu").value() == 2);
   CHECK_FALSE(loaded->options.agent.kubelet.kube_reserved.contains("cpu"));
   for (std::string_view wrong :
-       {"shutdownGracePeriod: 5s\nshutdownGracePeriodCriticalPods: 10s\n", "shutdownGracePeriod: 500ms\n",
+       {"shutdownGracePeriod: 5s\nshutdownGracePeriodCriticalPods: 10s\n",
+        "shutdownGracePeriod: 500ms\n",
         "shutdownGracePeriod: 5s\nshutdownGracePeriodByPodPriority: [{priority: 1, shutdownGracePeriodSeconds: 1}]\n",
-        "shutdownGracePeriodByPodPriority: 5\n", "shutdownGracePeriodByPodPriority: [{priority: high}]\n",
-        "enforceNodeAllocatable: [pods, pods]\n", "enforceNodeAllocatable: [none, pods]\n",
-        "enforceNodeAllocatable: [containers]\n", "enforceNodeAllocatable: [system-reserved]\n",
+        "shutdownGracePeriodByPodPriority: 5\n",
+        "shutdownGracePeriodByPodPriority: [{priority: high}]\n",
+        "enforceNodeAllocatable: [pods, pods]\n",
+        "enforceNodeAllocatable: [none, pods]\n",
+        "enforceNodeAllocatable: [containers]\n",
+        "enforceNodeAllocatable: [system-reserved]\n",
         "enforceNodeAllocatable: [kube-reserved, kube-reserved-compressible]\nkubeReservedCgroup: /k\n",
-        "memorySwap: {swapBehavior: Much}\n", "memoryThrottlingFactor: 1.5\n", "memoryReservationPolicy: Some\n",
-        "cpuManagerPolicy: static\n", "cpuManagerPolicy: dynamic\n", "cpuManagerPolicyOptions: {fast: true}\n",
+        "memorySwap: {swapBehavior: Much}\n",
+        "memoryThrottlingFactor: 1.5\n",
+        "memoryReservationPolicy: Some\n",
+        "cpuManagerPolicy: static\n",
+        "cpuManagerPolicy: dynamic\n",
+        "cpuManagerPolicyOptions: {fast: true}\n",
         "cpuManagerPolicyOptions: {full-pcpus-only: true, distribute-cpus-across-cores: true}\n",
-        "reservedSystemCPUs: two\n", "reservedSystemCPUs: 0\nsystemReservedCgroup: /s\n"})
+        "reservedSystemCPUs: two\n",
+        "reservedSystemCPUs: 0\nsystemReservedCgroup: /s\n",
+        "memoryManagerPolicy: static\n",
+        "reservedMemory: 1Gi\n",
+        "reservedMemory: [{limits: {memory: 1Gi}}]\n",
+        "reservedMemory: [{numaNode: 0, limits: {cpu: 1}}]\n",
+        "reservedMemory: [{numaNode: 0, limits: {memory: 0}}]\n",
+        "reservedMemory: [{numaNode: 64, limits: {memory: 1Gi}}]\n",
+        "reservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}, {numaNode: 0, limits: {memory: 1Gi}}]\n",
+        "topologyManagerPolicy: best\n",
+        "topologyManagerScope: node\n",
+        "topologyManagerPolicyOptions: {fast: true}\n",
+        "topologyManagerPolicyOptions: {max-allowable-numa-nodes: 7}\n",
+        "topologyManagerPolicyOptions: {max-allowable-numa-nodes: 40}\n",
+        "userNamespaces: {idsPerPod: 65535}\n",
+        "userNamespaces: {idsPerPod: 65537}\n",
+        "userNamespaces: 1\n"})
     CHECK_MESSAGE(!load(wrong), wrong);
+}
+
+TEST_CASE("memory that NUMA nodes keep is said by flags, too, which count instead of what files say") {
+  const temporary_folder folder;
+  const auto file = folder.path + "/kubelet.yaml";
+  folder.write("kubelet.yaml",
+               "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+               "reservedMemory: [{numaNode: 0, limits: {memory: 5Gi}}]\n");
+  auto loaded = load_options(audience::server,
+                             words{"--kubelet-arg=config=" + file, "--kubelet-arg=reserved-memory=0:memory=1Gi",
+                                   "--kubelet-arg=reserved-memory=1:memory=2Gi;2:memory=3Gi,hugepages-1Gi=1Gi"},
+                             some_machine(folder));
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  auto& reserved = loaded->options.agent.kubelet.memory.reserved;
+  REQUIRE(reserved.size() == 3);
+  CHECK(reserved[0].limits.at("memory").text() == "1Gi");
+  CHECK(reserved[2].limits.at("hugepages-1Gi").text() == "1Gi");
 }
 
 TEST_CASE("kube-proxy's settings are read; what means nothing here warns, what it doesn't have is an error") {

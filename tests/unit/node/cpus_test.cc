@@ -31,6 +31,11 @@ cpu_ledger ledger(cpu_manager_settings s = {}, int reserved = 1, cpu_topology to
   return *std::move(made);
 }
 
+result<void> give(cpu_ledger& l, std::string_view uid, const std::vector<cpu_need>& needs) {
+  for (auto& n : needs) KEDGE_CHECK(l.give(uid, needs, n.container, std::nullopt));
+  return {};
+}
+
 std::string own(const cpu_ledger& l, std::string_view uid, std::string_view container) {
   auto* cpus = l.own(uid, container);
   return cpus ? text_of(*cpus) : "none";
@@ -91,16 +96,16 @@ TEST_CASE("lists of CPUs") {
 TEST_CASE("whole CPUs are a container's own until its pod has gone, and init containers' are used again") {
   auto l = ledger();
   CHECK(text_of(l.allocatable()) == "1-7");  // the lowest is kept
-  REQUIRE(l.give("u1", {{"init", 2, true}, {"side", 1, false}, {"main", 2, false}}));
+  REQUIRE(give(l, "u1", {{"init", 2, true}, {"side", 1, true, true}, {"main", 2}}));
   auto init = *l.own("u1", "init"), main = *l.own("u1", "main"), side = *l.own("u1", "side");
   CHECK(init.size() == 2);
   CHECK(intersection(main, side).empty());
   CHECK(difference(together(main, side), together(init, l.allocatable())).empty());
   auto shared = l.shared();
   CHECK(intersection(shared, together(main, side)).empty());
-  REQUIRE(l.give("u1", {{"main", 2, false}}));  // again: as it was
+  REQUIRE(give(l, "u1", {{"main", 2}}));  // again: as it was
   CHECK(*l.own("u1", "main") == main);
-  auto more = l.give("u2", {{"main", 7, false}});
+  auto more = give(l, "u2", {{"main", 7}});
   REQUIRE(!more);
   CHECK(more.error().message.starts_with("not enough cpus available to satisfy request: requested=7, available="));
   CHECK(l.keep_only({}));
@@ -109,16 +114,16 @@ TEST_CASE("whole CPUs are a container's own until its pod has gone, and init con
 
 TEST_CASE("whole cores alone, where that is said") {
   auto l = ledger({.full_cores = true});
-  auto odd = l.give("u1", {{"main", 3, false}});
+  auto odd = give(l, "u1", {{"main", 3}});
   REQUIRE(!odd);
   CHECK(odd.error().code == errc::conflict);
   CHECK(odd.error().message == "SMT Alignment Error: requested 3 cpus not multiple cpus per core = 2");
-  auto many = l.give("u1", {{"main", 8, false}});
+  auto many = give(l, "u1", {{"main", 8}});
   REQUIRE(!many);
   CHECK(many.error().message ==
         "SMT Alignment Error: not enough free physical CPUs: available physical CPUs = 6, "
         "requested CPUs = 8, CPUs per core = 2");
-  REQUIRE(l.give("u1", {{"main", 2, false}}));
+  REQUIRE(give(l, "u1", {{"main", 2}}));
   CHECK(own(l, "u1", "main") == "1,5");
 }
 
@@ -141,7 +146,7 @@ TEST_CASE("the kubelet's state is read, and its checksums are ours") {
   auto changed = std::string(kept);
   changed.replace(changed.find("0-3"), 3, "0-2");
   CHECK(l.restore(changed).error().code == errc::corrupt);
-  REQUIRE(l.give("u1", {{"main", 2, false}}));
+  REQUIRE(give(l, "u1", {{"main", 2}}));
   auto again = ledger({}, 1, machine(1, 4, 1));
   auto read = again.restore(l.checkpoint());
   REQUIRE_MESSAGE(read, read.error().message);

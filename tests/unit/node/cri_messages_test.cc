@@ -47,7 +47,8 @@ TEST_CASE("a status answer tells readiness, and silence is not readiness") {
   CHECK_FALSE(s.network.ready);
   CHECK(s.network.reason == "NetworkPluginNotReady");
   CHECK(s.network.message == "cni plugin not initialized");
-  CHECK(s.handlers == std::vector<std::string>{"runc"});
+  REQUIRE(s.handlers.size() == 1);
+  CHECK(s.handlers[0].name == "runc");
   auto silent = decode_status_response("").value();
   CHECK_FALSE(silent.runtime.ready);
   CHECK_FALSE(silent.network.ready);

@@ -43,6 +43,16 @@ std::string device(std::string_view id, bool healthy = true, int numa = -1) {
 }
 
 // A plugin: what it lists, and what it was asked.
+// As an admission gives a pod all that it asks for.
+task<result<void>> allocate(device_manager& devices, json::value pod) {
+  auto turns = co_await devices.turns_for(pod);
+  for (auto* list : {"initContainers", "containers"})
+    if (auto* all = pod["spec"][list].array())
+      for (auto& c : *all) KEDGE_CO_CHECK(co_await devices.give(pod, c, {}));
+  co_await devices.given_all();
+  co_return result<void>();
+}
+
 class fake_plugin final : public net::http::handler {
  public:
   explicit fake_plugin(std::string socket)
@@ -156,7 +166,7 @@ TEST_CASE("what the kubelet keeps of devices is read, and its checksum is ours")
 
 TEST_CASE("a container is given what is free and healthy, and near where that is asked for") {
   device_ledger l;
-  auto begin = [&](std::size_t n, std::optional<std::set<std::int64_t>> near = {}, const device_ids& reusable = {}) {
+  auto begin = [&](std::size_t n, std::optional<numa_mask> near = {}, const device_ids& reusable = {}) {
     return l.begin("u1", "main", resource, n, reusable, near);
   };
   CHECK(begin(1).error().message == "cannot allocate unregistered device example.com/r");
@@ -166,7 +176,7 @@ TEST_CASE("a container is given what is free and healthy, and near where that is
   CHECK(l.counts().at(std::string(resource)) == device_count{4, 3});
   CHECK(begin(4).error().message ==
         "requested number of devices unavailable for example.com/r. Requested: 4, Available: 3");
-  auto placed = begin(2, std::set<std::int64_t>{1});
+  auto placed = begin(2, mask_of(1));
   REQUIRE((placed && *placed));
   CHECK((*placed)->aligned == device_ids{"b"});
   CHECK((*placed)->unaligned == device_ids{"a"});
@@ -227,18 +237,18 @@ TEST_CASE("a plugin registers, is asked, is missed, and its devices stay given o
     co_await until([&] { return counts() == device_count{4, 3}; });
 
     // Two pods: the first has what its plugin likes best.
-    REQUIRE(co_await devices->allocate(pod_with("u1", 1)));
+    REQUIRE(co_await allocate(*devices, pod_with("u1", 1)));
     CHECK(plugin->asked == std::vector<std::string>{"GetPreferredAllocation", "Allocate d3"});
-    auto second = co_await devices->allocate(pod_with("u2", 3));
+    auto second = co_await allocate(*devices, pod_with("u2", 3));
     REQUIRE(!second);
     CHECK(second.error().message ==
           "requested number of devices unavailable for example.com/r. Requested: 3, Available: 2");
     plugin->refuses = true;
-    auto unlucky = co_await devices->allocate(pod_with("u2", 2));
+    auto unlucky = co_await allocate(*devices, pod_with("u2", 2));
     REQUIRE(!unlucky);
     CHECK(unlucky.error().message == "rpc error: code = Unknown desc = no luck");
     plugin->refuses = false;
-    REQUIRE(co_await devices->allocate(pod_with("u2", 2)));
+    REQUIRE(co_await allocate(*devices, pod_with("u2", 2)));
 
     auto pod = pod_with("u1", 1);
     plugin->asked.clear();
@@ -254,9 +264,14 @@ TEST_CASE("a plugin registers, is asked, is missed, and its devices stay given o
     CHECK(options->devices[0].host_path == "/dev/null");
 
     // What monitors are told.
-    pod_resources told({.folder = at + "/told", .devices = *devices, .pods = [&] {
-                          return std::vector{std::make_shared<const json::value>(pod_with("u1", 1))};
-                        }});
+    pod_resources told({.folder = at + "/told",
+                        .devices = *devices,
+                        .pods = [&] { return std::vector{std::make_shared<const json::value>(pod_with("u1", 1))}; },
+                        .memory = [](auto uid, auto container) -> std::vector<memory_block> {
+                          if (uid != "u1" || container != "main") return {};
+                          return {{{0, 1}, "hugepages-2Mi", 4096}};
+                        },
+                        .allocatable_memory = [] { return std::vector<memory_block>{{{1}, "memory", 7}}; }});
     reactor::scope telling;
     telling.spawn(told.run());
     co_await until([&] { return std::filesystem::exists(at + "/told/kubelet.sock"); });
@@ -267,12 +282,24 @@ TEST_CASE("a plugin registers, is asked, is missed, and its devices stay given o
                    .text(2, "d3")
                    .message(3, wire::writer().message(1, wire::writer().take()).take())
                    .take();
+    auto second_node = wire::writer().number(1, 1).take();
+    auto nodes = wire::writer().message(1, wire::writer().take()).message(1, second_node).take();
+    auto memory = wire::writer().text(1, "hugepages-2Mi").number(2, 4096).message(3, nodes).take();
     auto expected = wire::writer()
                         .text(1, "u1")
                         .text(2, "team")
-                        .message(3, wire::writer().text(1, "main").message(2, has).take())
+                        .message(3, wire::writer().text(1, "main").message(2, has).message(4, memory).take())
                         .take();
     CHECK(*list == wire::writer().message(1, expected).take());
+    auto allocatable = co_await call(at + "/told/kubelet.sock", "/v1.PodResourcesLister/GetAllocatableResources", {});
+    REQUIRE(allocatable);
+    CHECK(allocatable->ends_with(wire::writer()
+                                     .message(3, wire::writer()
+                                                     .text(1, "memory")
+                                                     .number(2, 7)
+                                                     .message(3, wire::writer().message(1, second_node).take())
+                                                     .take())
+                                     .take()));
     auto one = co_await call(at + "/told/kubelet.sock", "/v1.PodResourcesLister/Get",
                              wire::writer().text(1, "u1").text(2, "team").take());
     REQUIRE(one);
@@ -290,7 +317,7 @@ TEST_CASE("a plugin registers, is asked, is missed, and its devices stay given o
     co_await until([&] { return counts() == device_count{5, 4}; });
     theirs.reset();
     co_await until([&] { return counts() == device_count{5, 0}; });
-    auto without = co_await devices->allocate(pod_with("u3", 1));
+    auto without = co_await allocate(*devices, pod_with("u3", 1));
     REQUIRE(!without);
     CHECK(without.error().message == "no healthy devices present; cannot allocate unhealthy devices example.com/r");
 
@@ -342,13 +369,13 @@ TEST_CASE("a plugin that hangs holds up its own resource alone, and plugins are 
     co_await until([&] { return healthy(resource) == 1 && healthy("example.com/other") == 1; });
 
     reactor::scope waiting;
-    waiting.spawn([](device_manager& d) -> task<void> { (void)co_await d.allocate(pod_with("u1", 1)); }(devices));
+    waiting.spawn([](device_manager& d) -> task<void> { (void)co_await allocate(d, pod_with("u1", 1)); }(devices));
     co_await until([&] { return !hung.asked.empty() && hung.asked.back() == "Allocate d1"; });
     auto soon = [&] { return reactor::loop::current().now() + 20s; };
     auto other =
         make_pod("u2", R"({"containers": [{"name": "main", "resources": {"limits": {"example.com/other": "1"}}}]})");
-    CHECK(co_await reactor::with_deadline(devices.allocate(other), soon()));
-    CHECK(co_await reactor::with_deadline(devices.allocate(make_pod("u3", R"({"containers": [{"name": "main"}]})")),
+    CHECK(co_await reactor::with_deadline(allocate(devices, other), soon()));
+    CHECK(co_await reactor::with_deadline(allocate(devices, make_pod("u3", R"({"containers": [{"name": "main"}]})")),
                                           soon()));
     // The socket goes, though whoever served it still does.
     co_await watched.remove(second);

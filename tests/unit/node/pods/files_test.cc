@@ -82,7 +82,7 @@ TEST_CASE("a host path is what its type says, or is made") {
   CHECK(std::filesystem::is_directory(f.path + "/made"));
   auto wrong = check_host_path(f.path + "/file", "Directory");
   REQUIRE_FALSE(wrong);
-  CHECK(wrong.error().message == "hostPath type check failed: " + f.path + "/file is not a directory, it's a file");
+  CHECK(wrong.error().message == "hostPath type check failed: " + f.path + "/file is not a directory, it's a File");
 }
 
 TEST_CASE("a pod's folder is removed with what is in it, links themselves and not what they lead to") {
