@@ -164,6 +164,7 @@ void pod_worker::evict(waiting_reason why, std::int64_t grace_seconds, bool for_
 
 void pod_worker::reject(waiting_reason why) {
   rejected_ = true;
+  ended_ = true;  // those that are looked at next don't find its requests taken
   fail_pod(std::move(why));
 }
 
