@@ -599,10 +599,9 @@ task<void> agent::prepare_pods() {
                                                  tell(warning ? "Warning" : "Normal", reason, std::move(message)));
                                            }});
   pods_->use(*keepers_);
-  plugins_.emplace(pod_settings_.root + "/plugins_registry",
-                   std::vector<plugin_handler*>{&volumes_->csi_plugins(), &keepers_->device_plugins(),
-                                                &keepers_->claim_plugins()},
-                   control_.network);
+  const std::vector<plugin_handler*> who{&volumes_->csi_plugins(), &keepers_->device_plugins(),
+                                         &keepers_->claim_plugins()};
+  plugins_.emplace(pod_settings_.root + "/plugins_registry", who, control_.network);
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
   importer_.emplace(
