@@ -231,7 +231,7 @@ const flag table[] = {
                "--disable-agent --disable-controller-manager --disable-scheduler leave it to etcd and requests", .help = "Run no API server"},
     {.name = "disable-controller-manager", .group = components, .into = &server::disable_controller_manager, .hidden = true,
      .help = "Run no controllers"},
-    {.name = "disable-etcd", .group = components, .into = &server::disable_etcd, .hidden = true,
+    {.name = "disable-etcd", .group = components, .into = &server::disable_etcd,
      .help = "Run no member of the cluster's own etcd here, and use that of the servers that have one (with --server)"},
     {.name = "disable-agent", .group = components, .into = &server::disable_agent, .hidden = true,
      .help = "Run no node of the server's own"},

@@ -31,7 +31,9 @@ def help_of(*words):
 
 @functools.cache
 def all_help():
-    out, names = help_of("server") + help_of("agent"), re.findall(r"^   ([a-z][\w-]*) ", output(KEDGE, "--help"), re.M)
+    # What is refused, or K3s's own hidden flags, may be named, too.
+    hidden = "".join(f"   --{name}\n" for name in re.findall(r'[.]name = "([a-z-]+)"', (ROOT / "src/cli/flag_table.cc").read_text()))
+    out, names = hidden + help_of("server") + help_of("agent"), re.findall(r"^   ([a-z][\w-]*) ", output(KEDGE, "--help"), re.M)
     for name in names:
         group = help_of(name)
         out += group + "".join(help_of(name, sub) for sub in re.findall(r"^   ([a-z][\w-]*) ", group, re.M))
