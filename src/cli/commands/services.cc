@@ -74,6 +74,12 @@ bool is_shim(const std::vector<std::string>& words) {
   return false;
 }
 
+// Anybody may call a program of his "kedge server" and name a folder, and root removes what is named.
+bool is_roots(pid_t process) {
+  struct stat about{};
+  return ::stat(fmt::format("/proc/{}", process).c_str(), &about) == 0 && about.st_uid == 0;
+}
+
 std::vector<pid_t> all_processes() {
   std::vector<pid_t> out;
   std::error_code gone;
@@ -168,7 +174,7 @@ running find_running() {
     if ((!daemon && !is_shim(words)) || !is_here(process)) continue;
     (daemon ? out.daemons : out.shims).push_back(process);
     auto folder = daemon ? data_dir_in(words) : std::string();
-    if (folder.empty()) continue;
+    if (folder.empty() || !is_roots(process)) continue;
     std::error_code gone;
     const auto its_own = fs::read_symlink(fmt::format("/proc/{}/cwd", process), gone);  // a relative one is below it
     if (!gone || folder.starts_with('/')) out.data_dirs.insert((its_own / folder).string());
