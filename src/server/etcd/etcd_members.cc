@@ -48,6 +48,7 @@ bool tell(json::value& node, const control::condition& c, wall_time now) {
 
 task<result<void>> etcd_members::start() {
   if (!own_.runs()) co_return result<void>();
+  KEDGE_CO_CHECK(own_.forget_reset());
   running_.spawn(look_after());
   running_.spawn(follow_nodes());
   co_return result<void>();

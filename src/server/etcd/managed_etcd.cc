@@ -223,8 +223,8 @@ task<void> managed_etcd::end_with_member() {
 result<void> managed_etcd::leave_old_life() const {
   namespace fs = std::filesystem;
   std::error_code failed;
-  // What it has lost to others is known to be lost.
-  if (fs::remove(etcd_reset_flag(server_dir()), failed)) shared_.settings.accept_data_loss = true;
+  // What it has lost to others is known to be lost, until a start has come so far that this is noted (forget_reset).
+  if (fs::exists(etcd_reset_flag(server_dir()), failed)) shared_.settings.accept_data_loss = true;
   if (!fs::exists(tombstone(), failed)) return {};
   if (shared_.settings.etcd.join.empty())
     return fail(errc::invalid,
@@ -244,6 +244,13 @@ result<void> managed_etcd::leave_old_life() const {
   fs::rename(old, aside, failed);
   if (failed) return fail(errc::io, fmt::format("renaming {}: {}", old, failed.message()));
   log::info("etcd: this server was removed from the cluster, and joins again; what it had is in {}", aside);
+  return {};
+}
+
+result<void> managed_etcd::forget_reset() const {
+  std::error_code failed;
+  std::filesystem::remove(etcd_reset_flag(server_dir()), failed);
+  if (failed) return fail(errc::io, fmt::format("removing {}: {}", etcd_reset_flag(server_dir()), failed.message()));
   return {};
 }
 
