@@ -262,7 +262,8 @@ task<result<void>> managed_etcd::remove_member(std::string name, std::string add
     return m.name == name && std::ranges::any_of(m.peer_urls, [&](auto& u) { return host_of(u) == address; });
   };
   auto it = std::ranges::find_if(members, is_it);
-  if (it == members.end() || members.size() == 1) co_return result<void>();
+  if (it == members.end()) co_return result<void>();
+  if (members.size() == 1) co_return fail(errc::unsupported, "it is the only member of the cluster's etcd");
   log::info("etcd: removing member {} at {}", name, address);
   KEDGE_CO_CHECK(co_await datastore::etcd::remove_member(*c, it->id));
   if (name == name_ || it->client_urls.empty()) co_return result<void>();
