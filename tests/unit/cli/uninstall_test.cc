@@ -22,7 +22,7 @@ struct pretender {
   int in[2], out[2];
   pid_t process;
 
-  pretender(const temporary_folder& folder, uid_t user, const std::string& data_dir) {
+  pretender(const temporary_folder& folder, uid_t user, const std::string& data_dir, const char* program = "/bin/sh") {
     folder.write("server", "echo here; read -r line\n");
     ::chmod(folder.path.c_str(), 0755);
     REQUIRE(::pipe2(in, O_CLOEXEC) == 0);
@@ -32,7 +32,7 @@ struct pretender {
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
       if (::chdir(folder.path.c_str()) == 0 && (user == ::geteuid() || ::setuid(user) == 0))
-        ::execl("/bin/sh", "kedge", "server", "--data-dir", data_dir.c_str(), nullptr);
+        ::execl(program, "kedge", "server", "--data-dir", data_dir.c_str(), nullptr);
       ::_exit(1);
     }
     ::close(out[1]);
@@ -58,7 +58,12 @@ TEST_CASE("a folder that root is to remove is named by root's servers, and by no
   CHECK(std::ranges::count(found.daemons, other.process) == 1);
   CHECK_FALSE(found.data_dirs.contains("/somebody/elses"));
   if (self != 0) return;
-  const pretender own(folder, 0, "/its/own");
+  const auto program = folder.path + "/kedge";
+  std::filesystem::copy_file("/bin/sh", program);
+  const pretender own(folder, 0, "/its/own", program.c_str()), as_sudo(folder, 0, "/through/sudo");
+  CHECK(find_running().data_dirs.contains("/its/own"));
+  CHECK_FALSE(find_running().data_dirs.contains("/through/sudo"));
+  std::filesystem::remove(program);
   CHECK(find_running().data_dirs.contains("/its/own"));
 }
 
