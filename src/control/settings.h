@@ -42,8 +42,8 @@ struct settings {
   duration cluster_signing_duration = std::chrono::hours(8760);    // at most
   charts::helm_settings helm;
   local_storage_settings local_storage;
-  // Takes the member of that name and address out of the cluster's own etcd; good also when it isn't in it, or is all
-  // of it. null: there is none.
+  // Takes the member of that name and address out of the cluster's own etcd; good also when it isn't in it.
+  // errc::unsupported: it is all of it, and stays. null: there is none.
   std::function<task<result<void>>(std::string name, std::string address)> remove_etcd_member;
   bool service_lb = true;        // --disable=servicelb takes it away
   bool cloud_controller = true;  // K3s's --disable-cloud-controller takes it away

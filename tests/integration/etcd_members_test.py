@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 
 from etcd_lab import OwnEtcd
 from ha_lab import stored_maps
@@ -9,6 +10,7 @@ from harness import eventually, main
 
 NODES = "/api/v1/nodes"
 MARKS = "etcd.k3s.cattle.io/"
+TAKES_THE_PORT = "import socket; s = socket.create_server(('', 6443)); print('taken', flush=True); input()"
 
 
 class Members(OwnEtcd):
@@ -73,6 +75,14 @@ class Members(OwnEtcd):
         code, said = self.once(two, "--cluster-reset")
         self.assertEqual(code, 1)
         self.assertIn("reset already", said)
+        # A start that fails half-way is none: the next one still knows of the reset.
+        with subprocess.Popen(two.host.command("python3", "-c", TAKES_THE_PORT), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as taker:
+            self.assertEqual(taker.stdout.readline(), b"taken\n")
+            code, said = self.once(two)
+            taker.communicate(b"\n")
+        self.assertEqual(code, 1, said)
+        self.assertIn("6443", said)
+        self.assertTrue(os.path.exists(os.path.join(two.data, "server/db/reset-flag")))
         two.start()
         two.wait_ready(120)
         self.assertEqual(list(self.members(two).values()), [False])

@@ -37,7 +37,7 @@ bash -c 'exec -a /opt/containerd-shim-fake-v2 sh -c "sleep 7007 & wait" -namespa
 mkdir -p "/var/lib/kubelet/pods/p/volumes/with space" /run/k3s/containerd/x /run/netns /var/lib/cni/networks /sys/fs/cgroup/kubepods/burstable/podp
 mount -t tmpfs tmpfs "/var/lib/kubelet/pods/p/volumes/with space"
 mount -t tmpfs tmpfs /run/k3s/containerd/x
-mkdir -p /var/lib/rancher/k3s/agent/mine && mount -t tmpfs tmpfs /var/lib/rancher/k3s/agent/mine
+mkdir -p /var/lib/rancher/k3s/agent/containerd/tmpmounts/x && mount -t tmpfs tmpfs /var/lib/rancher/k3s/agent/containerd/tmpmounts/x
 ip netns add cni-1234
 ip link show cni0 >/dev/null 2>&1 || ip link add cni0 type bridge
 ip link add vethpod type veth peer name eth7 netns cni-1234 && ip link set vethpod master cni0
@@ -119,17 +119,23 @@ class Uninstall(unittest.TestCase):
         self.nothing_left()
         self.assertIn("state.db", m.shell("ls /var/lib/rancher/k3s/server/db"))
         self.assertEqual(m.run("/usr/local/bin/kedge", "stop", "--all"), "")
+        # A disk below the data directory is data.
+        disk = "/var/lib/rancher/k3s/storage"
+        m.run("sh", "-c", f"mkdir -p {disk} && mount -t tmpfs tmpfs {disk} && touch {disk}/kept")
+        m.run("/usr/local/bin/kedge", "stop", "--all")
+        self.assertEqual(m.shell(f"ls {disk} && umount {disk}"), "kept\n")
 
     def test_3_what_others_have_stays(self):
         m = self.machine
-        # A folder beside others' and their disk (named with a slash at its end), and one on whose way a link stands, with a disk of somebody's below it.
+        # A folder beside others' and their disk (named with a slash at its end), and one on whose way a link stands, with a disk below it that is seen elsewhere, too.
         m.run("sh", "-c", "mount -t tmpfs tmpfs /srv && mkdir -p /srv/real/seen /srv/real/k3s/server/disk /srv/apps/server /srv/apps/theirs/disk && mount -t tmpfs tmpfs /srv/apps/theirs/disk && ln -s real /srv/link && mount -t tmpfs tmpfs /srv/real/k3s/server/disk"
                           " && touch /srv/real/k3s/server/disk/kept /srv/apps/theirs/disk/kept && mount --bind /srv/real/k3s/server/disk /srv/real/seen")
         for folder in ("/srv/apps/", "/srv/link/k3s", "/srv/", "//srv"):
             m.run(BINARY, "uninstall", "--yes", "--data-dir", folder)
-        self.assertEqual(m.shell("ls -d /srv/apps/server /srv/real/k3s"), "")
+        self.assertEqual(m.shell("ls -d /srv/apps/server"), "")
         self.assertEqual(m.shell("ls /srv/apps/theirs/disk /srv/real/seen | sort -u"), "\n/srv/apps/theirs/disk:\n/srv/real/seen:\nkept\n")
-        self.assertIn(" /srv/apps/theirs/disk ", m.shell("cat /proc/self/mountinfo"))
+        for disk in ("/srv/apps/theirs/disk", "/srv/real/k3s/server/disk"):
+            self.assertIn(f" {disk} ", m.shell("cat /proc/self/mountinfo"))
 
     def test_4_uninstall_leaves_nothing(self):
         m = self.machine

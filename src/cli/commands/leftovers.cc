@@ -93,28 +93,17 @@ class remover {
   }
 
   void unmount() {
-    std::vector<std::string> data_dirs, folders;
-    for (auto& folder : data_dirs_) data_dirs.push_back(without_links(folder));
+    std::vector<std::string> folders;
+    // Of a data directory only what containerd mounts: a disk for `storage` or `server/db` is the machine's, and a
+    // server that is started again without it would begin another cluster.
+    for (auto& folder : data_dirs_) folders.push_back(without_links(folder + "/agent/containerd"));
     for (auto* folder :
          {"/run/k3s", "/run/k3s-", "/var/lib/kubelet/pods", "/var/lib/kubelet/plugins", "/run/netns/cni-"})
       folders.push_back(without_links(folder));
-    // Of a data directory what Kedge has there, a disk for `storage` too; what else is mounted beside that is others'.
-    const auto in_state = [&](std::string_view path) {
-      return std::ranges::any_of(data_dirs, [&](const std::string& d) {
-        return std::ranges::any_of(state_names,
-                                   [&](auto name) { return is_below(path, fmt::format("{}/{}", d, name)); });
-      });
-    };
-    const auto mounted = [&] {
-      auto out = mounts_below(data_dirs);
-      std::erase_if(out, [&](auto& path) { return !in_state(path); });
-      for (auto& path : mounts_below(folders)) out.push_back(std::move(path));
-      return out;
-    };
     std::size_t n = 0;
     // Twice, for what was mounted over; and a mount may be there more than once.
     for (int round = 0; round < 3; ++round)
-      for (auto& path : mounted()) {
+      for (auto& path : mounts_below(folders)) {
         if (::umount2(path.c_str(), MNT_DETACH) == 0)
           ++n;
         else if (errno != EINVAL && errno != ENOENT)
@@ -257,6 +246,23 @@ result<void> remove_folder(const std::string& folder) {
   if (kind == fs::file_type::directory) KEDGE_CHECK(remove_below(path, mounts_below({path})));
   if (!fs::remove(path, failed) && failed && failed.value() != EBUSY && failed.value() != ENOTEMPTY)
     return fail(os_error(failed.value(), "remove " + path));
+  return {};
+}
+
+result<void> remove_k3s_programs(const std::string& data_dir) {
+  const auto folder = data_dir + "/data";
+  std::error_code failed;
+  if (fs::symlink_status(folder, failed).type() != fs::file_type::directory) return {};
+  const auto is_k3s = [](std::string_view name) {
+    static constexpr std::string_view known[] = {".lock", "cni", "current", "previous"};
+    return std::ranges::find(known, name) != std::end(known) ||
+           (name.size() == 64 && name.find_first_not_of("0123456789abcdef") == name.npos);
+  };
+  std::vector<std::string> found;
+  for (auto& entry : fs::directory_iterator(folder, failed))
+    if (is_k3s(entry.path().filename().string())) found.push_back(entry.path().string());
+  for (auto& path : found) KEDGE_CHECK(remove_folder(path));
+  fs::remove(folder, failed);  // unless there is more
   return {};
 }
 

@@ -74,6 +74,18 @@ bool is_shim(const std::vector<std::string>& words) {
   return false;
 }
 
+// Whether it is root's, and that program indeed: anybody may call a program of his "kedge server", or sudo, and name a
+// folder; and root removes what is named.
+bool may_name_folders(pid_t process) {
+  struct stat about{};
+  if (::stat(fmt::format("/proc/{}", process).c_str(), &about) != 0 || about.st_uid != 0) return false;
+  std::error_code gone;
+  auto program = fs::read_symlink(fmt::format("/proc/{}/exe", process), gone).filename().string();
+  if (constexpr std::string_view replaced = " (deleted)"; program.ends_with(replaced))  // by an upgrade
+    program.resize(program.size() - replaced.size());
+  return program == "kedge" || program == "k3s";
+}
+
 std::vector<pid_t> all_processes() {
   std::vector<pid_t> out;
   std::error_code gone;
@@ -168,7 +180,7 @@ running find_running() {
     if ((!daemon && !is_shim(words)) || !is_here(process)) continue;
     (daemon ? out.daemons : out.shims).push_back(process);
     auto folder = daemon ? data_dir_in(words) : std::string();
-    if (folder.empty()) continue;
+    if (folder.empty() || !may_name_folders(process)) continue;
     std::error_code gone;
     const auto its_own = fs::read_symlink(fmt::format("/proc/{}/cwd", process), gone);  // a relative one is below it
     if (!gone || folder.starts_with('/')) out.data_dirs.insert((its_own / folder).string());

@@ -30,7 +30,7 @@ std::string data_dir_in(const std::vector<std::string>& words);
 struct running {
   std::vector<pid_t> daemons;       // servers and agents
   std::vector<pid_t> shims;         // of containers, whichever data directory they are of
-  std::set<std::string> data_dirs;  // of the daemons, where they name one
+  std::set<std::string> data_dirs;  // of root's daemons, where they name one
 };
 running find_running();
 

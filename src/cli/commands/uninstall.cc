@@ -70,6 +70,7 @@ std::vector<std::string> data_dirs_of(const scanned& given, const machine& here,
 // lies there.
 result<void> remove_state(const std::string& data_dir) {
   for (auto name : state_names) KEDGE_CHECK(remove_folder(fmt::format("{}/{}", data_dir, name)));
+  KEDGE_CHECK(remove_k3s_programs(data_dir));
   std::error_code failed;
   if (!fs::exists(data_dir, failed)) return {};
   if (!fs::is_empty(data_dir, failed))

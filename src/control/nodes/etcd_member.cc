@@ -80,7 +80,8 @@ class etcd_member final : public controller {
     auto about = reference_to(node);
     auto name = note(node, etcd_marks::member_name);
     auto done = co_await remove_(name, note(node, etcd_marks::address));
-    if (done) co_return true;
+    // A Node comes again; its server's etcd, which is all there is, would not.
+    if (done || (is_deleting(node) && done.error().code == errc::unsupported)) co_return true;
     log::debug("etcd: member {}: {}", name, done.error().message);
     s.recorder().tell({about, true, "EtcdMemberNotRemoved",
                        fmt::format("etcd member {} isn't removed yet: {}", name, done.error().message)});

@@ -48,6 +48,7 @@ bool tell(json::value& node, const control::condition& c, wall_time now) {
 
 task<result<void>> etcd_members::start() {
   if (!own_.runs()) co_return result<void>();
+  KEDGE_CO_CHECK(own_.forget_reset());
   running_.spawn(look_after());
   running_.spawn(follow_nodes());
   co_return result<void>();
@@ -83,10 +84,13 @@ task<void> etcd_members::look_after() {
 // It is another one than when this member joined: the machine has moved, or it was made for a restore.
 task<void> etcd_members::keep_address(const etcd::connection& c, const etcd::cluster_member& own) {
   if (own.peer_urls == std::vector{own_.peer_url()}) co_return;
-  if (auto done = co_await etcd::move_member(c, own.id, own_.peer_url()))
+  auto done = co_await etcd::move_member(c, own.id, own_.peer_url());
+  auto why = done ? std::string() : done.error().message;
+  if (done)
     log::info("etcd: member {} is at {} now", own.name, own_.peer_url());
-  else
-    log::warning("etcd: member {} can't be said to be at {}: {}", own.name, own_.peer_url(), done.error().message);
+  else if (why != not_moved_)
+    log::warning("etcd: member {} can't be said to be at {}: {}", own.name, own_.peer_url(), why);
+  not_moved_ = std::move(why);
 }
 
 task<void> etcd_members::promote(const etcd::connection& c, const etcd::cluster_member& learner) {

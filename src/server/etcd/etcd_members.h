@@ -44,6 +44,7 @@ class etcd_members final : public part {
   learner_watch learner_;
   time_point next_told_{};
   std::set<std::string> told_;  // Nodes that were told to have a member
+  std::string not_moved_;       // why the last try to keep the address failed
   reactor::scope running_;
 };
 

@@ -223,8 +223,8 @@ task<void> managed_etcd::end_with_member() {
 result<void> managed_etcd::leave_old_life() const {
   namespace fs = std::filesystem;
   std::error_code failed;
-  // What it has lost to others is known to be lost.
-  if (fs::remove(etcd_reset_flag(server_dir()), failed)) shared_.settings.accept_data_loss = true;
+  // What it has lost to others is known to be lost, until a start has come so far that this is noted (forget_reset).
+  if (fs::exists(etcd_reset_flag(server_dir()), failed)) shared_.settings.accept_data_loss = true;
   if (!fs::exists(tombstone(), failed)) return {};
   if (shared_.settings.etcd.join.empty())
     return fail(errc::invalid,
@@ -247,6 +247,13 @@ result<void> managed_etcd::leave_old_life() const {
   return {};
 }
 
+result<void> managed_etcd::forget_reset() const {
+  std::error_code failed;
+  std::filesystem::remove(etcd_reset_flag(server_dir()), failed);
+  if (failed) return fail(errc::io, fmt::format("removing {}: {}", etcd_reset_flag(server_dir()), failed.message()));
+  return {};
+}
+
 task<result<void>> managed_etcd::remove_member(std::string name, std::string address) const {
   auto& loop = reactor::loop::current();
   KEDGE_CO_TRY(auto c, co_await datastore::etcd::any_member(client_of_own(), loop.now() + ask_time));
@@ -255,7 +262,8 @@ task<result<void>> managed_etcd::remove_member(std::string name, std::string add
     return m.name == name && std::ranges::any_of(m.peer_urls, [&](auto& u) { return host_of(u) == address; });
   };
   auto it = std::ranges::find_if(members, is_it);
-  if (it == members.end() || members.size() == 1) co_return result<void>();
+  if (it == members.end()) co_return result<void>();
+  if (members.size() == 1) co_return fail(errc::unsupported, "it is the only member of the cluster's etcd");
   log::info("etcd: removing member {} at {}", name, address);
   KEDGE_CO_CHECK(co_await datastore::etcd::remove_member(*c, it->id));
   if (name == name_ || it->client_urls.empty()) co_return result<void>();

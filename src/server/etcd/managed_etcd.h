@@ -49,8 +49,11 @@ class managed_etcd final : public part {
   // How this server's own client reaches this member, or without one those that are known.
   datastore::etcd::settings client_of_own() const;
   datastore::etcd::settings client_of(const std::vector<std::string>& urls) const;
-  // Takes the member out, and waits until it has ended, for a while. Good also when it isn't a member, or the only one:
-  // then it stays. errc::unavailable while etcd refuses, since it would have no majority.
+  // A --cluster-reset is over: the store is open on what it has left.
+  result<void> forget_reset() const;
+  // Takes the member out, and waits until it has ended, for a while. Good also when it isn't a member.
+  // errc::unsupported: it is the only one, and stays; errc::unavailable while etcd refuses, since it would have no
+  // majority.
   task<result<void>> remove_member(std::string name, std::string address) const;
 
  private:

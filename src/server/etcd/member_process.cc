@@ -47,6 +47,17 @@ std::string last_line(std::string_view text) {
   return std::string(last == std::string_view::npos ? text : text.substr(last + 1));
 }
 
+// Whether etcd says that, of itself: its messages are fixed texts. What stands beside them, such as the key of a
+// request that took long, users have named, and a Role may be called anything.
+bool says(std::string_view log, std::string_view words) {
+  constexpr std::string_view begin = "\"msg\":\"";  // quotes within a value are escaped
+  for (auto at = log.find(begin); at != log.npos; at = log.find(begin, at)) {
+    at += begin.size();
+    if (log.substr(at, log.find('"', at) - at).find(words) != log.npos) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 result<std::string> find_etcd(const std::string& wanted) {
@@ -122,10 +133,9 @@ task<void> member_process::bound_log() {
 // What starting it again doesn't help against.
 std::optional<error> member_process::hopeless() const {
   auto said = tail(options_.log_file, log_from_);
-  auto has = [&](std::string_view words) { return said.find(words) != std::string::npos; };
-  if (has("data-dir used by this member must be removed"))
+  if (says(said, "data-dir used by this member must be removed"))
     return error(errc::expired, "this server's member was removed from the cluster's etcd");
-  if (has("lower than determined cluster version") || has("cluster cannot be downgraded"))
+  if (says(said, "lower than determined cluster version"))
     return error(errc::unsupported,
                  fmt::format("{} is older than what is in {} was written by: install a newer etcd, or put its binary "
                              "beside kedge ({})",

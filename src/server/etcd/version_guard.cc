@@ -2,22 +2,20 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <fstream>
 #include <string_view>
 #include <utility>
 
 #include "base/strings.h"
 #include "reactor/offload.h"
 #include "reactor/process.h"
+#include "server/etcd/bolt_file.h"
 
 namespace kedge::server {
 
 namespace {
 
-constexpr std::string_view mark = "storageVersion";  // a key of the bucket `meta`, in front of its value
-constexpr std::size_t value_bytes_max = 16, chunk_bytes = 1024 * 1024, answer_bytes_max = 4096;
+constexpr std::size_t answer_bytes_max = 4096;
 
 // "3.4.23" as 304; 0 when it is no version.
 std::uint64_t number_of(std::string_view version) {
@@ -30,22 +28,8 @@ std::uint64_t number_of(std::string_view version) {
 }  // namespace
 
 std::string storage_version(const std::string& data) {
-  std::ifstream in(data + "/member/snap/db", std::ios::binary);
-  std::string newest, window;
-  while (in) {
-    auto kept = std::min(window.size(), mark.size() + value_bytes_max);
-    window.erase(0, window.size() - kept);
-    window.resize(kept + chunk_bytes);
-    in.read(window.data() + kept, chunk_bytes);
-    window.resize(kept + static_cast<std::size_t>(in.gcount()));
-    for (auto at = window.find(mark); at != window.npos; at = window.find(mark, at + 1)) {
-      auto value = std::string_view(window).substr(at + mark.size(), value_bytes_max);
-      value = value.substr(0, value.find_first_not_of("0123456789."));
-      // One that is cut here is found once more, whole.
-      if (number_of(value) && number_of(value) >= number_of(newest)) newest = value;
-    }
-  }
-  return newest;
+  auto said = read_bolt(data + "/member/snap/db", "meta", "storageVersion");
+  return said && number_of(*said) ? *std::move(said) : std::string();
 }
 
 task<result<void>> check_version(std::string binary, std::string data) {

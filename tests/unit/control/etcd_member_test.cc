@@ -23,13 +23,14 @@ constexpr std::string_view known = "etcd.k3s.cattle.io/node-name: n-1, etcd.k3s.
 // An etcd that is asked to let members go.
 struct etcd {
   std::vector<std::string> asked;
-  bool refuses = false;
+  bool refuses = false, alone = false;
 
   settings told() {
     settings s;
     s.remove_etcd_member = [this](std::string name, std::string address) -> task<result<void>> {
       asked.push_back(name + " " + address);
       if (refuses) co_return fail(errc::unavailable, "etcdserver: unhealthy cluster");
+      if (alone) co_return fail(errc::unsupported, "it is the only member");
       co_return result<void>();
     };
     return s;
@@ -80,6 +81,20 @@ TEST_CASE("managed-etcd-controller: what is no member, or none any more, is let 
   c.put(held);
   CHECK(c.work("box") == "");
   CHECK(json::write(c.get(key)["metadata"]["finalizers"]) == R"(["example.com/other"])");
+}
+
+TEST_CASE("managed-etcd-controller: the only member stays, with or without its Node, and isn't called removed") {
+  etcd e{.asked = {}, .alone = true};
+  at_work c("managed-etcd-controller", e.told());
+  c.put(node(fmt::format("{}, etcd.k3s.cattle.io/remove: 'true'", known)));
+  CHECK(c.work("box") == "");
+  CHECK(e.asked.size() == 1);
+  CHECK(c.get(key)["metadata"]["annotations"][etcd_marks::removed].is_null());
+  CHECK(c.get(key)["metadata"]["annotations"][etcd_marks::member_name].as_string() == "n-1");
+  c.put(node(known, deleted));
+  CHECK(c.work("box") == "");
+  CHECK(e.asked.size() == 2);
+  CHECK(c.get(key).is_null());
 }
 
 TEST_CASE("managed-etcd-controller: the annotation takes the member out, and what has joined again is told") {
