@@ -49,7 +49,7 @@ class link {
   duration unheard() const { return reactor::loop::current().now() - heard_; }
 
  protected:
-  link() = default;
+  link() : heard_(reactor::loop::current().now()) {}
   ~link() = default;
   virtual void ended() {}
 
@@ -80,7 +80,7 @@ class link {
 
  private:
   reactor::event lost_;
-  time_point heard_{};
+  time_point heard_;  // at first: when it was made, by an answer of the server's
 };
 
 }  // namespace kedge::datastore
