@@ -17,6 +17,8 @@ namespace {
 
 // Discovery of another server, of which there are few and whose kinds are the same for long.
 constexpr auto kinds_time = std::chrono::seconds(30);
+constexpr auto look_again = std::chrono::seconds(10);
+constexpr auto between_looks = std::chrono::milliseconds(10);
 
 // What could lead elsewhere names nothing.
 bool is_plain_name(std::string_view name) {
@@ -50,6 +52,10 @@ task<result<other_owners::kind>> other_owners::kind_of(shell& s, std::string pat
     co_return found;
   }
   co_return fail(errc::not_found, fmt::format("{} has no {}", path, name));
+}
+
+time_point other_owners::next_look(time_point now) {
+  return next_look_ = std::max<time_point>(next_look_ + between_looks, now + look_again);
 }
 
 task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value reference) {

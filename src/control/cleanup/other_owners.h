@@ -16,6 +16,9 @@ class other_owners {
  public:
   // Of a reference whose kind isn't served here. `ns`: the object's own namespace; empty without one.
   task<owner_worth> worth_of(shell& s, std::string ns, json::value reference);
+  // When a dependent whose owner is there shall be looked at again: after a while, and no two at once, so that a
+  // hundred thousand dependents are asked about as often a second as some are.
+  time_point next_look(time_point now);
 
  private:
   struct kind {
@@ -25,6 +28,7 @@ class other_owners {
   };
   task<result<kind>> kind_of(shell& s, std::string path, std::string name);
   std::map<std::string, kind, std::less<>> kinds_;  // by path and kind; bounded
+  time_point next_look_{};
 };
 
 }  // namespace kedge::control
