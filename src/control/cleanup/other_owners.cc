@@ -28,10 +28,13 @@ bool is_plain_name(std::string_view name) {
   });
 }
 
-bool says_there_is_none(const api::raw_answer& a) {
+// Of the object itself: an API server that doesn't know the path any more, this one among them while its core hasn't
+// heard of the other, says NotFound too, but names nothing.
+bool says_there_is_none(const api::raw_answer& a, std::string_view name) {
   if (a.code != 404) return false;
   auto said = json::parse(a.body);
-  return said && (*said)["kind"].as_string() == "Status" && (*said)["reason"].as_string() == "NotFound";
+  return said && (*said)["kind"].as_string() == "Status" && (*said)["reason"].as_string() == "NotFound" &&
+         (*said)["details"]["name"].as_string() == name;
 }
 
 }  // namespace
@@ -71,7 +74,7 @@ task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value r
                                 : fmt::format("{}/{}/{}", of->path(), found->plural, name);
   auto answer = co_await s.client().ask(std::move(path));
   if (!answer) co_return unknown;
-  if (says_there_is_none(*answer)) co_return absent;
+  if (says_there_is_none(*answer, name)) co_return absent;
   auto owner = answer->code == 200 ? json::parse(answer->body) : fail(errc::unavailable, "");
   if (!owner || uid_of(*owner).empty()) co_return unknown;
   if (uid_of(*owner) != reference["uid"].as_string()) co_return absent;

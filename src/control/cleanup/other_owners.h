@@ -1,7 +1,7 @@
 // other_owners.h: what an owner is worth that another API server has: it is asked, by its kind and name.
 //
 // Nothing goes because a server can't be asked: an owner is absent only when the server that lists its kind says in a
-// Status that there is none of the name, or shows another one (uid).
+// Status that there is none of the name, which it repeats, or shows another one (uid).
 #pragma once
 
 #include <map>

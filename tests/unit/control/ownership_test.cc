@@ -88,10 +88,12 @@ TEST_CASE("garbage-collector-controller: what becomes of an object") {
 
 TEST_CASE(
     "garbage-collector-controller: an owner of another API server is absent when that one says so, and only then") {
-  const std::string things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
-                    none = R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404})",
-                    owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})",
-                    another = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-y"}})";
+  const std::string
+      things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
+      none =
+          R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{"name":"x"},"code":404})",
+      owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})",
+      another = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-y"}})";
   struct row {
     api::raw_answer discovery, answer;
     std::string wanted;
@@ -100,6 +102,7 @@ TEST_CASE(
   for (auto& r :
        {row{{200, things}, {200, owner}, "stays, asked again"}, row{{200, things}, {404, none}, "goes"},
         row{{200, things}, {200, another}, "goes"}, row{{200, things}, {404, "404 page not found\n"}, "stays"},
+        row{{200, things}, {404, json::write(api::no_such_resource().to_json())}, "stays"},
         row{{200, things}, {503, none}, "stays"}, row{{200, things}, {200, "{}"}, "stays"},
         row{{200, things}, {0, ""}, "stays"}, row{{503, "away\n"}, {404, none}, "stays"},
         row{{404, "404 page not found\n"}, {404, none}, "stays"},
@@ -129,9 +132,11 @@ TEST_CASE(
 }
 
 TEST_CASE("garbage-collector-controller: whose owner went from another API server is told of by the first of them") {
-  const std::string things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
-                    none = R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404})",
-                    owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})";
+  const std::string
+      things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
+      none =
+          R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{"name":"x"},"code":404})",
+      owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})";
   bool is_there = true;
   at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
     if (path == "/apis/example.org/v1") co_return api::raw_answer{200, things};
