@@ -20,6 +20,11 @@ constexpr auto kinds_time = std::chrono::seconds(30);
 constexpr auto look_again = std::chrono::seconds(10);
 constexpr auto between_looks = std::chrono::milliseconds(10);
 
+struct released {
+  reactor::semaphore& turns;
+  ~released() { turns.release(); }
+};
+
 // What could lead elsewhere names nothing.
 bool is_plain_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." && std::ranges::all_of(name, [](unsigned char c) {
@@ -67,6 +72,8 @@ task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value r
   const auto all = other_services(s.store().current());
   const auto of = std::ranges::find_if(all, [&](auto& one) { return version == one.group + "/" + one.version; });
   if (of == all.end() || !is_plain_name(name)) co_return unknown;
+  if (!turns_.try_acquire()) co_return unknown;
+  released at_end{turns_};
   auto found = co_await kind_of(s, of->path(), std::string(reference["kind"].as_string()));
   if (!found) co_return unknown;
   if (found->namespaced && ns.empty()) co_return misplaced;

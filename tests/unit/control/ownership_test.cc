@@ -159,6 +159,40 @@ TEST_CASE("garbage-collector-controller: whose owner went from another API serve
   CHECK(w.get(at + "two").is_null());
 }
 
+TEST_CASE("garbage-collector-controller: an API server that hangs holds few who ask") {
+  constexpr std::size_t workers = 20;
+  std::size_t asked = 0;
+  reactor::event speaks;
+  at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string) -> task<result<api::raw_answer>> {
+    ++asked;
+    co_await speaks.wait();
+    co_return fail(errc::timeout, "nobody is there");
+  });
+  w.put(
+      "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
+      "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}}");
+  other_owners others;
+  w.loop().run_until([&]() -> task<void> {
+    reactor::scope all;
+    std::size_t told = 0;
+    auto ask = [&]() -> task<void> {
+      const auto worth = co_await others.worth_of(
+          w.frame(), "default", yaml("{apiVersion: example.org/v1, kind: Thing, name: x, uid: uid-x}"));
+      CHECK(worth == owner_worth::unknown);
+      ++told;
+    };
+    for (std::size_t round = 1; round <= 2; ++round) {
+      speaks.reset();
+      for (std::size_t i = 0; i < workers; ++i) all.spawn(ask());
+      CHECK(asked == round * other_owners::asks_at_once);
+      CHECK(told == round * workers - other_owners::asks_at_once);
+      speaks.set();
+      co_await all.join();
+      CHECK(told == round * workers);
+    }
+  }());
+}
+
 TEST_CASE("garbage-collector-controller: other API servers are asked about any number of dependents at one pace") {
   other_owners others;
   const time_point now{std::chrono::hours(1)};
