@@ -202,6 +202,7 @@ task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
     // Addresses and aliases, as those of the name that was asked for.
     auto r = parse_reply(as_bytes(*said), asked_outside.question);
     if (!r) co_return failure();
+    if (r->truncated) co_return cut_off(q, most);
     for (auto& one : r->answers)
       if (plain_name(one.owner) == asked_outside.asked) one.owner.clear();
     co_return write_answer(

@@ -112,6 +112,10 @@ TEST_CASE("dns: who takes less than a resolver said is told to ask by TCP") {
       REQUIRE(whole);
       CHECK(whole->answers.size() == 60);
     }
+    // The same by another name, of which the resolver itself tells less than there is.
+    s.use(read_custom({.custom = {{"a.override", "rewrite name exact other.example.com many.example.com\n"}}}));
+    auto asked = write_query(4, "other.example.com", type::a);
+    CHECK(read(co_await ask_udp(port, asked), asked).truncated);
     tasks.cancel();
   }());
 }
