@@ -418,8 +418,8 @@ class Aggregation(unittest.TestCase):
         def at(name):
             return f"{ROOT}/namespaces/default/things/{name}"
 
-        def status(code, reason):
-            return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "code": code}
+        def status(code, reason, **details):
+            return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "details": details, "code": code}
 
         def owned(name):
             self.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
@@ -427,17 +427,19 @@ class Aggregation(unittest.TestCase):
 
         def there():
             names = self.kubectl("get", "configmaps", "-o", "name").split()
-            return [name for name in ("lives", "gone", "unsaid", "away") if f"configmap/{name}" in names]
+            return [name for name in ("lives", "gone", "unsaid", "lost", "away") if f"configmap/{name}" in names]
 
         self.wardle.server.measured |= {at("lives"): {**THING, "metadata": {"name": "lives", "namespace": "default", "uid": "uid-lives"}},
-                                        at("gone"): status(404, "NotFound"), at("away"): status(503, "ServiceUnavailable")}
-        for name in ("lives", "unsaid", "away", "gone"):
+                                        at("gone"): status(404, "NotFound", name="gone"), at("away"): status(503, "ServiceUnavailable")}
+        # Who doesn't know the path names nothing.
+        self.wardle.server.measured[at("lost")] = status(404, "NotFound")
+        for name in ("lives", "unsaid", "lost", "away", "gone"):
             owned(name)
-        eventually("it was asked for each", lambda: {at(n) for n in ("lives", "gone", "unsaid", "away")} <= {r["path"] for r in self.wardle.requests})
-        eventually("what it denies is gone", lambda: there() == ["lives", "unsaid", "away"])
-        self.wardle.server.measured[at("lives")] = status(404, "NotFound")
-        eventually("its dependent follows", lambda: there() == ["unsaid", "away"])
-        self.kubectl("delete", "configmap", "unsaid", "away")
+        eventually("it was asked for each", lambda: {at(n) for n in ("lives", "gone", "unsaid", "lost", "away")} <= {r["path"] for r in self.wardle.requests})
+        eventually("what it denies is gone", lambda: there() == ["lives", "unsaid", "lost", "away"])
+        self.wardle.server.measured[at("lives")] = status(404, "NotFound", name="lives")
+        eventually("its dependent follows", lambda: there() == ["unsaid", "lost", "away"])
+        self.kubectl("delete", "configmap", "unsaid", "lost", "away")
 
     def test_who_is_trusted_is_kept_true(self):
         at = ("configmap", "-n", "kube-system", "extension-apiserver-authentication")

@@ -1,4 +1,6 @@
 // certificates.cc: who may approve and sign certificate requests, and what may never be asked for.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "api/admission/plugin.h"
@@ -58,6 +60,18 @@ api_result<void> signing(admission_request& r, plugin_context& c) {
   return fail(refused(r, "user not permitted to sign requests with signerName " + quote(signer)));
 }
 
+// Of what a pod's certificate request has got, all is the signer's.
+api_result<void> pod_signing(admission_request& r, plugin_context& c) {
+  if (!concerns(r, group, "podcertificaterequests", "status") || !r.object || !r.old) return {};
+  if ((*r.object)["status"] == (*r.old)["status"]) return {};
+  auto signer = signer_of(r);
+  if (allowed_for_signer(r, c, "sign", signer)) return {};
+  return fail(
+      invalid(group, r.kind, object_name(r),
+              {forbidden_value("spec.signerName", fmt::format("User {} is not permitted to \"sign\" for signer {}",
+                                                              quote(r.who.user->name), quote(signer)))}));
+}
+
 api_result<void> subject(admission_request& r, plugin_context&) {
   if (!concerns(r, group, resource) || r.what != operation::create || !r.object) return {};
   auto signer = (*r.object)["spec"]["signerName"].as_string();
@@ -76,6 +90,8 @@ api_result<void> subject(admission_request& r, plugin_context&) {
 const plugin plugins::certificate_approval{
     .name = "CertificateApproval", .operations = on_update, .validate = approval};
 const plugin plugins::certificate_signing{.name = "CertificateSigning", .operations = on_update, .validate = signing};
+const plugin plugins::pod_certificate_signing{
+    .name = "PodCertificateSigning", .operations = on_update, .validate = pod_signing};
 const plugin plugins::certificate_subject_restriction{
     .name = "CertificateSubjectRestriction", .operations = on_create, .validate = subject};
 

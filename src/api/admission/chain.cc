@@ -44,7 +44,9 @@ bool listed(const std::vector<std::string>& names, std::string_view name) {
 }
 
 // Not plugins of kube-apiserver but parts of its storage: they have no name there and can't be turned off.
-bool always_on(const plugin* p) { return p == &plugins::rbac_escalation || p == &plugins::device_claim_status; }
+bool always_on(const plugin* p) {
+  return p == &plugins::rbac_escalation || p == &plugins::device_claim_status || p == &plugins::pod_certificate_signing;
+}
 
 bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
 
@@ -72,6 +74,7 @@ const std::vector<const plugin*>& all_plugins() {
       &plugins::deny_service_external_ips,
       &plugins::rbac_escalation,
       &plugins::device_claim_status,
+      &plugins::pod_certificate_signing,
   };
   return all;
 }

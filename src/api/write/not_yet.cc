@@ -15,8 +15,6 @@ constexpr not_yet rows[] = {
      "Kedge gives no devices for extended resources yet: pods get them by claims alone"},
     {"resource.k8s.io", "devicetaintrules", evicts,
      "Kedge ends no pods for taints of their devices yet: NoExecute only keeps others away"},
-    {"storagemigration.k8s.io", "storageversionmigrations", nullptr,
-     "Kedge writes no stored objects anew by migrations yet: this one does not begin"},
 };
 
 }  // namespace

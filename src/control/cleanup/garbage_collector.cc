@@ -37,8 +37,6 @@ constexpr std::string_view waiting =
     "owner may wait ";  // the object it stood in went, or blocks it no longer: "… apiVersion\nkind\nns\nname"
 // Of an owner's thousand dependents many go at once: one look for all of them.
 constexpr auto gather = std::chrono::milliseconds(10);
-// How soon an owner that another API server has is asked for again.
-constexpr auto others_look_again = std::chrono::seconds(10);
 constexpr std::string_view ignored[] = {"/registry/events/"};
 
 // With memmem, which passes over a kilobyte in no time: every change of any object is looked at.
@@ -200,8 +198,11 @@ class garbage_collector final : public controller {
       --found.unknown;
       again = again || worth == owner_worth::solid;
       count(found, worth, owners[i]);
+      // Its other dependents need not wait for their turn.
+      auto uid = std::string(owners[i]["uid"].as_string());
+      if (worth == owner_worth::absent && !gone_.contains(uid)) (void)co_await name_dependents(s, std::move(uid));
     }
-    if (again) s.queue().add_after(key_of(cluster, object), others_look_again);
+    if (again) s.queue().add_at(key_of(cluster, object), others_.next_look(s.when().now));
   }
 
   // An owner and its dependents that wait for each other would wait for ever.

@@ -17,6 +17,13 @@ namespace {
 
 // Discovery of another server, of which there are few and whose kinds are the same for long.
 constexpr auto kinds_time = std::chrono::seconds(30);
+constexpr auto look_again = std::chrono::seconds(10);
+constexpr auto between_looks = std::chrono::milliseconds(10);
+
+struct released {
+  reactor::semaphore& turns;
+  ~released() { turns.release(); }
+};
 
 // What could lead elsewhere names nothing.
 bool is_plain_name(std::string_view name) {
@@ -26,10 +33,13 @@ bool is_plain_name(std::string_view name) {
   });
 }
 
-bool says_there_is_none(const api::raw_answer& a) {
+// Of the object itself: an API server that doesn't know the path any more, this one among them while its core hasn't
+// heard of the other, says NotFound too, but names nothing.
+bool says_there_is_none(const api::raw_answer& a, std::string_view name) {
   if (a.code != 404) return false;
   auto said = json::parse(a.body);
-  return said && (*said)["kind"].as_string() == "Status" && (*said)["reason"].as_string() == "NotFound";
+  return said && (*said)["kind"].as_string() == "Status" && (*said)["reason"].as_string() == "NotFound" &&
+         (*said)["details"]["name"].as_string() == name;
 }
 
 }  // namespace
@@ -52,12 +62,18 @@ task<result<other_owners::kind>> other_owners::kind_of(shell& s, std::string pat
   co_return fail(errc::not_found, fmt::format("{} has no {}", path, name));
 }
 
+time_point other_owners::next_look(time_point now) {
+  return next_look_ = std::max<time_point>(next_look_ + between_looks, now + look_again);
+}
+
 task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value reference) {
   using enum owner_worth;
   const auto version = reference["apiVersion"].as_string(), name = reference["name"].as_string();
   const auto all = other_services(s.store().current());
   const auto of = std::ranges::find_if(all, [&](auto& one) { return version == one.group + "/" + one.version; });
   if (of == all.end() || !is_plain_name(name)) co_return unknown;
+  if (!turns_.try_acquire()) co_return unknown;
+  released at_end{turns_};
   auto found = co_await kind_of(s, of->path(), std::string(reference["kind"].as_string()));
   if (!found) co_return unknown;
   if (found->namespaced && ns.empty()) co_return misplaced;
@@ -65,7 +81,7 @@ task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value r
                                 : fmt::format("{}/{}/{}", of->path(), found->plural, name);
   auto answer = co_await s.client().ask(std::move(path));
   if (!answer) co_return unknown;
-  if (says_there_is_none(*answer)) co_return absent;
+  if (says_there_is_none(*answer, name)) co_return absent;
   auto owner = answer->code == 200 ? json::parse(answer->body) : fail(errc::unavailable, "");
   if (!owner || uid_of(*owner).empty()) co_return unknown;
   if (uid_of(*owner) != reference["uid"].as_string()) co_return absent;

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <tuple>
 
 #include "base/strings.h"
@@ -60,7 +61,8 @@ bool may_begin(const view& cluster, const json::value& migration) {
   bool may = true;
   each_of_resource(cluster, migration["spec"]["resource"], [&](const json::value& other) {
     if (name_of(other) == name_of(migration)) return;
-    if (is_running(other) ? !is_over(other) : !is_over(other) && is_before(other, migration)) may = false;
+    // One that is over but still runs has its definition to finish, and would take this one's beginning for its own.
+    if (is_running(other) || (!is_over(other) && is_before(other, migration))) may = false;
   });
   return may;
 }
@@ -113,7 +115,9 @@ json::value begun_definition(const json::value& definition, const json::value& m
                         fmt::format("Migration {} is running", name_of(migration)), now);
 }
 
-json::value finished_definition(const json::value& definition, bool success, wall_time now) {
+// Once: the condition is then of what the definition is now, and says nothing any more of what was migrated.
+std::optional<json::value> finished_definition(const json::value& definition, bool success, wall_time now) {
+  if (!is_true(definition, "StorageMigrating")) return std::nullopt;
   if (!success) return with_migrating(definition, false, "MigrationFailed", "The migration has failed", now);
   // Another storage version may have come meanwhile.
   const bool same = condition_of(definition, "StorageMigrating")["observedGeneration"].as_integer() ==
@@ -145,9 +149,9 @@ class storage_migration final : public controller {
     auto definition = cluster.get(definitions, {}, definition_of(migration));
     if (is_over(migration)) {
       if (!is_running(migration)) return p;
-      if (definition)
-        p.write(update_of(definitions, finished_definition(*definition, is_true(migration, "Succeeded"), now.wall),
-                          "status"));
+      auto finished =
+          definition ? finished_definition(*definition, is_true(migration, "Succeeded"), now.wall) : std::nullopt;
+      if (finished) p.write(update_of(definitions, *std::move(finished), "status"));
       auto next = migration;
       set_condition(next,
                     {"Running", "False", "MigrationCompleted", "Migration completed",
@@ -199,6 +203,12 @@ class storage_migration final : public controller {
     return with_conditions(migration, {failed(std::string(message))}, now.wall);
   }
 
+  // This loop may not have heard yet in which version the definition wants its objects.
+  static bool is_behind(const view& cluster, const json::value& migration, const api::served& resource) {
+    auto definition = cluster.get(definitions, {}, definition_of(migration));
+    return definition && resource.stored && storage_version(*definition) != resource.stored->version;
+  }
+
   static plan look_at_resource(const view& cluster, const json::value& migration, const moment& now) {
     auto resource = resource_of(cluster, migration);
     if (!resource) return unknown(migration, "resource does not exist in discovery", now);
@@ -210,6 +220,8 @@ class storage_migration final : public controller {
           now.wall);
     }
     plan p;
+    // What is written meanwhile is newer, and yet in the old version.
+    if (is_behind(cluster, migration, *resource)) return p.look_after(definition_pause);
     auto next = migration;
     next.member("status").set("resourceVersion", std::to_string(cluster.cluster().at()));
     return p.write(update_of(migrations, std::move(next), "status"));
@@ -260,9 +272,7 @@ class storage_migration final : public controller {
       co_return co_await s.write(
           unknown(migration, "migration encountered unhandled error: unable to obtain GVR from discovery", s.when()),
           std::string(name_of(migration)));
-    // This loop may not have heard yet in which version the definition wants them.
-    if (auto definition = cluster.get(definitions, {}, definition_of(migration));
-        definition && resource->stored && storage_version(*definition) != resource->stored->version) {
+    if (is_behind(cluster, migration, *resource)) {
       s.queue().add_after(std::string(name_of(migration)), definition_pause);
       co_return api::api_result<void>();
     }

@@ -29,6 +29,8 @@ inline constexpr int aliases_max = 8;
 inline constexpr std::size_t forwards_max = 512;
 // A resolver gets this long, then the next is asked; a client waits 5 s by default.
 inline constexpr duration upstream_timeout = 2s;
+// Datagrams that are no answer to a question, until it is given up: each guesses at its id, of which there are 65,536.
+inline constexpr int strangers_max = 16;
 inline constexpr std::size_t upstreams_max = 3;  // as resolv.conf
 // A connection waits this long for the next question, so many of each resolver; and who is silent is asked this often
 // whether it is there again (CoreDNS').

@@ -77,6 +77,13 @@ void hold(answer& a, const cache_options& kept, std::string_view asked) {
     r->ttl = static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(*time).count());
 }
 
+// That there is more than fits, to be asked for by TCP.
+std::string cut_off(const query& q, std::size_t most) {
+  auto out = write_answer(q, {.authoritative = false}, most);
+  out[2] = static_cast<char>(out[2] | 0x02);
+  return out;
+}
+
 std::uint32_t serial_now() {
   return static_cast<std::uint32_t>(
       std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
@@ -191,10 +198,11 @@ task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
   if (!open.with_alias) {
     auto said = co_await ask_outside(open, asked_outside, over_tcp);
     if (!said) co_return failure();
-    if (!open.renamed) co_return *std::move(said);
+    if (!open.renamed) co_return said->size() <= most ? *std::move(said) : cut_off(q, most);
     // Addresses and aliases, as those of the name that was asked for.
     auto r = parse_reply(as_bytes(*said), asked_outside.question);
     if (!r) co_return failure();
+    if (r->truncated) co_return cut_off(q, most);
     for (auto& one : r->answers)
       if (plain_name(one.owner) == asked_outside.asked) one.owner.clear();
     co_return write_answer(

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/random.h"
@@ -73,25 +75,33 @@ std::string question_for(const query& q, std::uint16_t id) {
   return m;
 }
 
+// The next datagram; nullopt: none is there yet. It lasts until the next call on this thread: whoever asks needs the
+// room for no longer, and many ask at once.
+result<std::optional<std::string_view>> next_datagram(int fd) {
+  static thread_local std::string room(message_bytes_max, '\0');
+  auto got = ::recv(fd, room.data(), room.size(), 0);
+  if (got >= 0) return std::string_view(room).substr(0, static_cast<std::size_t>(got));
+  if (errno == EAGAIN || errno == EINTR) return std::nullopt;
+  return fail(os_error(errno, "asking it"));
+}
+
 task<result<std::string>> ask_udp(reactor::endpoint to, query q) {
   const auto id = new_id();
   KEDGE_CO_TRY(int fd, connected_udp(to));
   reactor::descriptor socket(fd);
   auto message = question_for(q, id);
   if (::send(fd, message.data(), message.size(), 0) < 0) co_return fail(os_error(errno, "asking it"));
-  std::string room(message_bytes_max, '\0');
-  for (;;) {
-    auto got = ::recv(fd, room.data(), room.size(), 0);
-    if (got < 0 && errno == EAGAIN) {
+  for (int strangers = 0; strangers <= strangers_max;) {
+    KEDGE_CO_TRY(auto said, next_datagram(fd));
+    if (!said) {
       KEDGE_CO_CHECK(co_await socket.readable());
       continue;
     }
-    if (got < 0) co_return fail(os_error(errno, "asking it"));
-    auto said = std::string_view(room).substr(0, static_cast<std::size_t>(got));
-    auto r = parse_reply(as_bytes(said), q.question);
-    // Anything else is not from whom we asked, or late: what we wait for may still come.
-    if (r && r->id == id) co_return with_id(std::string(said), q.id);
+    auto r = parse_reply(as_bytes(*said), q.question);
+    if (r && r->id == id) co_return with_id(std::string(*said), q.id);
+    ++strangers;
   }
+  co_return fail(errc::protocol, "somebody answers questions that weren't asked");
 }
 
 // One question and its answer on a connection, which has no other meanwhile and outlives it.

@@ -465,9 +465,6 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
       {"devicetaintrules",
        {"/apis/resource.k8s.io/v1/devicetaintrules",
         R"({"spec":{"deviceSelector":{"driver":"gpu.example.org"},"taint":{"key":"example.org/k","effect":"NoExecute"}}})"}},
-      {"storageversionmigrations",
-       {"/apis/storagemigration.k8s.io/v1/storageversionmigrations",
-        R"({"spec":{"resource":{"resource":"secrets"}}})"}},
   };
   api_world w;
   for (auto& row : all_not_yet()) {

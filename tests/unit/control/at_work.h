@@ -95,6 +95,7 @@ class at_work {
     });
     return out;
   }
+  shell& frame() { return *frame_; }
   keys& queue() { return frame_->queue(); }
   reactor::loop& loop() { return loop_; }
 

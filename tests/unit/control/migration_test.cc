@@ -88,3 +88,87 @@ TEST_CASE("storage-version-migrator-controller: what can't be migrated fails, wh
         "resource \"/v1, Resource=bindings\" does not support discovery operations: [update patch list]");
   CHECK(condition_status(w.get(folder + "new"), "Failed").empty());
 }
+
+namespace {
+
+// Of which objects were stored as v1, then as v2, and now are as v3.
+json::value definition(std::string_view name, std::string_view storage, std::string_view migrating = "[]") {
+  auto o = yaml(fmt::format(
+      "{{kind: CustomResourceDefinition, apiVersion: apiextensions.k8s.io/v1, metadata: {{name: {}, generation: 3}}, "
+      "spec: {{group: {}, scope: Namespaced, names: {{plural: {}, singular: lamp, kind: Lamp, listKind: LampList}}}}, "
+      "status: {{storedVersions: [v1, v2, v3], conditions: {}, acceptedNames: {{plural: {}, kind: Lamp}}}}}}",
+      name, name.substr(name.find('.') + 1), name.substr(0, name.find('.')), migrating,
+      name.substr(0, name.find('.'))));
+  for (auto v : {"v1", "v2", "v3"})
+    o.member("spec")
+        .member("versions")
+        .push_back(
+            yaml(fmt::format("{{name: {}, served: true, storage: {}, schema: {{openAPIV3Schema: {{type: object}}}}}}",
+                             v, v == storage)));
+  return o;
+}
+
+json::value of_group(json::value migration, std::string_view group, std::string_view conditions) {
+  migration.member("spec").member("resource").set("group", std::string(group));
+  if (!conditions.empty())
+    migration.member("status") = json::object{{"conditions", yaml(conditions)}, {"resourceVersion", "1"}};
+  return migration;
+}
+
+constexpr std::string_view over =
+    "[{type: Running, status: 'True', reason: MigrationRunning, message: m, lastTransitionTime: '2026-01-01T00:00:00Z'}"
+    ", {type: Succeeded, status: 'True', reason: StorageVersionMigrationSucceeded, message: m, lastTransitionTime: "
+    "'2026-01-01T00:00:00Z'}]";
+
+}  // namespace
+
+TEST_CASE(
+    "storage-version-migrator-controller: stored versions stay where another storage version came meanwhile, however "
+    "often the end is told") {
+  at_work w("svm");
+  // It was about the definition's second generation.
+  w.put(
+      definition("lamps.example.org", "v3",
+                 "[{type: StorageMigrating, status: 'True', reason: MigrationRunning, message: m, observedGeneration: "
+                 "2, lastTransitionTime: '2026-01-01T00:00:00Z'}]"));
+  const auto key = "/registry/apiextensions.k8s.io/customresourcedefinitions/lamps.example.org";
+  const auto ended = of_group(migration("m", "lamps", "2026-01-01T00:00:00Z"), "example.org", over);
+  // The leader ends after the first of the two writes, and the next one goes on.
+  for (int leader = 0; leader < 3; ++leader) {
+    CAPTURE(leader);
+    w.put(ended);
+    CHECK(w.work("m") == "");
+    CHECK(condition_status(w.get(folder + "m"), "Running") == "False");
+    CHECK(w.get(key)["status"]["storedVersions"] == yaml("[v1, v2, v3]"));
+    CHECK(condition_status(w.get(key), "StorageMigrating") == "False");
+  }
+}
+
+TEST_CASE("storage-version-migrator-controller: none begins before the one before has finished its definition") {
+  at_work w("svm");
+  w.put(of_group(migration("a", "lamps", "2026-01-01T00:00:00Z"), "example.org", over));
+  w.put(of_group(migration("b", "lamps", "2026-01-02T00:00:00Z"), "example.org", ""));
+  w.named();
+  CHECK(w.work("b") == "");
+  CHECK(conditions(w.get(folder + "b")).empty());
+  CHECK(w.work("a") == "");
+  w.named();
+  CHECK(w.work("a") == "");
+  CHECK(w.named() == std::vector<std::string>{"b"});
+  CHECK(w.work("b") == "");
+  CHECK(condition_status(w.get(folder + "b"), "Running") == "True");
+}
+
+TEST_CASE("storage-version-migrator-controller: no revision is noted before objects are written in the new version") {
+  at_work w("svm");
+  // Their servers have not heard of v3.
+  w.put(definition("deployments.apps", "v3"));
+  auto running = of_group(migration("m", "deployments", "2026-01-01T00:00:00Z"), "apps", over);
+  running.member("status") = json::object{{"conditions", json::array{running["status"]["conditions"][0]}}};
+  w.put(running);
+  CHECK(w.work("m") == "");
+  CHECK(w.get(folder + "m")["status"]["resourceVersion"].as_string().empty());
+  w.put(definition("deployments.apps", "v1"));
+  CHECK(w.work("m") == "");
+  CHECK(!w.get(folder + "m")["status"]["resourceVersion"].as_string().empty());
+}

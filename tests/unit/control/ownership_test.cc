@@ -1,7 +1,10 @@
 // garbage-collector-controller: what an owner is worth, and what follows from it.
 #include "control/cleanup/ownership.h"
 
+#include <algorithm>
+
 #include "at_work.h"
+#include "control/cleanup/other_owners.h"
 #include "control/owners.h"
 
 using namespace kedge;
@@ -85,10 +88,12 @@ TEST_CASE("garbage-collector-controller: what becomes of an object") {
 
 TEST_CASE(
     "garbage-collector-controller: an owner of another API server is absent when that one says so, and only then") {
-  const std::string things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
-                    none = R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404})",
-                    owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})",
-                    another = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-y"}})";
+  const std::string
+      things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
+      none =
+          R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{"name":"x"},"code":404})",
+      owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})",
+      another = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-y"}})";
   struct row {
     api::raw_answer discovery, answer;
     std::string wanted;
@@ -97,6 +102,7 @@ TEST_CASE(
   for (auto& r :
        {row{{200, things}, {200, owner}, "stays, asked again"}, row{{200, things}, {404, none}, "goes"},
         row{{200, things}, {200, another}, "goes"}, row{{200, things}, {404, "404 page not found\n"}, "stays"},
+        row{{200, things}, {404, json::write(api::no_such_resource().to_json())}, "stays"},
         row{{200, things}, {503, none}, "stays"}, row{{200, things}, {200, "{}"}, "stays"},
         row{{200, things}, {0, ""}, "stays"}, row{{503, "away\n"}, {404, none}, "stays"},
         row{{404, "404 page not found\n"}, {404, none}, "stays"},
@@ -123,6 +129,80 @@ TEST_CASE(
     else
       CHECK(r.wanted == (said.empty() ? "stays, asked again" : "stays"));
   }
+}
+
+TEST_CASE("garbage-collector-controller: whose owner went from another API server is told of by the first of them") {
+  const std::string
+      things = R"({"resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get"]}]})",
+      none =
+          R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{"name":"x"},"code":404})",
+      owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})";
+  bool is_there = true;
+  at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
+    if (path == "/apis/example.org/v1") co_return api::raw_answer{200, things};
+    co_return is_there ? api::raw_answer{200, owner} : api::raw_answer{404, none};
+  });
+  w.put(
+      "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
+      "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}}");
+  const std::string at = "/registry/configmaps/default/";
+  for (auto name : {"one", "two"}) w.put(map(name, "[{apiVersion: example.org/v1, kind: Thing, name: x, uid: uid-x}]"));
+  w.named();
+  for (auto name : {"one", "two"}) CHECK(w.work(at + name) == "");
+  CHECK(w.named().empty());
+  is_there = false;
+  CHECK(w.work(at + "one") == "");
+  CHECK(w.get(at + "one").is_null());
+  const auto named = w.named();
+  REQUIRE(std::ranges::find(named, at + "two") != named.end());
+  CHECK(w.work(at + "two") == "");
+  CHECK(w.get(at + "two").is_null());
+}
+
+TEST_CASE("garbage-collector-controller: an API server that hangs holds few who ask") {
+  constexpr std::size_t workers = 20;
+  std::size_t asked = 0;
+  reactor::event speaks;
+  at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string) -> task<result<api::raw_answer>> {
+    ++asked;
+    co_await speaks.wait();
+    co_return fail(errc::timeout, "nobody is there");
+  });
+  w.put(
+      "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
+      "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}}");
+  other_owners others;
+  w.loop().run_until([&]() -> task<void> {
+    reactor::scope all;
+    std::size_t told = 0;
+    auto ask = [&]() -> task<void> {
+      const auto worth = co_await others.worth_of(
+          w.frame(), "default", yaml("{apiVersion: example.org/v1, kind: Thing, name: x, uid: uid-x}"));
+      CHECK(worth == owner_worth::unknown);
+      ++told;
+    };
+    for (std::size_t round = 1; round <= 2; ++round) {
+      speaks.reset();
+      for (std::size_t i = 0; i < workers; ++i) all.spawn(ask());
+      CHECK(asked == round * other_owners::asks_at_once);
+      CHECK(told == round * workers - other_owners::asks_at_once);
+      speaks.set();
+      co_await all.join();
+      CHECK(told == round * workers);
+    }
+  }());
+}
+
+TEST_CASE("garbage-collector-controller: other API servers are asked about any number of dependents at one pace") {
+  other_owners others;
+  const time_point now{std::chrono::hours(1)};
+  const auto first = others.next_look(now);
+  CHECK(first >= now + std::chrono::seconds(10));
+  auto last = first;
+  for (int i = 1; i < 100'000; ++i) last = others.next_look(now);
+  CHECK(last - first >= std::chrono::seconds(100'000 / 100 - 1));
+  // Nobody waits for those of long ago.
+  CHECK(others.next_look(last + std::chrono::hours(1)) == last + std::chrono::hours(1) + (first - now));
 }
 
 TEST_CASE("garbage-collector-controller: which changes name what") {

@@ -570,6 +570,38 @@ TEST_CASE("NodeRestriction: certificates") {
     CHECK_FALSE(pcr(changed).good);
 }
 
+TEST_CASE("a pod's certificate request is answered by who may sign for its signer, whatever plugins are off") {
+  cluster c;
+  c.put(basics);
+  c.put(R"(
+{kind: ClusterRole, metadata: {name: signer}, rules: [{apiGroups: [certificates.k8s.io], resources: [signers], resourceNames: ["example.com/a", "example.org/*"], verbs: [sign]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: signers}, subjects: [{kind: User, name: ann}], roleRef: {kind: ClusterRole, name: signer}}
+)");
+  gate g(c, {.disable = {"CertificateSigning"}});
+  auto request = [](std::string_view signer, std::string_view status) {
+    return fmt::format(
+        "{{apiVersion: certificates.k8s.io/v1, kind: PodCertificateRequest, metadata: {{name: r, namespace: default}}, "
+        "spec: {{signerName: {}}}, status: {}}}",
+        signer, status);
+  };
+  auto answer = [&](std::string_view who, std::string_view signer, std::string_view status) {
+    return g.update(user(std::string(who)), request(signer, status), request(signer, "{}"), "status");
+  };
+  for (auto status : {"{certificateChain: x}", "{conditions: [{type: Denied, status: 'True'}]}"}) {
+    CAPTURE(status);
+    CHECK(answer("ann", "example.com/a", status).good);
+    CHECK(answer("ann", "example.org/any", status).good);
+    CHECK(
+        answer("ann", "example.com/b", status).message ==
+        R"(PodCertificateRequest.certificates.k8s.io "r" is invalid: spec.signerName: Forbidden: User "ann" is not permitted to "sign" for signer "example.com/b")");
+    CHECK_FALSE(answer("bob", "example.com/a", status).good);
+    CHECK(answer("bob", "example.com/a", "{}").good);
+    // By the signer that it was made for.
+    CHECK_FALSE(g.update(user("ann"), request("example.com/a", status), request("example.com/b", "{}"), "status").good);
+  }
+}
+
 TEST_CASE("PodSecurity: probes and hooks of other hosts, since 1.34") {
   cluster c;
   c.put(basics);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <set>
+#include <utility>
 
 #include "../loop.h"
 #include "node/dns/custom.h"
@@ -98,6 +99,22 @@ TEST_CASE("dns over TLS: connections that nobody uses are closed in time") {
     co_await reactor::sleep_for(std::chrono::milliseconds(20));
     CHECK(co_await ask(f, "b.test") == 30);
     CHECK(r.connections_begun == 2);
+    tasks.cancel();
+  }());
+}
+
+TEST_CASE("dns: an answer to another question is passed over, and nobody has as many guesses as it takes") {
+  test_loop t;
+  t.run([]() -> task<void> {
+    letters_resolver r;
+    reactor::scope tasks;
+    tasks.spawn(r.run());
+    forwarder f({{"127.0.0.1", r.port}}, {.cache = cache_options::none()});
+    for (auto [guesses, ttl] : {std::pair(0, 30), {strangers_max, 30}, {strangers_max + 1, -1}, {100, -1}, {1, 30}}) {
+      CAPTURE(guesses);
+      r.guesses = static_cast<std::uint16_t>(guesses);
+      CHECK(co_await ask(f, "a.test") == ttl);
+    }
     tasks.cancel();
   }());
 }

@@ -35,7 +35,8 @@ task<std::string> ask_tcp(std::uint16_t port, std::string message) {
   co_return held.substr(2);
 }
 
-// A resolver: www.example.com has 300 addresses, bad.example.com is SERVFAIL; counts what it is asked.
+// A resolver: www.example.com has three addresses and many.example.com sixty, bad.example.com is SERVFAIL; counts what
+// it is asked.
 struct resolver {
   std::uint16_t port = free_port();
   int asked = 0;
@@ -61,7 +62,8 @@ struct resolver {
     answer a;
     a.authoritative = false;
     if (q.asked == "bad.example.com") a.code = rcode::server_failure;
-    for (int i = 0; q.asked == "www.example.com" && i < 3; ++i)
+    const int addresses = q.asked == "www.example.com" ? 3 : q.asked == "many.example.com" ? 60 : 0;
+    for (int i = 0; i < addresses; ++i)
       a.answers.push_back(address_record({}, ip("192.0.2." + std::to_string(i)), 100));
     return a;
   }
@@ -74,6 +76,49 @@ reply read(const std::string& said, const std::string& asked) {
 }
 
 }  // namespace
+
+TEST_CASE("dns: who takes less than a resolver said is told to ask by TCP") {
+  test_loop t;
+  t.run([]() -> task<void> {
+    service_view view;
+    names zone({.domain = "cluster.local"}, view);
+    resolver good;
+    forwarder f({{"127.0.0.1", good.port}});
+    const auto port = free_port();
+    server s({.addresses = {ip("127.0.0.1")}, .port = port, .may_ask = [](const ip_address&) { return true; }}, zone,
+             f);
+    reactor::scope tasks;
+    tasks.spawn(good.run());
+    tasks.spawn(s.run());
+    co_await s.ready().wait();
+    for (std::uint16_t takes : {512, 1232}) {
+      CAPTURE(takes);
+      auto asked = write_query(3, "many.example.com", type::a);
+      const auto question = asked.substr(12);
+      asked[11] = 1;  // of additional records: OPT
+      asked += '\0';
+      append_be16(asked, static_cast<std::uint16_t>(type::opt));
+      append_be16(asked, takes);
+      append_be32(asked, 0);
+      append_be16(asked, 0);
+      auto said = co_await ask_udp(port, asked);
+      CHECK(said.size() <= takes);
+      auto r = parse_reply(as_bytes(said), question);
+      REQUIRE(r);
+      CHECK(r->id == 3);
+      CHECK(r->truncated == (takes == 512));
+      CHECK(r->answers.size() == (takes == 512 ? 0 : 60));
+      auto whole = parse_reply(as_bytes(co_await ask_tcp(port, asked)), question);
+      REQUIRE(whole);
+      CHECK(whole->answers.size() == 60);
+    }
+    // The same by another name, of which the resolver itself tells less than there is.
+    s.use(read_custom({.custom = {{"a.override", "rewrite name exact other.example.com many.example.com\n"}}}));
+    auto asked = write_query(4, "other.example.com", type::a);
+    CHECK(read(co_await ask_udp(port, asked), asked).truncated);
+    tasks.cancel();
+  }());
+}
 
 TEST_CASE(
     "dns: the server answers over UDP and TCP, asks resolvers for the rest, remembers what they said, and goes on to "

@@ -26,6 +26,7 @@ struct letters_resolver {
   enum class moods : unsigned char { answers, fails, silent } mood = moods::answers;  // fails: SERVFAIL
   std::uint16_t port = free_port(), sealed_port = free_port();
   int datagrams = 0, messages = 0, connections_begun = 0;
+  std::uint16_t guesses = 0;  // answers with other ids that come before its own
   std::set<std::string> asked_for;
 
   // Its certificate is for dns.test and 127.0.0.1.
@@ -80,7 +81,14 @@ struct letters_resolver {
       if (got < 0) continue;
       ++datagrams;
       auto said = answer_to(std::string_view(room.data(), static_cast<std::size_t>(got)));
-      if (!said.empty()) ::sendto(fd, said.data(), said.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+      if (said.empty()) continue;
+      const auto id = load_be16(as_bytes(said).data());
+      for (std::uint16_t left = guesses + 1; left-- > 0;) {
+        const auto told = static_cast<std::uint16_t>(id + left);
+        said[0] = static_cast<char>(told >> 8);
+        said[1] = static_cast<char>(told);
+        ::sendto(fd, said.data(), said.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+      }
     }
   }
 
