@@ -35,6 +35,7 @@ struct machine {
   std::map<std::string, int> starts;  // by pod and container: how often it began
   int next = 1;
   std::size_t lists = 0;
+  bool refuses_updates = false;
 
   // In no order, as containerd's maps give them.
   template <typename T>
@@ -162,6 +163,7 @@ class simulated_runtime final : public pod_runtime {
       auto c = machine_.containers.find(id);
       if (c == machine_.containers.end() || c->second.state != container_state::running)
         return fail(errc::not_found, "NotFound: no container runs");
+      if (machine_.refuses_updates) return fail(errc::internal, "Unknown: not now");
       if (r.cpu_shares != 0) c->second.config.resources.cpu_shares = r.cpu_shares;
       if (r.cpu_quota != 0) c->second.config.resources.cpu_quota = r.cpu_quota;
       if (r.memory_limit != 0) c->second.config.resources.memory_limit = r.memory_limit;
@@ -608,5 +610,25 @@ TEST_CASE("a resize waits for what others have, and counts for nobody before") {
     REQUIRE(c.world.run_until([&] { return is_resized(c, "small"); }, 10min));
     CHECK(resources_in(c, "small", "a")->cpu_quota == 10'000'000);
     for (auto* reason : {"ResizeDeferred", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
+  }
+}
+
+TEST_CASE("a resize that fails is told of, tried again, and keeps nothing else from starting") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    make(c, "one", {sized("a", 2, 100), sized("b", 2, 100)});
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.runtime.refuses_updates = true;
+    resize(c, "one", {sized("a", 4, 100), sized("b", 2, 200)});
+    REQUIRE(
+        c.world.run_until([&] { return c.runtime.starts["one/b"] == 2 && resize_reason(c, "one") == "Error"; }, 10min));
+    auto& a = c.server.pods["one"]["status"]["containerStatuses"][0];
+    CHECK(a["resources"]["limits"]["cpu"].as_string() == "2");
+    CHECK(a["allocatedResources"]["cpu"].as_string() == "2");
+    c.runtime.refuses_updates = false;
+    REQUIRE(c.world.run_until([&] { return is_resized(c, "one"); }, 10min));
+    CHECK(c.runtime.starts["one/a"] == 1);
+    for (auto* reason : {"ResizeError", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
   }
 }

@@ -467,7 +467,9 @@ void add_resources(const value& pod, const pod_seen& seen, value& status) {
   };
   if (auto allocated = list(pod::amounts_of_pod(pod, "requests")); !allocated.empty())
     status.set("allocatedResources", std::move(allocated));
-  auto has = as_given(pod, seen);
+  std::optional<value> given;
+  if (resize_in_progress(pod, seen)) given = as_given(pod, seen);
+  auto& has = given ? *given : pod;
   auto requests = list(pod::amounts_of_pod(has, "requests")), limits = list(pod::amounts_of_pod(has, "limits"));
   value resources(object{});
   if (!limits.empty()) resources.set("limits", std::move(limits));

@@ -475,7 +475,8 @@ task<bool> pod_worker::start_all(const pod_steps& steps) {
     fine &= started;
     if (!started && !is_sidecar(container_named(*pod_, name))) co_return false;
   }
-  if (shall_end() || !co_await apply_resize(steps)) co_return shall_end();
+  if (shall_end()) co_return true;
+  fine &= co_await apply_resize(steps);
   for (auto& name : steps.regular) {
     if (shall_end()) co_return true;
     fine &= co_await start(name);

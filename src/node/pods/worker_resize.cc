@@ -66,7 +66,7 @@ void pod_worker::remember_resize() {
 
 // One that was admitted before allocations were kept has what its containers say.
 void pod_worker::find_allocation() {
-  if (gone_ || parts_.allocations.allocated(uid())) return;
+  if (gone_ || is_terminal_phase(wanted_["phase"].as_string()) || parts_.allocations.allocated(uid())) return;
   parts_.allocations.allocate(as_given(*asked_, seen_));
   take(*asked_);
 }
