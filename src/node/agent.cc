@@ -539,7 +539,6 @@ task<void> agent::prepare_pods() {
   auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
   images_.emplace(pod_runtime_, cluster);
   co_await prepare_volumes(cluster);
-  auto started = wall_now().time_since_epoch().count();
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,
       .cluster = cluster,
@@ -547,7 +546,7 @@ task<void> agent::prepare_pods() {
       .settings = pod_settings_,
       .mounter = &*volumes_,
       .network = control_.network,
-      .agent_started_at = started,
+      .agent_started_at = wall_now().time_since_epoch().count(),
       .network_problem = [this]() -> std::string {
         if (!runtime_.error.empty()) return runtime_.error;
         auto& n = runtime_.network;
@@ -660,6 +659,7 @@ task<void> agent::run_pods() {
   node_tasks_.spawn(pod_events_->run());
   node_tasks_.spawn(volumes_->run());
   node_tasks_.spawn(plugins_->run());
+  co_await pods_->begin();
   node_tasks_.spawn(pods_->run());
   node_tasks_.spawn(collector_->run());
   node_tasks_.spawn(evictor_->run());

@@ -61,6 +61,8 @@ inline constexpr std::size_t plugin_connections_max = 64;
 inline constexpr std::string_view device_checkpoint = "kubelet_internal_checkpoint";
 inline constexpr std::size_t device_checkpoint_bytes_max = 64 * 1024 * 1024;
 
+// Pods with what they were given, twice as text of text.
+inline constexpr std::size_t allocation_state_bytes_max = 16 * 1024 * 1024;
 inline constexpr std::size_t cpu_state_bytes_max = 4 * 1024 * 1024;     // a node's containers with their CPUs, twice
 inline constexpr std::size_t memory_state_bytes_max = 4 * 1024 * 1024;  // likewise, with their memory
 

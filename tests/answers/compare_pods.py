@@ -21,9 +21,6 @@ from runtime import ARGS, RuntimeLab, image, ready_node  # noqa: E402
 # What becomes something else here, and why; it isn't waited for.
 DEPARTURES = {
     "ephemeral": "a kubelet tells of an ephemeral container that it has no resources",
-    "resize": "a node tells the new resources, and doesn't do it",
-    "resize-restarts": "likewise",
-    "resize-too-far": "likewise, and doesn't say that it has to wait",
     "downward-volume": "a kubelet has annotations of its own in a pod's, kubernetes.io/config.seen and .source",
 }
 # Events that may come once more, or not yet have come.

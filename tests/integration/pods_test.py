@@ -380,6 +380,69 @@ class Pods(unittest.TestCase):
         finally:
             self.kubectl("delete", "pods", "--all", "--grace-period=1", timeout=60)
 
+    def resize(self, name, **of_containers):
+        patch = {"spec": {"containers": [{"name": c, "resources": r} for c, r in of_containers.items()]}}
+        self.kubectl("patch", "pod", name, "--subresource=resize", "--type=strategic", "-p", json.dumps(patch))
+
+    def limits(self, pod, container=None):
+        """CPU shares, CPU quota and memory that a pod's control group has, or a container's."""
+        below = f"kubepods/burstable/pod{pod['metadata']['uid']}"
+        if container:
+            below += "/" + status_of(pod, container)["containerID"].removeprefix("containerd://")
+        if not os.path.exists("/sys/fs/cgroup/cpu"):
+            weight, quota, memory = (open(f"/sys/fs/cgroup/{below}/{f}").read().split()[0] for f in ("cpu.weight", "cpu.max", "memory.max"))
+            return round((int(weight) - 1) * 262142 / 9999 + 2), int(quota), int(memory)
+        return tuple(int(open(f"/sys/fs/cgroup/{f[:f.index('.')]}/{below}/{f}").read()) for f in ("cpu.shares", "cpu.cfs_quota_us", "memory.limit_in_bytes"))
+
+    def resizes_told(self, name):
+        return [sum(reason == r for reason, _ in self.events(name)) for r in ("ResizeStarted", "ResizeCompleted", "ResizeDeferred")]
+
+    def is_resized(self, pod):
+        return condition(pod, "Ready").get("status") == "True" and all(status_of(pod, c["name"]).get("resources") == c["resources"] for c in pod["spec"]["containers"]) \
+            and not any(c["type"].startswith("PodResize") for c in pod["status"]["conditions"]) and pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
+
+    def test_it_is_resized_while_it_runs(self):
+        def sized(cpu, memory):
+            return {"requests": {"cpu": f"{cpu // 2}m", "memory": f"{memory // 2}Mi"}, "limits": {"cpu": f"{cpu}m", "memory": f"{memory}Mi"}}
+        self.make("sized", container("kept", "sleep 1000", resources=sized(100, 64)),
+                  container("anew", "sleep 1000", resources=sized(100, 64), resizePolicy=[{"resourceName": "memory", "restartPolicy": "RestartContainer"}]))
+        before = self.ready("sized")
+        self.assertEqual(self.limits(before), (102, 20000, 128 << 20))
+        self.resize("sized", kept=sized(200, 96), anew=sized(100, 128))
+        grown = self.wait("sized", "it has grown", self.is_resized)
+        self.assertEqual((self.limits(grown), self.limits(grown, "kept"), self.limits(grown, "anew")),
+                         ((153, 30000, 224 << 20), (102, 20000, 96 << 20), (51, 10000, 128 << 20)))
+        self.assertEqual(status_of(grown, "kept")["containerID"], status_of(before, "kept")["containerID"])
+        self.assertEqual([status_of(grown, c)["restartCount"] for c in ("kept", "anew")], [0, 1])
+        self.assertIn(("Killing", "Container anew resize requires restart"), self.events("sized"))
+        # What waits, and what it was given, are known to an agent that starts anew.
+        self.resize("sized", kept=sized(900_000, 96))
+        waits = self.wait("sized", "it waits", lambda p: condition(p, "PodResizePending"))
+        self.assertEqual((condition(waits, "PodResizePending")["reason"], condition(waits, "PodResizePending")["observedGeneration"]), ("Deferred", 3))
+        eventually("all is told", lambda: self.resizes_told("sized") == [1, 1, 1])
+        self.server.stop(9)
+        self.server.start()
+        self.server.wait_ready()
+        ready_node(self.server, "server")
+        self.resize("sized", kept=sized(50, 32))
+        shrunk = self.wait("sized", "it has shrunk", self.is_resized)
+        self.assertEqual((self.limits(shrunk), self.limits(shrunk, "kept")), ((76, 15000, 160 << 20), (25, 5000, 32 << 20)))
+        self.assertEqual([status_of(shrunk, c)["restartCount"] for c in ("kept", "anew")], [0, 1])
+        eventually("each was told once", lambda: self.resizes_told("sized") == [2, 2, 1])
+
+    def test_it_is_not_given_less_memory_than_it_uses(self):
+        self.make("full", container(command="head -c 40m /dev/zero > /dev/shm/x; echo full; sleep 1000", resources={"requests": {"memory": "20Mi"}, "limits": {"memory": "100Mi"}}))
+        self.ready("full")
+        eventually("it has filled its memory", lambda: self.logs("full") == "full\n")
+        self.resize("full", main={"limits": {"memory": "20Mi"}})
+        stays = self.wait("full", "it can't have less", lambda p: condition(p, "PodResizeInProgress").get("reason") == "Error")
+        self.assertRegex(condition(stays, "PodResizeInProgress")["message"], r'^cannot decrease memory limits: \[attempting to set pod memory limit \(20971520\) below current usage \(\d+\), '
+                         r'attempting to set container "main" memory limit \(20971520\) below current usage \(\d+\)\]$')
+        self.assertEqual((self.limits(stays)[2], self.limits(stays, "main")[2], status_of(stays)["resources"]["limits"]["memory"]), (100 << 20, 100 << 20, "100Mi"))
+        self.kubectl("exec", "full", "--", "rm", "/dev/shm/x")
+        shrunk = self.wait("full", "it has shrunk", self.is_resized)
+        self.assertEqual((self.limits(shrunk)[2], self.limits(shrunk, "main")[2]), (20 << 20, 20 << 20))
+
     def test_the_agent_starts_anew_and_the_pods_run_on(self):
         self.make("kept", container(command="sleep 1000", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1}))
         before = self.ready("kept")

@@ -35,6 +35,7 @@ struct machine {
   std::map<std::string, int> starts;  // by pod and container: how often it began
   int next = 1;
   std::size_t lists = 0;
+  bool refuses_updates = false;
 
   // In no order, as containerd's maps give them.
   template <typename T>
@@ -157,8 +158,17 @@ class simulated_runtime final : public pod_runtime {
       return {};
     });
   }
-  task<result<void>> set_cpus(std::string, std::string) override {
-    return call<void>([]() -> result<void> { return {}; });
+  task<result<void>> update_resources(std::string id, container_resources r) override {
+    return call<void>([this, id, r]() -> result<void> {
+      auto c = machine_.containers.find(id);
+      if (c == machine_.containers.end() || c->second.state != container_state::running)
+        return fail(errc::not_found, "NotFound: no container runs");
+      if (machine_.refuses_updates) return fail(errc::internal, "Unknown: not now");
+      if (r.cpu_shares != 0) c->second.config.resources.cpu_shares = r.cpu_shares;
+      if (r.cpu_quota != 0) c->second.config.resources.cpu_quota = r.cpu_quota;
+      if (r.memory_limit != 0) c->second.config.resources.memory_limit = r.memory_limit;
+      return {};
+    });
   }
   task<result<void>> stop_container(std::string id, std::int64_t) override {
     return call<void>([this, id]() -> result<void> {
@@ -332,7 +342,7 @@ class simulated_cluster final : public pod_cluster {
         auto& all = to.member(name).make_array();
         for (auto& c : *v.array()) {
           std::erase_if(all, [&](auto& old) { return old["type"] == c["type"]; });
-          all.push_back(c);
+          if (c.find("$patch") == nullptr) all.push_back(c);
         }
       } else if (v.array() && name.ends_with("IPs")) {
         json::array list;
@@ -379,6 +389,7 @@ struct cluster {
                      .network_problem = [] { return std::string(); },
                      .admit_to_network = [](json::value, std::vector<std::string>) -> task<void> { co_return; }});
     reactor::scope tasks;
+    co_await manager.begin();
     tasks.spawn(manager.run());
     co_await reactor::sleep_for(world.between(0ms, 50ms));
     while (server.away) co_await reactor::sleep_for(100ms);
@@ -498,4 +509,126 @@ TEST_CASE("a pod that crashes is started later and later") {
   CHECK(c.server.events["BackOff"] == 3);
   c.world.run_for(60s);
   CHECK(c.server.events["BackOff"] == c.runtime.starts["one/a"] - 1);  // the first crash is no pause
+}
+
+namespace {
+
+// A container of so many CPUs, half of them asked for, and so much memory in MiB, which it gets when it starts anew.
+json::value sized(std::string name, int cpus, int memory) {
+  json::array policies;
+  policies.push_back(json::object{{"resourceName", "memory"}, {"restartPolicy", "RestartContainer"}});
+  return json::object{
+      {"name", std::move(name)},
+      {"image", "i"},
+      {"resizePolicy", std::move(policies)},
+      {"resources",
+       json::object{{"limits", json::object{{"cpu", fmt::format("{}", cpus)}, {"memory", fmt::format("{}Mi", memory)}}},
+                    {"requests", json::object{{"cpu", fmt::format("{}", cpus / 2)}}}}}};
+}
+
+void make(cluster& c, const std::string& uid, json::array containers) {
+  c.make(uid, json::write(json::object{{"restartPolicy", "Always"}, {"containers", std::move(containers)}}));
+}
+
+void resize(cluster& c, const std::string& uid, json::array containers) {
+  auto pod = c.server.pods[uid];
+  pod.member("spec").set("containers", std::move(containers));
+  pod.member("metadata").set("generation", pod["metadata"]["generation"].as_integer() + 1);
+  c.server.put(std::move(pod));
+}
+
+std::string_view resize_reason(cluster& c, const std::string& uid) {
+  for (auto& condition : *c.server.pods[uid]["status"]["conditions"].array())
+    if (condition["type"].as_string().starts_with("PodResize")) return condition["reason"].as_string("under way");
+  return {};
+}
+
+// Of the newest container of that name.
+const container_resources* resources_in(cluster& c, const std::string& uid, std::string_view name) {
+  const machine::container* newest = nullptr;
+  for (auto& [id, one] : c.runtime.containers)
+    if (one.pod_uid == uid && one.name == name && (!newest || newest->attempt < one.attempt)) newest = &one;
+  return newest && newest->state == container_state::running ? &newest->config.resources : nullptr;
+}
+
+bool is_resized(cluster& c, const std::string& uid) {
+  auto& pod = c.server.pods[uid];
+  auto& statuses = pod["status"]["containerStatuses"];
+  for (std::size_t i = 0; i < pod["spec"]["containers"].size(); ++i)
+    if (statuses[i]["resources"] != pod["spec"]["containers"][i]["resources"] || !statuses[i]["ready"].as_bool())
+      return false;
+  return pod["status"]["observedGeneration"] == pod["metadata"]["generation"] && resize_reason(c, uid).empty();
+}
+
+}  // namespace
+
+TEST_CASE("whenever the agent ends, a pod is resized, and only what has to starts anew, once") {
+  for (auto seed : sim::seeds(40)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    make(c, "one", {sized("a", 2, 100), sized("b", 2, 100)});
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.crash_sometimes(6, 500ms);
+    resize(c, "one", {sized("a", 4, 100), sized("b", 2, 200)});
+    REQUIRE(c.world.run_until([&] { return is_resized(c, "one"); }, 10min));
+    auto *a = resources_in(c, "one", "a"), *b = resources_in(c, "one", "b");
+    REQUIRE(a);
+    REQUIRE(b);
+    CHECK(a->cpu_quota == 400'000);
+    CHECK(a->cpu_shares == 2048);
+    CHECK(a->memory_limit == 100 << 20);
+    CHECK(b->memory_limit == 200 << 20);
+    CHECK(c.runtime.starts["one/a"] == 1);
+    CHECK(c.runtime.starts["one/b"] == 2);
+    // What it was given while it ran is not what the next one is made with.
+    resize(c, "one", {sized("a", 4, 300), sized("b", 2, 200)});
+    REQUIRE(c.world.run_until([&] { return is_resized(c, "one"); }, 10min));
+    CHECK(resources_in(c, "one", "a")->cpu_quota == 400'000);
+    CHECK(c.runtime.starts["one/a"] == 2);
+    CHECK(c.runtime.starts["one/b"] == 2);
+  }
+}
+
+TEST_CASE("a resize waits for what others have, and counts for nobody before") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    make(c, "large", {sized("a", 120, 100)});
+    make(c, "small", {sized("a", 20, 100)});
+    REQUIRE(c.world.run_until([&] { return c.phase("large") == "Running" && c.phase("small") == "Running"; }, 10min));
+    resize(c, "small", {sized("a", 100, 100)});
+    REQUIRE(c.world.run_until([&] { return resize_reason(c, "small") == "Deferred"; }, 10min));
+    // It has 10, and the node 30 for others.
+    CHECK(c.server.pods["small"]["status"]["containerStatuses"][0]["allocatedResources"]["cpu"].as_string() == "10");
+    c.agent.crash();
+    c.agent.restart();
+    make(c, "third", {sized("a", 40, 100)});
+    REQUIRE(c.world.run_until([&] { return c.phase("third") == "Running"; }, 10min));
+    CHECK(c.server.events["ResizeDeferred"] == 1);
+    CHECK(resources_in(c, "small", "a")->cpu_quota == 2'000'000);
+    c.server.ask_to_delete("large");
+    REQUIRE(c.world.run_until([&] { return is_resized(c, "small"); }, 10min));
+    CHECK(resources_in(c, "small", "a")->cpu_quota == 10'000'000);
+    for (auto* reason : {"ResizeDeferred", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
+  }
+}
+
+TEST_CASE("a resize that fails is told of, tried again, and keeps nothing else from starting") {
+  for (auto seed : sim::seeds(10)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    make(c, "one", {sized("a", 2, 100), sized("b", 2, 100)});
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.runtime.refuses_updates = true;
+    resize(c, "one", {sized("a", 4, 100), sized("b", 2, 200)});
+    REQUIRE(
+        c.world.run_until([&] { return c.runtime.starts["one/b"] == 2 && resize_reason(c, "one") == "Error"; }, 10min));
+    auto& a = c.server.pods["one"]["status"]["containerStatuses"][0];
+    CHECK(a["resources"]["limits"]["cpu"].as_string() == "2");
+    CHECK(a["allocatedResources"]["cpu"].as_string() == "2");
+    c.runtime.refuses_updates = false;
+    REQUIRE(c.world.run_until([&] { return is_resized(c, "one"); }, 10min));
+    CHECK(c.runtime.starts["one/a"] == 1);
+    for (auto* reason : {"ResizeError", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
+  }
 }

@@ -180,4 +180,18 @@ result<void> group_tree::limit(const std::string& path, const group_limits& l) c
   return {};
 }
 
+result<group_reading> group_tree::read(const std::string& path) const {
+  if (!exists(path)) return fail(errc::not_found, fmt::format("there is no control group {}", path));
+  auto number = [&](std::string_view controller, std::string_view name) {
+    auto text = get(fmt::format("{}/{}", folder(controller, path), name));
+    return parse_int(text.substr(0, text.find(' ')));
+  };
+  group_reading out;
+  out.memory_limit = number("memory", unified_ ? "memory.max" : "memory.limit_in_bytes").value_or(out.memory_limit);
+  out.memory_bytes = number("memory", unified_ ? "memory.current" : "memory.usage_in_bytes").value_or(0);
+  auto quota = number("cpu", unified_ ? "cpu.max" : "cpu.cfs_quota_us").value_or(-1);
+  if (quota > 0) out.cpu_quota_us = quota;
+  return out;
+}
+
 }  // namespace kedge::node

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -26,6 +27,13 @@ struct group_limits {
   friend bool operator==(const group_limits&, const group_limits&) = default;
 };
 
+// What a group is limited to, and what it uses; of no limit, and of a controller that isn't mounted, the greatest
+// number.
+struct group_reading {
+  std::int64_t memory_limit = std::numeric_limits<std::int64_t>::max(), memory_bytes = 0;
+  std::int64_t cpu_quota_us = std::numeric_limits<std::int64_t>::max();
+};
+
 // The kubelet's way from v1's shares to v2's weight (1 to 10000).
 std::int64_t weight_of_shares(std::int64_t shares);
 
@@ -42,6 +50,8 @@ class group_tree {
   // such group.
   result<void> limit(const std::string& path, const group_limits& limits) const;
   bool exists(const std::string& path) const;
+  // errc::not_found: there is no such group.
+  result<group_reading> read(const std::string& path) const;
 
  private:
   std::string folder(std::string_view controller, const std::string& path) const;

@@ -127,6 +127,35 @@ std::optional<waiting_reason> node_is_short(const value& pod, const node_pressur
   return waiting_reason{"Evicted", fmt::format("The node had condition: [{}]. ", conditions)};
 }
 
+waiting_reason infeasible(std::string message) { return {"Infeasible", std::move(message)}; }
+
+// Calls `f` with each container that stays, and what it is in another state of its pod.
+template <typename F>
+bool any_container(const value& pod, const value& other, F f) {
+  for (auto* list : {"initContainers", "containers"})
+    for (auto& c : list_of(pod["spec"][list]))
+      if (list != std::string_view("initContainers") || is_sidecar(c))
+        if (f(c, container_named(other, c["name"].as_string()))) return true;
+  return false;
+}
+
+bool asks_for_other(const value& pod, const value& allocated, const char* name) {
+  return any_container(pod, allocated, [&](const value& c, const value& old) {
+    return !(pod::amount_of(c["resources"]["requests"][name]) == pod::amount_of(old["resources"]["requests"][name]));
+  });
+}
+
+bool changes_memory_with_swap(const value& pod, const value& allocated, const pod_settings& s) {
+  return any_container(pod, allocated, [&](const value& c, const value& old) {
+    if (pod::amount_of(c["resources"]["requests"]["memory"]) == pod::amount_of(old["resources"]["requests"]["memory"]))
+      return false;
+    for (auto& p : list_of(old["resizePolicy"]))
+      if (p["resourceName"].as_string() == "memory" && p["restartPolicy"].as_string() == "RestartContainer")
+        return false;
+    return may_swap(pod, c, s) || may_swap(allocated, old, s);
+  });
+}
+
 }  // namespace
 
 std::optional<waiting_reason> why_not_admitted(const value& pod,
@@ -146,6 +175,24 @@ std::optional<waiting_reason> why_not_admitted(const value& pod,
           return waiting_reason{
               "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"};
   return std::nullopt;
+}
+
+std::optional<waiting_reason> why_not_resized(const value& pod, const value& allocated,
+                                              const std::vector<std::shared_ptr<const value>>& others,
+                                              const pod_settings& s) {
+  if (changes_memory_with_swap(pod, allocated, s))
+    return infeasible("In-place resize of containers with swap is not supported.");
+  // A pod's own part of it isn't changed here; in the words of a kubelet that doesn't either.
+  for (auto* part : {"requests", "limits"})
+    if (pod::amounts_of(pod["spec"]["resources"][part]) != pod::amounts_of(allocated["spec"]["resources"][part]))
+      return infeasible("InPlacePodLevelResourcesVerticalScaling is disabled");
+  if (qos_class(pod) == "Guaranteed") {
+    if (s.exclusive_cpus && asks_for_other(pod, allocated, "cpu"))
+      return infeasible("Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"");
+    if (s.exclusive_memory && asks_for_other(pod, allocated, "memory"))
+      return infeasible("Resize is infeasible for Guaranteed Pods alongside Memory Manager policy \"Static\"");
+  }
+  return why_not_admitted(pod, others, s);
 }
 
 }  // namespace kedge::node

@@ -16,4 +16,10 @@ std::optional<waiting_reason> why_not_admitted(const json::value& pod,
                                                const std::vector<std::shared_ptr<const json::value>>& others,
                                                const pod_settings& s);
 
+// Of one that runs with what was `allocated` to it and asks for something else by now: why it can't have that. With the
+// reason "Infeasible" it never can, with any other it waits (allocation/handlers.go).
+std::optional<waiting_reason> why_not_resized(const json::value& pod, const json::value& allocated,
+                                              const std::vector<std::shared_ptr<const json::value>>& others,
+                                              const pod_settings& s);
+
 }  // namespace kedge::node

@@ -155,11 +155,10 @@ container_resources linux_resources(std::optional<std::int64_t> cpu_request_mill
 
 // Of swap, a container that may have some gets as much of the machine's as it asks of its memory.
 std::uint64_t swap_of(const value& pod, const value& container, const pod_settings& s) {
-  auto request = amount(container, "requests", "memory"), limit = amount(container, "limits", "memory");
-  const bool may = s.limited_swap && s.is_cgroup2 && !is_critical(pod) && qos_class(pod) == "Burstable" &&
-                   !(request.is_zero() && limit.is_zero()) && !(request == limit);
-  auto asked = request.value();
-  if (!may || s.memory_bytes == 0 || asked < 0 || static_cast<std::uint64_t>(asked) > s.memory_bytes) return 0;
+  auto asked = amount(container, "requests", "memory").value();
+  if (!may_swap(pod, container, s) || s.memory_bytes == 0 || asked < 0 ||
+      static_cast<std::uint64_t>(asked) > s.memory_bytes)
+    return 0;
   return static_cast<std::uint64_t>(static_cast<double>(asked) / static_cast<double>(s.memory_bytes) *
                                     static_cast<double>(s.swap_bytes));
 }
@@ -186,30 +185,6 @@ void add_memory_protection(const value& pod, const value& container, const pod_s
   if (limit == 0) limit = pod::amount_of(s.node.allocatable["memory"]).value();
   if (auto high = memory_high(request, limit, *s.memory_throttling_factor))
     r.unified.emplace_back("memory.high", std::to_string(*high));
-}
-
-container_resources resources_of(const value& pod, const value& container, const pod_settings& s) {
-  // What a container doesn't limit, the pod as a whole may.
-  auto limit_of = [&](const char* name) {
-    auto own = amount(container, "limits", name);
-    return own.is_zero() ? pod::amount_of(pod["spec"]["resources"]["limits"][name]) : own;
-  };
-  auto* asked = container["resources"]["requests"].find("cpu");
-  auto r = linux_resources(asked ? std::optional(pod::amount_of(*asked).milli_value()) : std::nullopt,
-                           limit_of("cpu").milli_value(), limit_of("memory").value(), s);
-  r.oom_score_adj = oom_score(pod, container, s);
-  if (s.is_cgroup2 && s.kills_containers_whole) r.unified.emplace_back("memory.oom.group", "1");
-  add_swap(pod, container, s, r);
-  if (s.is_cgroup2) add_memory_protection(pod, container, s, r);
-  if (auto* limits = container["resources"]["limits"].object())
-    for (auto& [name, v] : *limits) {
-      if (!name.starts_with("hugepages-")) continue;
-      // "2Mi" is the kernel's "2MB".
-      auto size = name.substr(10);
-      if (size.ends_with("i")) size.back() = 'B';
-      r.hugepages.emplace_back(std::move(size), static_cast<std::uint64_t>(pod::amount_of(v).value()));
-    }
-  return r;
 }
 
 void add_pod_resources(const value& pod, const pod_settings& s, sandbox_config& out) {
@@ -516,6 +491,36 @@ sandbox_config make_sandbox_config(const value& pod, const pod_settings& s, std:
   out.selinux = selinux_of(sc["seLinuxOptions"]);
   add_pod_resources(pod, s, out);
   return out;
+}
+
+container_resources resources_of(const value& pod, const value& container, const pod_settings& s) {
+  // What a container doesn't limit, the pod as a whole may.
+  auto limit_of = [&](const char* name) {
+    auto own = amount(container, "limits", name);
+    return own.is_zero() ? pod::amount_of(pod["spec"]["resources"]["limits"][name]) : own;
+  };
+  auto* asked = container["resources"]["requests"].find("cpu");
+  auto r = linux_resources(asked ? std::optional(pod::amount_of(*asked).milli_value()) : std::nullopt,
+                           limit_of("cpu").milli_value(), limit_of("memory").value(), s);
+  r.oom_score_adj = oom_score(pod, container, s);
+  if (s.is_cgroup2 && s.kills_containers_whole) r.unified.emplace_back("memory.oom.group", "1");
+  add_swap(pod, container, s, r);
+  if (s.is_cgroup2) add_memory_protection(pod, container, s, r);
+  if (auto* limits = container["resources"]["limits"].object())
+    for (auto& [name, v] : *limits) {
+      if (!name.starts_with("hugepages-")) continue;
+      // "2Mi" is the kernel's "2MB".
+      auto size = name.substr(10);
+      if (size.ends_with("i")) size.back() = 'B';
+      r.hugepages.emplace_back(std::move(size), static_cast<std::uint64_t>(pod::amount_of(v).value()));
+    }
+  return r;
+}
+
+bool may_swap(const value& pod, const value& container, const pod_settings& s) {
+  auto request = amount(container, "requests", "memory"), limit = amount(container, "limits", "memory");
+  return s.limited_swap && s.is_cgroup2 && !is_critical(pod) && qos_class(pod) == "Burstable" &&
+         !(request.is_zero() && limit.is_zero()) && !(request == limit);
 }
 
 result<container_config> make_container_config(const value& pod, const value& container, container_parts parts,

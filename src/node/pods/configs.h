@@ -35,9 +35,10 @@ struct pod_settings {
   bool tiered_memory_reservation = false;
   std::int64_t pod_processes_max = -1;
   json::value node_labels;
-  node_pressure pressure;                               // as it is now
-  std::set<std::string, std::less<>> plugin_resources;  // that device plugins have
-  bool goes_down = false;                               // the machine
+  node_pressure pressure;                                 // as it is now
+  std::set<std::string, std::less<>> plugin_resources;    // that device plugins have
+  bool goes_down = false;                                 // the machine
+  bool exclusive_cpus = false, exclusive_memory = false;  // the policy of who gives them is static
 
   std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
   std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>
@@ -73,6 +74,11 @@ struct container_parts {
 // Errors are those of CreateContainerConfigError.
 result<container_config> make_container_config(const json::value& pod, const json::value& container,
                                                container_parts parts, const pod_settings& s);
+
+// What a container is limited to, beside what the node gives it.
+container_resources resources_of(const json::value& pod, const json::value& container, const pod_settings& s);
+// Whether it may have some of the machine's swap.
+bool may_swap(const json::value& pod, const json::value& container, const pod_settings& s);
 
 // A port by number, or by its name among the container's ports.
 result<int> port_of(const json::value& port, const json::value& container);

@@ -144,7 +144,7 @@ task<void> cpu_manager::move_containers() {
   applied_ = std::move(still);
   for (auto& c : all) {
     if (c.cpus.empty() || applied_[c.id] == c.cpus) continue;
-    auto moved = co_await parts_.runtime.set_cpus(c.id, c.cpus);
+    auto moved = co_await parts_.runtime.update_resources(c.id, {.cpus = c.cpus});
     if (moved)
       applied_[c.id] = c.cpus;
     else

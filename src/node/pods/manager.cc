@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <set>
+#include <tuple>
 
 #include "base/log.h"
 #include "node/limits.h"
 #include "node/pods/admit.h"
+#include "node/pods/resize.h"
 #include "node/pods/static_pods.h"
+#include "pod/amounts.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -68,7 +71,10 @@ void pod_manager::changed(value pod) {
     return;
   }
   if (auto known = entries_.find(uid); known != entries_.end()) {
-    if (!known->second->is_done) known->second->worker->update(std::move(pod));
+    if (known->second->is_done) return;
+    auto& worker = *known->second->worker;
+    worker.update(std::move(pod));
+    if (worker.waits_for_resize()) resizes_wait_.set();
     return;
   }
   if (entries_.size() >= workers_max) {
@@ -78,6 +84,7 @@ void pod_manager::changed(value pod) {
   std::optional<waiting_reason> refused;
   if (!was_admitted(pod) && !is_being_deleted(pod)) { refused = why_not_admitted(pod, active(), parts_.settings); }
   const bool is_new = !was_admitted(pod);
+  if (is_new && !refused) allocations_.allocate(pod);
   auto& e = add(std::move(pod), false);
   if (is_new) e.worker->not_yet_admitted();
   if (refused) {
@@ -187,6 +194,9 @@ task<void> pod_manager::look_at_runtime() {
     e->worker->look();
   }
   if (!listed_ || !static_read_) co_return;
+  // Something may have ended since.
+  if (std::ranges::any_of(entries_, [](auto& one) { return one.second->worker->waits_for_resize(); }))
+    resizes_wait_.set();
   for (auto& s : *sandboxes) {
     if (s.uid.empty() || entries_.contains(s.uid) || entries_.size() >= workers_max) continue;
     log::info("pod {}/{} isn't wanted any more, and ends", s.ns, s.name);
@@ -205,6 +215,7 @@ task<void> pod_manager::remove_leftovers() {
   leftovers_at_ = here.now() + leftovers_retry;
   std::set<std::string> known;
   for (auto& [uid, e] : entries_) known.insert(uid);
+  allocations_.keep_only({known.begin(), known.end()});
   auto& s = parts_.settings;
   auto unknown = co_await reactor::offload([pods = s.root + "/pods", known] {
     std::vector<std::string> out;
@@ -254,8 +265,55 @@ task<void> pod_manager::remove_leftovers() {
   for (auto& p : *done) log::warning("what is left of a pod can't be removed: {}", p);
 }
 
+// In the order in which they are decided: who wants no more than he has, then by priority, by class, and by how long
+// they have waited (allocation.sortPendingResizes).
+std::vector<std::string> pod_manager::waiting_resizes() const {
+  using rank = std::tuple<bool, std::int64_t, bool, std::string, std::string>;
+  std::vector<rank> all;
+  for (auto& [uid, e] : entries_) {
+    if (e->is_done || !e->worker->waits_for_resize()) continue;
+    auto &pod = *e->worker->asked(), &has = *e->worker->pod();
+    auto wants = pod::amounts_of_pod(pod, "requests"), before = pod::amounts_of_pod(has, "requests");
+    const bool more = std::ranges::any_of(std::initializer_list<std::string_view>{"cpu", "memory"}, [&](auto name) {
+      auto a = wants.find(name), b = before.find(name);
+      return a != wants.end() && (b == before.end() || b->second < a->second);
+    });
+    std::string since;
+    for (std::size_t i = 0; i < e->worker->status()["conditions"].size(); ++i)
+      if (auto& c = e->worker->status()["conditions"][i]; c["type"].as_string() == resize_pending)
+        since = c["lastTransitionTime"].as_string();
+    // One that was never looked at has waited the shortest.
+    all.emplace_back(more, -pod["spec"]["priority"].as_integer(), qos_class(pod) != "Guaranteed",
+                     since.empty() ? "~" : since, uid);
+  }
+  std::ranges::sort(all);
+  std::vector<std::string> out;
+  for (auto& r : all) out.push_back(std::move(std::get<4>(r)));
+  return out;
+}
+
+// One after the other, each against what was allocated to all others by then.
+task<void> pod_manager::decide_resizes() {
+  for (;;) {
+    co_await resizes_wait_.wait();
+    resizes_wait_.reset();
+    if (!knows_all()) continue;  // looked at again when the runtime is
+    for (auto& uid : waiting_resizes()) {
+      if (auto e = entries_.find(uid); e != entries_.end() && e->second->worker->waits_for_resize()) {
+        auto& worker = *e->second->worker;
+        auto others = active();
+        std::erase_if(others, [&](auto& p) { return p == worker.pod(); });
+        worker.resize(why_not_resized(*worker.asked(), *worker.pod(), others, parts_.settings));
+      }
+      co_await reactor::maybe_yield();
+    }
+  }
+}
+
 task<void> pod_manager::run() {
   auto& here = reactor::loop::current();
+  beside_.spawn(allocations_.run());
+  beside_.spawn(decide_resizes());
   auto last = time_point{};
   for (auto next = here.now();; next = std::max(next + runtime_relist_interval, here.now())) {
     while (co_await done_.wait_until(next)) {

@@ -19,13 +19,16 @@ using shared_pods = std::vector<std::shared_ptr<const json::value>>;
 
 class pod_manager {
  public:
-  explicit pod_manager(worker_parts parts) : parts_(std::move(parts)) {}
+  explicit pod_manager(worker_parts parts)
+      : allocations_(parts.settings.root), parts_{std::move(parts), allocations_} {}
   pod_manager(const pod_manager&) = delete;
   pod_manager& operator=(const pod_manager&) = delete;
 
   // What pods have of the node beside their containers. Before there is any; lives as long as this.
   void use(pod_needs& needs) { parts_.needs = &needs; }
 
+  // Reads what pods were given before. Once, before any is told.
+  task<void> begin() { return allocations_.begin(); }
   void listed(std::vector<json::value> pods);
   void changed(json::value pod);
   void removed(const json::value& pod);
@@ -69,16 +72,19 @@ class pod_manager {
   void begin_static();
   task<void> remove_leftovers();
   bool was_admitted(const json::value& pod) const;
+  std::vector<std::string> waiting_resizes() const;
+  task<void> decide_resizes();
 
-  worker_parts parts_;
+  pod_allocations allocations_;
+  worker_shares parts_;
   histogram relist_took_, relist_interval_;
   bool listed_ = false, static_read_ = false, leftovers_removed_ = false;
   time_point leftovers_at_{};
   std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;              // by uid
   std::map<std::string, json::value, std::less<>> wanted_static_;                   // by uid
   std::map<std::string, std::shared_ptr<const json::value>, std::less<>> mirrors_;  // by namespace/name
-  reactor::event done_, mirrors_changed_;
-  reactor::scope leftovers_;  // last: ends first
+  reactor::event done_, mirrors_changed_, resizes_wait_;
+  reactor::scope beside_, leftovers_;  // last: end first
 };
 
 }  // namespace kedge::node

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "json/value.h"
+#include "node/cgroups/groups.h"
 #include "node/devices/plugin_messages.h"
 #include "node/pods/status.h"
 #include "reactor/task.h"
@@ -27,6 +28,9 @@ class pod_needs {
 
   // Before a sandbox of the pod is made.
   virtual task<result<void>> prepare(json::value pod) = 0;
+  // The control group of a pod that runs: what it has, and another limit of it.
+  virtual task<result<group_reading>> group_of(json::value pod) = 0;
+  virtual task<result<void>> limit_group(json::value pod, group_limits limits) = 0;
   // The claims of devices of a pod, before its sandbox is made; and when nothing of it runs any more.
   virtual task<result<void>> prepare_claims(json::value pod) = 0;
   virtual task<result<void>> release_claims(json::value pod) = 0;

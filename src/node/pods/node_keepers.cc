@@ -82,6 +82,16 @@ task<result<void>> node_keepers::prepare(json::value pod) {
   co_return co_await groups_->prepare(pod, cpus_.has_own(pod["metadata"]["uid"].as_string()));
 }
 
+task<result<group_reading>> node_keepers::group_of(json::value pod) {
+  if (!groups_) co_return group_reading();
+  co_return co_await groups_->read(std::move(pod));
+}
+
+task<result<void>> node_keepers::limit_group(json::value pod, group_limits limits) {
+  if (!groups_) co_return result<void>();
+  co_return co_await groups_->limit(std::move(pod), std::move(limits));
+}
+
 task<result<void>> node_keepers::prepare_claims(json::value pod) {
   if (!groups_) co_return result<void>();
   co_return co_await claims_.prepare(std::move(pod));

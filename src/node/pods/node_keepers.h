@@ -48,6 +48,8 @@ class node_keepers final : public pod_needs {
   device_counts devices() const { return devices_.ledger().counts(); }  // what the Node says of them
 
   task<result<void>> prepare(json::value pod) override;
+  task<result<group_reading>> group_of(json::value pod) override;
+  task<result<void>> limit_group(json::value pod, group_limits limits) override;
   task<result<void>> prepare_claims(json::value pod) override;
   task<result<void>> release_claims(json::value pod) override;
   task<std::optional<waiting_reason>> allocate(json::value pod) override;

@@ -166,6 +166,23 @@ task<result<void>> pod_groups::prepare(value pod, bool unthrottled) {
   co_return result<void>();
 }
 
+task<result<group_reading>> pod_groups::read(value pod) {
+  KEDGE_CO_TRY(auto now,
+               co_await reactor::offload([tree = parts_.tree, path = cgroup_parent(pod)] { return tree.read(path); }));
+  co_return now;
+}
+
+// The classes follow at once: their shares are their pods'.
+task<result<void>> pod_groups::limit(value pod, group_limits limits) {
+  KEDGE_CO_TRY(auto done, co_await reactor::offload([tree = parts_.tree, path = cgroup_parent(pod), limits] {
+                 return tree.limit(path, limits);
+               }));
+  KEDGE_CO_CHECK(std::move(done));
+  if (auto classes = co_await limit_classes(parts_.active()); !classes)
+    log::debug("the classes of pods aren't limited: {}", classes.error().message);
+  co_return result<void>();
+}
+
 // More may be in use than is allowed from now on: evictions bring that down, and then the limit can be set.
 task<void> pod_groups::enforce() {
   for (;;) {

@@ -53,6 +53,9 @@ class pod_groups {
   // The pod's own, and those above it with this pod among theirs. The error is for its event.
   // `unthrottled`: its containers have CPUs for themselves, and no quota is kept.
   task<result<void>> prepare(json::value pod, bool unthrottled);
+  // Of a pod that runs: what its group has now, and another limit of it.
+  task<result<group_reading>> read(json::value pod);
+  task<result<void>> limit(json::value pod, group_limits limits);
 
  private:
   task<result<void>> limit_classes(shared_pods pods);

@@ -1,11 +1,15 @@
-// resize.h: what containers that run were given, when the API has something else for them by now (the resize
-// subresource). What a container has isn't changed while it runs: it gets the new resources when it is made anew, and
-// until then its pod tells what it has, and that the rest has to wait.
+// resize.h: containers that run and are to have other resources than they have (the resize subresource, KEP-1287): what
+// differs, and what is done about it in which order. Pure.
+//
+//   asked for (spec, by the API) ─ fits (admit.h) ─▶ allocated (allocations.h) ─ plan_resize ─▶ what a container has
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "json/value.h"
 #include "node/pods/seen.h"
@@ -15,12 +19,51 @@ namespace kedge::node {
 // Kept with a container: the resources that it is made with.
 std::string resources_note(const json::value& container);
 
-// The pod with what its running containers were made with in the place of what they are to have; nullopt: it is the
-// same. Of containers without a note it is taken to be.
-std::optional<json::value> pod_as_given(const json::value& pod, const pod_seen& seen);
+// What a pod asks for, as allocations are kept (allocation_ledger::find): of its containers that stay and can be
+// resized, and of it as a whole.
+json::value resources_of_pod(const json::value& pod);
+// The pod with what was allocated to it in the place of what it asks for; the same object when that is the same, or
+// nothing is known (null).
+std::shared_ptr<const json::value> as_allocated(std::shared_ptr<const json::value> pod, const json::value* allocated);
+// The pod with what its containers have (container_seen::given) in the place of what they are to have.
+json::value as_given(const json::value& pod, const pod_seen& seen);
+// Resources with the CPU, or memory, of others.
+json::value with_amount_of(json::value resources, const json::value& others, const char* name);
 
-// The message of the condition that tells of it, whose reason is Infeasible.
-inline constexpr std::string_view resize_message =
-    "this node does not change what a running container may use: it gets the new resources when it starts anew";
+// Whether a running container has to be started anew to get what it is to have (resizePolicy).
+bool resize_restarts(const json::value& container, const container_seen& c);
+// Whether containers run that have something else than they are to have.
+bool resize_in_progress(const json::value& pod, const pod_seen& seen);
+
+struct container_update {
+  std::string id, name;
+  json::value resources;  // that it has from then on
+};
+
+// In this order; who gets less comes before who gets more.
+struct resize_plan {
+  std::vector<container_update> memory, cpu;
+  bool of_memory = false, of_cpu = false;  // the pod as a whole gets another amount of it
+
+  bool nothing() const { return !of_memory && !of_cpu; }
+};
+// `starting`: containers that are about to be started.
+resize_plan plan_resize(const json::value& pod, const pod_seen& seen, const std::vector<std::string>& starting);
+
+// The kubelet's error for containers and a pod that use more memory than they are to have; empty: none does.
+struct memory_limits {
+  std::int64_t pod_limit = 0;  // 0: it doesn't get less
+  std::int64_t pod_uses = 0;
+  struct one {
+    std::string container;
+    std::int64_t limit = 0, uses = 0;
+  };
+  std::vector<one> containers;  // that get less
+};
+std::string why_not_less_memory(const memory_limits& all);
+
+// "Pod resize started: {"containers":…}", with the error when there is one.
+std::string resize_message(std::string_view what, const json::value& pod, std::int64_t generation,
+                           std::string_view error = {});
 
 }  // namespace kedge::node

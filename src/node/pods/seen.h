@@ -36,6 +36,8 @@ struct container_seen : container_status {
   std::string hash;
   // With its termination message behind the runtime's own words.
   std::string told;
+  // The resources that it has: those it was made with, or was given since; nullopt: nobody says.
+  std::optional<json::value> given;
 };
 
 struct pod_seen {

@@ -33,6 +33,8 @@ task<void> take_settings(pod_settings& into, const agent_config& config, const c
   into.memory_throttling_factor = kubelet.memory_throttling_factor;
   into.tiered_memory_reservation = kubelet.tiered_memory_reservation;
   into.pod_processes_max = kubelet.pod_processes_max;
+  into.exclusive_cpus = kubelet.cpus.is_static;
+  into.exclusive_memory = kubelet.memory.is_static;
   auto resolv_conf = kubelet.resolv_conf.empty() ? config.resolv_conf : kubelet.resolv_conf;
   if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
     into.host_dns = *std::move(dns);

@@ -12,7 +12,6 @@ namespace kedge::node {
 
 namespace {
 
-constexpr std::string_view resize_pending = "PodResizePending";
 // The condition of a pod that has to go for something outside of it, and its reason when that is this node.
 constexpr std::string_view disruption = "DisruptionTarget", disruption_by_node = "TerminationByKubelet";
 
@@ -140,13 +139,19 @@ class container_statuses {
     out.set("image", c.image);
     out.set("imageID", c.image_ref);
     out.set("containerID", full_id(c));
-    add_resources(spec, out);
+    add_resources(spec, c, out);
     return out;
   }
 
-  void add_resources(const value& spec, value& out) const {
+  // What was allocated to it, and what it has, which is something else while it is resized.
+  void add_resources(const value& spec, const container_seen& c, value& out) const {
     if (auto& requests = spec["resources"]["requests"]; !requests.empty()) out.set("allocatedResources", requests);
-    if (!ephemeral_) out.set("resources", spec["resources"].is_object() ? spec["resources"] : value(object{}));
+    if (!ephemeral_) {
+      value has = spec["resources"].is_object() ? spec["resources"] : value(object{});
+      if (c.state == container_state::running && c.given)
+        for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), *c.given, name);
+      out.set("resources", std::move(has));
+    }
     if (auto mounts = volume_mounts(spec); !mounts.empty()) out.set("volumeMounts", std::move(mounts));
   }
 
@@ -339,6 +344,15 @@ value condition(const status_input& in, std::string_view type, bool holds, std::
   return out;
 }
 
+// Its transition is that of its reason.
+value resize_condition_of(const status_input& in, const resize_condition& r) {
+  auto out = condition(in, r.type, true, r.reason, r.message);
+  out.set("observedGeneration", r.generation);
+  auto& old = named(list_of(in.before, "conditions"), r.type, "type");
+  if (old["reason"].as_string() != r.reason) out.set("lastTransitionTime", format_rfc3339(in.now));
+  return out;
+}
+
 std::string bracketed(const std::vector<std::string>& names) { return fmt::format("[{}]", fmt::join(names, " ")); }
 
 // Names in `unknown` have no status, those in `bad` one that doesn't do.
@@ -422,6 +436,7 @@ array conditions_of(const status_input& in, const value& status, std::string_vie
   add("Ready", pod_ready(in, containers, out));
   add("ContainersReady", containers);
   out.push_back(condition(in, "PodScheduled", true));
+  for (auto& r : in.resizes) out.push_back(resize_condition_of(in, r));
   if (in.evicted && in.failure) out.push_back(condition(in, disruption, true, disruption_by_node, in.failure->message));
   return out;
 }
@@ -443,20 +458,22 @@ void add_addresses(const status_input& in, value& status) {
 }
 
 // What the pod as a whole may use and was given (KEP-5419): its containers together.
-void add_resources(const value& pod, value& status) {
+void add_resources(const value& pod, const pod_seen& seen, value& status) {
   auto list = [](const pod::amounts& all) {
     object out;
     for (auto& [name, amount] : all)
       if (!amount.is_zero() && (name == "cpu" || name == "memory")) out.set(name, amount.text());
     return value(std::move(out));
   };
-  auto requests = list(pod::amounts_of_pod(pod, "requests")), limits = list(pod::amounts_of_pod(pod, "limits"));
+  if (auto allocated = list(pod::amounts_of_pod(pod, "requests")); !allocated.empty())
+    status.set("allocatedResources", std::move(allocated));
+  std::optional<value> given;
+  if (resize_in_progress(pod, seen)) given = as_given(pod, seen);
+  auto& has = given ? *given : pod;
+  auto requests = list(pod::amounts_of_pod(has, "requests")), limits = list(pod::amounts_of_pod(has, "limits"));
   value resources(object{});
   if (!limits.empty()) resources.set("limits", std::move(limits));
-  if (!requests.empty()) {
-    status.set("allocatedResources", requests);
-    resources.set("requests", std::move(requests));
-  }
+  if (!requests.empty()) resources.set("requests", std::move(requests));
   status.set("resources", std::move(resources));
 }
 
@@ -480,8 +497,8 @@ void cut_messages(value& status) {
 
 bool is_own_condition(std::string_view type) {
   static constexpr std::string_view own[] = {
-      "PodScheduled",       "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers", resize_pending,
-      "PodResizeInProgress"};
+      "PodScheduled", "Ready",         "Initialized", "ContainersReady", "PodReadyToStartContainers",
+      resize_pending, resize_under_way};
   return std::ranges::find(own, type) != std::end(own);
 }
 
@@ -489,9 +506,7 @@ std::string_view condition_status_of(const value& status, std::string_view type)
   return named(list_of(status, "conditions"), type, "type")["status"].as_string();
 }
 
-namespace {
-
-value status_of(const status_input& in) {
+value pod_status(const status_input& in) {
   value out(object{});
   auto& api = in.pod["status"];
   if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0)
@@ -532,28 +547,8 @@ value status_of(const status_input& in) {
   auto started = in.before["startTime"].is_string() ? in.before["startTime"] : api["startTime"];
   out.set("startTime", started.is_string() ? started : value(format_rfc3339(in.now)));
   if (api["qosClass"].is_string()) out.set("qosClass", api["qosClass"]);
-  add_resources(in.pod, out);
+  add_resources(in.pod, in.seen, out);
   cut_messages(out);
-  return out;
-}
-
-}  // namespace
-
-value pod_status(const status_input& in) {
-  auto given = pod_as_given(in.pod, in.seen);
-  if (!given) return status_of(in);
-  auto out = status_of({.pod = *given,
-                        .before = in.before,
-                        .seen = in.seen,
-                        .probes = in.probes,
-                        .waiting = in.waiting,
-                        .host_ips = in.host_ips,
-                        .runtime = in.runtime,
-                        .now = in.now,
-                        .terminal = in.terminal,
-                        .failure = in.failure,
-                        .evicted = in.evicted});
-  out.member("conditions").make_array().push_back(condition(in, resize_pending, true, "Infeasible", resize_message));
   return out;
 }
 
@@ -622,9 +617,10 @@ value status_patch(const value& pod, const value& wanted) {
     for (auto* part : {"reason", "message"})
       if (!c[part].is_string() && named(list_of(api, "conditions"), c["type"].as_string(), "type")[part].is_string())
         c.set(part, nullptr);
-  if (named(list_of(wanted, "conditions"), resize_pending, "type").is_null() &&
-      !named(list_of(api, "conditions"), resize_pending, "type").is_null())
-    conditions.push_back(object{{"$patch", "delete"}, {"type", resize_pending}});
+  for (auto type : {resize_pending, resize_under_way})
+    if (named(list_of(wanted, "conditions"), type, "type").is_null() &&
+        !named(list_of(api, "conditions"), type, "type").is_null())
+      conditions.push_back(object{{"$patch", "delete"}, {"type", type}});
   if (!conditions.empty()) status.set("conditions", std::move(conditions));
   if (status.is_null()) return {};
   return object{{"metadata", object{{"uid", pod["metadata"]["uid"]}}}, {"status", std::move(status)}};

@@ -2,6 +2,7 @@
 // kubelet's own words (pkg/kubelet/kubelet_pods.go, status/generate.go). Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,8 +19,16 @@ struct waiting_reason {
 };
 using waiting_reasons = std::map<std::string, waiting_reason, std::less<>>;  // by container name
 
+// Of a resize that waits or is under way (PodResizePending, PodResizeInProgress).
+struct resize_condition {
+  std::string type, reason, message;
+  std::int64_t generation = 0;  // of the pod that asked for it
+  friend bool operator==(const resize_condition&, const resize_condition&) = default;
+};
+inline constexpr std::string_view resize_pending = "PodResizePending", resize_under_way = "PodResizeInProgress";
+
 struct status_input {
-  const json::value& pod;     // as the API has it
+  const json::value& pod;     // as the API has it, with what was allocated to it
   const json::value& before;  // the status that was made last; at first the API's
   const pod_seen& seen;
   const probes_seen& probes;
@@ -31,6 +40,7 @@ struct status_input {
   // Why it failed as a whole: Evicted, DeadlineExceeded …
   std::optional<waiting_reason> failure = {};
   bool evicted = false;  // by this node, for its own sake
+  std::vector<resize_condition> resizes = {};
 };
 
 json::value pod_status(const status_input& in);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
+#include "json/parse.h"
 #include "json/write.h"
 #include "node/limits.h"
 #include "node/logs/log_files.h"
@@ -93,9 +94,10 @@ std::string hex_name() { return fmt::format("{:08x}", static_cast<std::uint32_t>
 
 }  // namespace
 
-pod_worker::pod_worker(worker_parts parts, value pod, bool gone)
+pod_worker::pod_worker(worker_shares parts, value pod, bool gone)
     : parts_(std::move(parts)),
-      pod_(std::make_shared<const value>(std::move(pod))),
+      asked_(std::make_shared<const value>(std::move(pod))),
+      pod_(as_allocated(asked_, parts_.allocations.allocated((*asked_)["metadata"]["uid"].as_string()))),
       is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"),
       gone_(gone),
       wanted_((*pod_)["status"]),
@@ -105,6 +107,7 @@ pod_worker::pod_worker(worker_parts parts, value pod, bool gone)
                 .changed = [this] { changed_.set(); },
                 .tell = [this](const std::string& c, std::string reason,
                                std::string message) { tell(c, true, std::move(reason), std::move(message)); }}) {
+  remember_resize();
   if (gone_) gone_event_.set();
   if (gone_ || is_being_deleted(*pod_)) end();
 }
@@ -123,11 +126,11 @@ void pod_worker::update(value pod) {
   // A watch may tell of a state that an answer has overtaken.
   auto version = [](const value& p) { return parse_uint(p["metadata"]["resourceVersion"].as_string()).value_or(0); };
   if (auto next = version(pod); next != 0 && next <= version(*pod_)) return;
-  pod_ = std::make_shared<const value>(std::move(pod));
+  take(std::move(pod));
   auto& api = (*pod_)["status"];
   // Somebody else's word against ours: ours is told again.
   bool differs = api["phase"] != wanted_["phase"];
-  for (auto* type : {"Ready", "ContainersReady"})
+  for (auto type : {std::string_view("Ready"), std::string_view("ContainersReady"), resize_pending, resize_under_way})
     differs |= condition_status_of(api, type) != condition_status_of(wanted_, type);
   if (differs) {
     told_ = value();
@@ -184,6 +187,8 @@ task<result<container_seen>> pod_worker::describe(container_info info) {
   c.name = info.name;
   c.restarts = static_cast<int>(parse_int(find(c.annotations, note_restart_count)).value_or(info.attempt));
   c.hash = find(c.annotations, note_hash);
+  if (auto note = find(c.annotations, note_resources); !note.empty())
+    if (auto given = json::parse(note)) c.given = *std::move(given);
   if (c.state == container_state::exited) {
     auto text =
         co_await reactor::offload([logs = parts_.settings.logs, copy = c] { return termination_message(logs, copy); });
@@ -204,6 +209,9 @@ task<result<void>> pod_worker::refresh() {
     auto c = co_await describe(info);
     if (!c && c.error().code == errc::not_found) continue;  // removed since it was listed
     if (!c) co_return fail(std::move(c).error());
+    // Of the newest of its name: those before it are as they were made.
+    const bool is_newest = std::ranges::none_of(now.containers, [&](auto& one) { return one.name == c->name; });
+    if (auto* given = parts_.allocations.actuated(id, c->name); given && is_newest) c->given = *given;
     now.containers.push_back(*std::move(c));
   }
   std::erase_if(described_, [&](auto& one) {
@@ -235,7 +243,8 @@ void pod_worker::say_status(bool terminal) {
                           .now = wall_now(),
                           .terminal = terminal,
                           .failure = failure_,
-                          .evicted = disrupted_});
+                          .evicted = disrupted_,
+                          .resizes = terminal ? std::vector<resize_condition>() : resize_conditions()});
   if (parts_.needs) next = parts_.needs->add_health(*pod_, std::move(next));
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
@@ -326,6 +335,8 @@ task<time_point> pod_worker::sync() {
     log::debug("pod {}: the runtime doesn't say what there is of it: {}", pod_in_messages(*pod_), seen.error().message);
     co_return here.now() + runtime_retry;
   }
+  find_allocation();
+  look_at_resize();
   probing_.follow(*pod_, seen_, wanted_, parts_.agent_started_at);
   say_status();
   if (is_terminal_phase(wanted_["phase"].as_string())) co_return here.now();
@@ -464,6 +475,8 @@ task<bool> pod_worker::start_all(const pod_steps& steps) {
     fine &= started;
     if (!started && !is_sidecar(container_named(*pod_, name))) co_return false;
   }
+  if (shall_end()) co_return true;
+  fine &= co_await apply_resize(steps);
   for (auto& name : steps.regular) {
     if (shall_end()) co_return true;
     fine &= co_await start(name);
@@ -672,6 +685,8 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
                                       settings);
   if (!config) co_return refuse(config.error().message);
   config->devices.insert(config->devices.end(), devices->begin(), devices->end());
+  // What its predecessor was given while it ran is no word about it.
+  if (parts_.allocations.forget_container(uid(), name)) co_await parts_.allocations.save();
   auto id = co_await parts_.runtime.create_container(std::move(sandbox_id), *config, sandbox_settings);
   if (!id) co_return std::unexpected(waiting_reason{"CreateContainerError", rpc_description(id.error())});
   auto link = log_link(name, *id);
@@ -815,6 +830,7 @@ task<void> pod_worker::terminate() {
     co_await reactor::sleep_until(here.now() + pause);
   }
   ended_ = true;
+  parts_.allocations.forget(uid());
   if (!gone_) {
     if (!rejected_) wanted_ = ended_status(*pod_, wanted_);
     status_changed_.set();

@@ -15,11 +15,13 @@
 #include <optional>
 #include <string>
 
+#include "node/pods/allocations.h"
 #include "node/pods/cluster.h"
 #include "node/pods/configs.h"
 #include "node/pods/images.h"
 #include "node/pods/needs.h"
 #include "node/pods/probing.h"
+#include "node/pods/resize.h"
 #include "node/pods/status.h"
 #include "node/pods/steps.h"
 #include "node/pods/volumes.h"
@@ -43,10 +45,15 @@ struct worker_parts {
   pod_needs* needs = nullptr;  // null: none
 };
 
+// What a worker has of its manager.
+struct worker_shares : worker_parts {
+  pod_allocations& allocations;
+};
+
 class pod_worker {
  public:
   // `pod` as the API has it; of a pod that the API doesn't know (any more), what its sandbox says, and `gone` is true.
-  pod_worker(worker_parts parts, json::value pod, bool gone);
+  pod_worker(worker_shares parts, json::value pod, bool gone);
   pod_worker(const pod_worker&) = delete;
   pod_worker& operator=(const pod_worker&) = delete;
 
@@ -67,8 +74,14 @@ class pod_worker {
   void not_yet_admitted() { admitted_ = false; }
   // It never begins: it isn't admitted.
   void reject(waiting_reason why);
+  // Whether it runs and asks for resources that were not allocated to it yet.
+  bool waits_for_resize() const;
+  // It is allocated what it asks for, or isn't.
+  void resize(std::optional<waiting_reason> why);
 
+  // With what was allocated to it; and as the API has it.
   const std::shared_ptr<const json::value>& pod() const { return pod_; }
+  const std::shared_ptr<const json::value>& asked() const { return asked_; }
   const json::value& status() const { return wanted_; }
   const pod_seen& seen() const { return seen_; }
   const probe_totals& probes() const { return probing_.totals(); }
@@ -113,6 +126,19 @@ class pod_worker {
   void wait_for(const std::string& container, waiting_reason why, wall_time until);
   task<void> run_post_start(std::string id, json::value container, bool& fine);
 
+  using resources_part = container_resources (*)(const container_resources& all);
+  void take(json::value pod);
+  void remember_resize();
+  void find_allocation();
+  void look_at_resize();
+  std::vector<resize_condition> resize_conditions() const;
+  task<bool> apply_resize(const pod_steps& steps);
+  task<result<void>> carry_out(resize_plan plan);
+  task<result<void>> limit_group(group_limits limits);
+  task<result<void>> check_memory(const resize_plan& plan, std::int64_t pod_limit, std::int64_t pod_uses);
+  task<result<void>> update_containers(std::shared_ptr<const json::value> pod, std::vector<container_update> all,
+                                       resources_part part);
+
   task<void> kill(container_to_kill k, std::optional<std::int64_t> grace);
   task<void> kill_all(std::optional<std::int64_t> grace);
   task<void> kill_in_turn(container_to_kill k, std::int64_t grace);
@@ -121,14 +147,19 @@ class pod_worker {
   task<void> terminate();
   task<void> leave_nothing();
 
-  worker_parts parts_;
-  std::shared_ptr<const json::value> pod_, mirror_;
+  worker_shares parts_;
+  // As the API has it; and with what was allocated to it, which is the same object unless a resize waits.
+  std::shared_ptr<const json::value> asked_, pod_;
+  std::shared_ptr<const json::value> mirror_;
   const bool is_static_;
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
   bool rejected_ = false, admitted_ = true;
   std::optional<std::int64_t> eviction_grace_;  // set: it was evicted
   bool disrupted_ = false;                      // for the node's sake
+
+  std::optional<resize_condition> pending_, under_way_;
+  bool is_infeasible_ = false;  // nothing is asked again until the API has another
 
   pod_seen seen_;
   std::map<std::string, container_seen> described_;  // by container id: what doesn't change while its state doesn't

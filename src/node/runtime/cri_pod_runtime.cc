@@ -172,10 +172,10 @@ task<result<void>> cri_pod_runtime::remove_container(std::string id) {
       co_await call_by_id("RuntimeService/RemoveContainer", std::move(id), runtime_work_deadline));
 }
 // What isn't said of the resources stays as it is.
-task<result<void>> cri_pod_runtime::set_cpus(std::string id, std::string cpus) {
+task<result<void>> cri_pod_runtime::update_resources(std::string id, container_resources resources) {
   wire::writer w;
   w.text(1, id);
-  w.message(2, wire::writer().text(6, cpus).take());
+  w.message(2, encode_resources(resources));
   auto answer = co_await call("RuntimeService/UpdateContainerResources", w.take(), runtime_work_deadline);
   if (!answer) co_return fail(std::move(answer).error());
   co_return result<void>();

@@ -440,6 +440,8 @@ result<std::vector<T>> decode_list(std::string_view message, F decode, std::stri
 
 }  // namespace
 
+std::string encode_resources(const container_resources& r) { return resources(r); }
+
 std::string encode_sandbox_config(const sandbox_config& c) {
   wire::writer metadata;
   metadata.text(1, c.name);

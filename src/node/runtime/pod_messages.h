@@ -10,6 +10,7 @@ namespace kedge::node {
 
 std::string encode_sandbox_config(const sandbox_config& c);
 std::string encode_container_config(const container_config& c);
+std::string encode_resources(const container_resources& r);
 
 // Answers. errc::protocol when the bytes are no such message.
 result<std::vector<sandbox_info>> decode_sandboxes(std::string_view message);

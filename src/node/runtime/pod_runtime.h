@@ -213,8 +213,8 @@ class pod_runtime {
   // Asks it to end, and kills it after `grace_seconds`. Success when it is gone already.
   virtual task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) = 0;
   virtual task<result<void>> remove_container(std::string id) = 0;
-  // It runs on these CPUs from now on.
-  virtual task<result<void>> set_cpus(std::string id, std::string cpus) = 0;
+  // It has these from now on, while it runs; what is 0 or empty stays as it is.
+  virtual task<result<void>> update_resources(std::string id, container_resources resources) = 0;
   virtual task<result<std::vector<container_info>>> containers(std::string pod_uid = {}) = 0;
   virtual task<result<container_status>> status_of_container(std::string id) = 0;
   virtual task<result<void>> reopen_log(std::string id) = 0;

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "json/parse.h"
 #include "node/pods/files.h"
@@ -43,6 +44,29 @@ constexpr std::string_view guaranteed =
     R"({"containers": [{"name": "a", "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "500m", "memory": "64Mi"}}}]})";
 
 }  // namespace
+
+TEST_CASE("what a group has is read in the terms of either version") {
+  temporary_folder folder;
+  const auto v1 = folder.path() + "/v1", v2 = folder.path() + "/v2";
+  write(v1 + "/memory/p/memory.limit_in_bytes", "1048576\n");
+  write(v1 + "/memory/p/memory.usage_in_bytes", "4096\n");
+  write(v1 + "/cpu/p/cpu.cfs_quota_us", "-1\n");
+  auto one = group_tree(v1).read("/p");
+  REQUIRE(one);
+  CHECK(one->memory_limit == 1'048'576);
+  CHECK(one->memory_bytes == 4096);
+  CHECK(one->cpu_quota_us == std::numeric_limits<std::int64_t>::max());
+  write(v2 + "/cgroup.controllers", "cpu memory\n");
+  write(v2 + "/p/memory.max", "max\n");
+  write(v2 + "/p/memory.current", "8192\n");
+  write(v2 + "/p/cpu.max", "50000 100000\n");
+  auto two = group_tree(v2).read("/p");
+  REQUIRE(two);
+  CHECK(two->memory_limit == std::numeric_limits<std::int64_t>::max());
+  CHECK(two->memory_bytes == 8192);
+  CHECK(two->cpu_quota_us == 50'000);
+  CHECK(group_tree(v2).read("/q").error().code == errc::not_found);
+}
 
 TEST_CASE("a group's limits are written in the terms of either version") {
   temporary_folder folder;

@@ -4,7 +4,6 @@
 
 #include "json/write.h"
 #include "make.h"
-#include "node/pods/resize.h"
 
 namespace kedge::node {
 
@@ -20,6 +19,7 @@ struct described {
   waiting_reasons waiting = {};
   bool terminal = false;
   std::optional<waiting_reason> failure = {};
+  std::vector<resize_condition> resizes = {};
   json::value status() const {
     static const std::vector<std::string> host = {"192.0.2.1"};
     return pod_status({.pod = pod,
@@ -31,7 +31,8 @@ struct described {
                        .runtime = "containerd",
                        .now = wall_time(std::chrono::seconds(1'000'000)),
                        .terminal = terminal,
-                       .failure = failure});
+                       .failure = failure,
+                       .resizes = resizes});
   }
   std::string phase() const { return std::string(status()["phase"].as_string()); }
 };
@@ -203,38 +204,38 @@ TEST_CASE("a patch says what the API doesn't know, and nothing when it knows all
   CHECK(second["status"]["reason"].is_null());
 }
 
-TEST_CASE("a pod whose resources were changed says what its containers have, until they are made anew") {
+TEST_CASE("a pod that is resized says what it was given, what its containers have, and how far that is") {
   const auto small = R"({"requests":{"cpu":"20m","memory":"20Mi"}})",
              large = R"({"requests":{"cpu":"30m","memory":"20Mi"}})";
-  auto pod = [](std::string resources) {
-    auto out = make_pod(R"({"containers": [{"name": "a", "resources": )" + resources + R"(}, {"name": "b"}]})");
-    out.member("metadata").set("generation", 2);
-    return out;
-  };
-  described d{pod(small), seen_builder().sandbox("s").container("b", running).container("a", running).seen};
-  for (auto& c : d.seen.containers)
-    c.annotations.emplace_back(
-        std::string(note_resources),
-        resources_note(c.name == "a" ? d.pod["spec"]["containers"][0] : json::value(json::object{})));
-  auto before = d.status();
-  CHECK(condition(before, "PodResizePending").is_null());
-  d.pod = pod(large);
-  auto waits = d.status();
-  CHECK(waits["observedGeneration"].as_integer() == 2);
-  CHECK(json::write(waits["containerStatuses"][0]["resources"]) == small);
-  CHECK(waits["allocatedResources"]["cpu"].as_string() == "20m");
-  CHECK(condition(waits, "PodResizePending")["reason"].as_string() == "Infeasible");
-  d.pod.set("status", waits);
-  CHECK(status_patch(d.pod, waits).is_null());
-  // It is made anew with what it is to have.
-  d.seen.containers.front().annotations.back().second = resources_note(d.pod["spec"]["containers"][0]);
+  auto pod = make_pod(R"({"containers": [{"name": "a", "resources": )" + std::string(large) + R"(}, {"name": "b"}]})");
+  described d{pod, seen_builder().sandbox("s").container("b", running).container("a", running).seen};
+  d.seen.containers.front().given = *json::parse(small);
+  d.resizes = {{.type = "PodResizeInProgress", .reason = "Error", .message = "no", .generation = 2}};
+  auto told = d.status();
+  auto& a = told["containerStatuses"][0];
+  CHECK(json::write(a["resources"]) == small);
+  CHECK(a["allocatedResources"]["cpu"].as_string() == "30m");
+  CHECK(told["allocatedResources"]["cpu"].as_string() == "30m");
+  CHECK(told["resources"]["requests"]["cpu"].as_string() == "20m");
+  auto& c = condition(told, "PodResizeInProgress");
+  CHECK(c["observedGeneration"].as_integer() == 2);
+  CHECK(c["reason"].as_string() == "Error");
+  // Its time is that of its reason.
+  d.before = told;
+  d.before.member("conditions").array()->back().set("lastTransitionTime", "1970-01-01T00:00:00Z");
+  CHECK(condition(d.status(), "PodResizeInProgress")["lastTransitionTime"].as_string() == "1970-01-01T00:00:00Z");
+  d.resizes[0].reason.clear();
+  CHECK(condition(d.status(), "PodResizeInProgress")["lastTransitionTime"].as_string() != "1970-01-01T00:00:00Z");
+  // Its end is said.
+  d.pod.set("status", told);
+  d.seen.containers.front().given = *json::parse(large);
+  d.resizes.clear();
   auto has = d.status();
   CHECK(json::write(has["containerStatuses"][0]["resources"]) == large);
-  CHECK(condition(has, "PodResizePending").is_null());
   auto conditions = status_patch(d.pod, has)["status"]["conditions"];
   REQUIRE(conditions.size() == 1);
   CHECK(conditions[0]["$patch"].as_string() == "delete");
-  CHECK(conditions[0]["type"].as_string() == "PodResizePending");
+  CHECK(conditions[0]["type"].as_string() == "PodResizeInProgress");
 }
 
 }  // namespace kedge::node
