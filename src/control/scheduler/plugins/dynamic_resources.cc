@@ -46,6 +46,7 @@ std::optional<std::string> lacks_class(const device_claim& c, const devices_view
 }
 
 device_allocation allocate(claims_state::found& f, const node_view& node, const devices_view& devices) {
+  if (f.steps_left == 0) return {device_allocation::kind::given_up, {}, {}};
   auto steps = std::min(search_steps_max, f.steps_left);
   const auto before = steps;
   auto out = allocate_devices(f.to_allocate, node, devices, steps);
