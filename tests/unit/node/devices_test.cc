@@ -448,6 +448,14 @@ TEST_CASE("no more is read of a plugin's answer than a node can have") {
   CHECK(first_allocation(wire::writer().message(1, options.take()).take()).error().code == errc::too_large);
 }
 
+TEST_CASE("a device whose name is no text is refused: what would be kept of it couldn't be read again") {
+  CHECK(decode_devices(wire::writer().message(1, device("\xff")).take()).error().code == errc::protocol);
+  device_ledger l;
+  l.update(resource, {{"\xff", true, {}}});
+  l.give("u1", "main", resource, {"\xff"}, "");
+  CHECK_FALSE(device_ledger().restore(l.checkpoint()));
+}
+
 TEST_CASE("bytes that are no answer of a plugin are refused") {
   device_options to;
   for (std::string_view wrong :
