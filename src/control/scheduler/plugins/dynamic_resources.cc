@@ -221,7 +221,7 @@ std::expected<std::vector<device_claim_ref>, std::string> device_claims_of(const
       if (!source.from_template)
         return std::unexpected(fmt::format(
             "pod \"{}\", spec.resourceClaim \"{}\": none of the supported fields are set", pod.key(), source.name));
-      auto made = std::ranges::find(pod.made_claims, source.name, [](auto& m) -> auto& { return m.first; });
+      auto made = pod.made_claims.find(source.name);
       if (made == pod.made_claims.end())
         return std::unexpected(fmt::format("pod \"{}\": ResourceClaim not created yet", pod.key()));
       if (!made->second) continue;  // none is needed
