@@ -183,7 +183,7 @@ device_selector compile_device_selector(std::string_view text) {
 }
 
 std::expected<bool, std::string> matches_device(const cel::program& selector, std::string_view driver,
-                                                const json::value& device) {
+                                                const json::value& device, std::uint64_t* cost) {
   cel::arena memory;
   auto attributes = by_domain(device["attributes"], driver, memory, attribute_value);
   if (attributes.is_error()) return std::unexpected(std::string(attributes.as_text()));
@@ -193,6 +193,7 @@ std::expected<bool, std::string> matches_device(const cel::program& selector, st
   cel::bindings with(selector);
   with.set("device", value::opaque(&subject));
   auto ran = cel::run(selector, with, memory, call_budget);
+  if (cost) *cost = ran.cost;
   if (!ran.result) {
     auto& message = ran.result.error().message;
     return std::unexpected(message.find("no such key:") == message.npos

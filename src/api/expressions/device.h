@@ -6,6 +6,7 @@
 // A domain that the device says nothing of is an empty map.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <memory>
 #include <string>
@@ -24,8 +25,8 @@ struct device_selector {
 device_selector compile_device_selector(std::string_view text);
 
 // Whether the selector holds for a device of a ResourceSlice (basic form: attributes, capacity). The error's words are
-// kube-scheduler's. Bounded by the cost that a selector may have.
+// kube-scheduler's. Bounded by the cost that a selector may have; `cost`: what it was, also when it failed.
 std::expected<bool, std::string> matches_device(const cel::program& selector, std::string_view driver,
-                                                const json::value& device);
+                                                const json::value& device, std::uint64_t* cost = nullptr);
 
 }  // namespace kedge::api::expressions

@@ -37,26 +37,28 @@ bool is_done(const json::value& pod) {
   return phase == "Succeeded" || phase == "Failed" || (is_deleting(pod) && pod["spec"]["nodeName"].as_string().empty());
 }
 
-// What pod.status says of the claim that was made by that name: null when it says nothing.
-const json::value* status_of(const json::value& pod, std::string_view name) {
+// What pod.status says of the claims that were made, by their names in the pod, which may have thousands.
+using claim_statuses = std::map<std::string_view, const json::value*>;
+claim_statuses statuses_of(const json::value& pod) {
+  claim_statuses out;
   auto& list = pod["status"]["resourceClaimStatuses"];
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i]["name"].as_string() == name) return &list[i];
-  return nullptr;
+  for (std::size_t i = 0; i < list.size(); ++i) out.try_emplace(list[i]["name"].as_string(), &list[i]);
+  return out;
 }
 
 // The name of the claim that one of spec.resourceClaims means; empty: there is none (yet).
-std::string_view claim_name(const json::value& pod, const json::value& source) {
+std::string_view claim_name(const claim_statuses& said, const json::value& source) {
   if (source["resourceClaimName"].is_string()) return source["resourceClaimName"].as_string();
-  auto made = status_of(pod, source["name"].as_string());
-  return made ? (*made)["resourceClaimName"].as_string() : std::string_view();
+  auto made = said.find(source["name"].as_string());
+  return made == said.end() ? std::string_view() : (*made->second)["resourceClaimName"].as_string();
 }
 
 template <typename F>
 void each_claim(const json::value& pod, F f) {
   auto& list = pod["spec"]["resourceClaims"];
+  const auto said = statuses_of(pod);
   for (std::size_t i = 0; i < list.size(); ++i)
-    if (auto name = claim_name(pod, list[i]); !name.empty()) f(name);
+    if (auto name = claim_name(said, list[i]); !name.empty()) f(name);
   if (auto name = pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"].as_string(); !name.empty()) f(name);
 }
 
@@ -81,15 +83,15 @@ std::string name_begin(std::string_view pod, std::string_view claim) {
   return fmt::format("{}-{}", share(pod), share(claim));
 }
 
-// A claim that was made for the pod by that name, also one that its status doesn't tell of yet; null: none.
-const json::value* made_claim(const view& cluster, const json::value& pod, std::string_view name) {
-  const json::value* out = nullptr;
+// The claims that were made for the pod, by their names in it, also those that its status doesn't tell of yet.
+std::map<std::string_view, const json::value*> made_claims(const view& cluster, const json::value& pod) {
+  std::map<std::string_view, const json::value*> out;
   auto prefix = cluster.prefix(device_claims, pod["metadata"]["namespace"].as_string());
   cluster.cluster().scan(api::objects_by_owner, uid_of(pod), prefix, {}, [&](const store::object_ref& o) {
     auto claim = cluster.value(o);
-    if (claim && is_controlled_by(*claim, pod) && (*claim)["metadata"]["annotations"][name_in_pod].as_string() == name)
-      out = claim;
-    return !out;
+    if (claim && is_controlled_by(*claim, pod))
+      out.try_emplace((*claim)["metadata"]["annotations"][name_in_pod].as_string(), claim);
+    return true;
   });
   return out;
 }
@@ -115,10 +117,11 @@ json::value claim_from(const json::value& made_by, const json::value& pod, std::
 void reserve(const view& cluster, const json::value& pod, plan& p) {
   auto ns = pod["metadata"]["namespace"].as_string();
   auto& list = pod["spec"]["resourceClaims"];
+  const auto said = statuses_of(pod);
   for (std::size_t i = 0; i < list.size(); ++i) {
-    auto name = claim_name(pod, list[i]);
+    auto name = claim_name(said, list[i]);
     if (name.empty()) {
-      if (status_of(pod, list[i]["name"].as_string())) continue;  // none is needed
+      if (said.contains(list[i]["name"].as_string())) continue;  // none is needed
       return;
     }
     auto claim = cluster.get(device_claims, ns, name);
@@ -141,16 +144,18 @@ plan look_at_pod(const view& cluster, const std::string& key) {
   auto ns = (*pod)["metadata"]["namespace"].as_string();
   std::map<std::string_view, std::string_view> made;  // what the pod's status doesn't say yet
   auto& list = (*pod)["spec"]["resourceClaims"];
+  const auto statuses = statuses_of(*pod);
+  const auto there = made_claims(cluster, *pod);
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (!list[i]["resourceClaimTemplateName"].is_string()) continue;
     auto name = list[i]["name"].as_string(), by = list[i]["resourceClaimTemplateName"].as_string();
-    if (auto said = status_of(*pod, name)) {
-      auto known = (*said)["resourceClaimName"].as_string();
+    if (auto said = statuses.find(name); said != statuses.end()) {
+      auto known = (*said->second)["resourceClaimName"].as_string();
       if (known.empty()) continue;
       if (auto claim = cluster.get(device_claims, ns, known); claim && is_controlled_by(*claim, *pod)) continue;
     }
-    if (auto claim = made_claim(cluster, *pod, name)) {
-      made[name] = (*claim)["metadata"]["name"].as_string();
+    if (auto claim = there.find(name); claim != there.end()) {
+      made[name] = (*claim->second)["metadata"]["name"].as_string();
       continue;
     }
     auto made_by = cluster.get(templates, ns, by);

@@ -126,8 +126,8 @@ pod_ref cluster_view::read_pod(const json::value& pod, wall_time now) {
   auto& made = pod["status"]["resourceClaimStatuses"];
   for (std::size_t i = 0; i < made.size(); ++i) {
     auto& claim = made[i]["resourceClaimName"];
-    p->made_claims.emplace_back(made[i]["name"].as_string(),
-                                claim.is_string() ? std::optional<std::string>(claim.as_string()) : std::nullopt);
+    p->made_claims.try_emplace(std::string(made[i]["name"].as_string()),
+                               claim.is_string() ? std::optional<std::string>(claim.as_string()) : std::nullopt);
   }
   auto& conditions = pod["status"]["conditions"];
   for (std::size_t i = 0; i < conditions.size(); ++i)

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/time.h"
@@ -24,7 +24,7 @@ struct pod_view {
   std::string nominated;           // status.nominatedNodeName
   wall_time created{}, started{};  // started: status.startTime, else now
   // status.resourceClaimStatuses: the claims that were made for it, by its names for them; nothing: none is needed.
-  std::vector<std::pair<std::string, std::optional<std::string>>> made_claims;
+  std::map<std::string, std::optional<std::string>, std::less<>> made_claims;
   bool terminating = false;
   bool preempted = false;  // condition DisruptionTarget of the scheduler's own doing
   bool assumed = false;    // bound here, and not yet seen bound

@@ -14,6 +14,7 @@
 #include "reactor/loop.h"
 #include "reactor/offload.h"
 #include "reactor/scope.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -23,14 +24,6 @@ using json::value;
 
 constexpr std::string_view services[] = {"v1.DRAPlugin", "v1beta1.DRAPlugin"};
 constexpr std::string_view claims_path = "/apis/resource.k8s.io/v1/namespaces/{}/resourceclaims/{}";
-
-struct turn {
-  reactor::semaphore& of;
-  explicit turn(reactor::semaphore& s) noexcept : of(s) {}
-  turn(const turn&) = delete;
-  turn& operator=(const turn&) = delete;
-  ~turn() { of.release(); }
-};
 
 // The plugin's first that is known here.
 result<std::string> service_of(const plugin_info& plugin) {
@@ -156,7 +149,7 @@ task<void> claim_manager::restore() {
 
 task<result<void>> claim_manager::save() {
   co_await one_save_.acquire();
-  turn mine(one_save_);
+  reactor::turn mine(one_save_);
   auto now = ledger_.checkpoint();
   if (now == saved_) co_return result<void>();
   auto written = co_await reactor::offload([file = parts_.file, now] { return crypto::write_file(file, now); });
@@ -252,7 +245,16 @@ task<result<void>> claim_manager::unprepare_all(std::string pod_uid) {
 task<result<void>> claim_manager::unprepare(std::string pod_uid) {
   co_await restored_.wait();
   if (ledger_.claims_of(pod_uid).empty()) co_return result<void>();
-  auto done = co_await unprepare_all(std::move(pod_uid));
+  // Its worker, and who looks for pods that are gone. A second answer of the driver would come when the claim may be
+  // another pod's.
+  if (!leaving_.insert(pod_uid).second)
+    co_return fail(errc::conflict, "unprepare dynamic resources: the driver is being asked");
+  struct until_end {
+    std::set<std::string>& of;
+    const std::string& uid;
+    ~until_end() { of.erase(uid); }
+  } leaves{leaving_, pod_uid};
+  auto done = co_await unprepare_all(pod_uid);
   if (!done) co_return fail(done.error().code, "unprepare dynamic resources: " + done.error().message);
   co_return done;
 }

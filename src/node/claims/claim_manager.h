@@ -47,7 +47,7 @@ class claim_manager final : public plugin_handler {
 
   // The pod's claims, before its sandbox is made. The error's words are the kubelet's.
   task<result<void>> prepare(json::value pod);
-  // When nothing of the pod runs any more. May be tried again.
+  // When nothing of the pod runs any more. May be tried again; errc::conflict: it is being done.
   task<result<void>> unprepare(std::string pod_uid);
   // What a container gets.
   task<result<std::vector<std::string>>> cdi_devices(json::value pod, json::value container);
@@ -83,6 +83,7 @@ class claim_manager final : public plugin_handler {
   claim_ledger ledger_;
   std::vector<shared_driver> drivers_;  // oldest first
   std::string saved_;
+  std::set<std::string> leaving_;  // uids of pods that are unprepared now
   reactor::event restored_, lost_;
   reactor::semaphore one_save_{1};
 };

@@ -284,9 +284,9 @@ task<device_manager::turns> device_manager::turns_for(value pod) {
           if (ledger_.knows(resource)) wanted.insert(resource);
   turns out;
   for (auto& resource : wanted) {
-    auto& queue = turns_.try_emplace(resource, 1).first->second;
-    co_await queue.acquire();
-    out.push_back(std::make_unique<reactor::turn>(queue));
+    auto& queue = turns_[resource];
+    co_await queue.one.acquire();
+    out.push_back(std::make_unique<turn>(queue, pod["metadata"]["uid"].as_string()));
   }
   free_unused();
   co_return std::move(out);
@@ -332,7 +332,9 @@ result<void> device_manager::can_give(const value& pod, const value& container) 
 task<result<void>> device_manager::give(value pod, value container, numa_hint near) {
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
   for (auto& [resource, count] : needs_of(container)) {
-    if (!ledger_.knows(resource)) continue;
+    // Who registered since then may be asked for another pod right now; the container gets its own when it is made.
+    auto queue = turns_.find(resource);
+    if (!ledger_.knows(resource) || queue == turns_.end() || queue->second.holder != uid) continue;
     KEDGE_CO_CHECK(co_await give_one(uid, name, resource, count, reusable(pod, name, resource), near.nodes));
   }
   co_return result<void>();

@@ -43,8 +43,10 @@ class device_manager final : public plugin_handler, public hint_provider, privat
   // Reads what was given before, then serves registrations until dropped. Once.
   task<void> run();
 
-  // A pod's turn with the resources that it asks for: from the look at what can be had until all is given.
-  using turns = std::vector<std::unique_ptr<reactor::turn>>;
+  // A pod's turn with the resources that it asks for: from the look at what can be had until all is given. What isn't a
+  // plugin's when it begins isn't given in it.
+  class turn;
+  using turns = std::vector<std::unique_ptr<turn>>;
   task<turns> turns_for(json::value pod);
   hints_by_resource hints(const json::value& pod, const json::value& container) const override;
   hints_by_resource pod_hints(const json::value& pod) const override;
@@ -103,10 +105,26 @@ class device_manager final : public plugin_handler, public hint_provider, privat
   numa_mask numa_ = mask_of(0);
   reactor::event restored_;
   // Pods are given a resource's devices in turn: a plugin that hangs holds those up that want something of it.
-  std::map<std::string, reactor::semaphore, std::less<>> turns_;
+  struct turn_queue {
+    reactor::semaphore one{1};
+    std::string holder;  // the pod's uid
+  };
+  std::map<std::string, turn_queue, std::less<>> turns_;
   reactor::semaphore one_save_{1};
   std::string saved_;
   reactor::scope tasks_;  // last: ends first
+};
+
+class device_manager::turn {
+ public:
+  turn(turn_queue& of, std::string_view uid) : of_(of), released_(of.one) { of_.holder = uid; }
+  ~turn() { of_.holder.clear(); }
+  turn(const turn&) = delete;
+  turn& operator=(const turn&) = delete;
+
+ private:
+  turn_queue& of_;
+  reactor::turn released_;
 };
 
 }  // namespace kedge::node

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/protobuf_wire.h"
+#include "json/utf8.h"
 #include "node/limits.h"
 #include "node/plugins/limits.h"
 
@@ -42,7 +43,10 @@ bool decode_nodes(std::string_view topology, std::vector<std::int64_t>& out) {
 bool decode_device(std::string_view message, plugin_device& out) {
   wire::fields r(message);
   while (r.next()) switch (r.field()) {
-      case 1: out.id = r.bytes(); break;
+      case 1:
+        if (!json::is_utf8(r.bytes())) return false;  // the checkpoint that names it couldn't be read again
+        out.id = r.bytes();
+        break;
       case 2: out.healthy = r.bytes() == "Healthy"; break;
       case 3:
         if (!decode_nodes(r.bytes(), out.numa_nodes)) return false;

@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "node/limits.h"
 #include "pod/amounts.h"
 
 namespace kedge::node {
@@ -82,6 +83,9 @@ bool is_memory_type(std::string_view name) { return name == "memory" || name.sta
 
 result<memory_ledger> memory_ledger::make(const numa_nodes& nodes, const memory_manager_settings& settings,
                                           const pod::amounts& kept) {
+  if (nodes.size() > std::size_t(numa_nodes_most))
+    return fail(errc::unsupported,
+                fmt::format("machines with more than {} NUMA nodes are unsupported", numa_nodes_most));
   pod::amounts reserved;
   std::map<int, memory_amounts> of_node;
   for (auto& r : settings.reserved) {

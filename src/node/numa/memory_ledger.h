@@ -38,7 +38,8 @@ struct memory_block {
 
 class memory_ledger {
  public:
-  // `kept`: what the node keeps of each kind. errc::invalid: the settings don't fit that, or the machine.
+  // `kept`: what the node keeps of each kind. errc::invalid: the settings don't fit that, or the machine;
+  // errc::unsupported: it has too many nodes.
   static result<memory_ledger> make(const numa_nodes& nodes, const memory_manager_settings& settings,
                                     const pod::amounts& kept);
 

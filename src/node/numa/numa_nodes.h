@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "node/limits.h"
 
 namespace kedge::node {
 
@@ -29,9 +30,11 @@ struct numa_node {
 };
 using numa_nodes = std::map<int, numa_node>;  // by number
 
-// Calls `f` with each set of these that has any.
+// Calls `f` with each set of these that has any. Of more than numa_nodes_most with none, for a machine of 32 nodes (two
+// sockets whose caches are their nodes) has four thousand million, with or without a policy that would refuse it.
 template <typename F>
 void each_subset(numa_mask of, F f) {
+  if (count_of(of) > numa_nodes_most) return;
   for (auto m = of; m != 0; m = (m - 1) & of) f(m);
 }
 

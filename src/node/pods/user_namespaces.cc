@@ -99,7 +99,8 @@ result<id_range> parse_subordinate_ids(std::string_view text) {
   auto first = words.size() == 4 ? parse_uint(words[2]) : std::nullopt;
   auto length = words.size() == 4 ? parse_uint(words[3]) : std::nullopt;
   constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
-  if (!first || !length || *first > most || *length > most)
+  // Ids behind the last one would begin anew at 0, which is root.
+  if (!first || !length || *first > most || *length > most || *first + *length > most + 1)
     return fail(errc::invalid, fmt::format("invalid line \"{}\"", line));
   return id_range{static_cast<std::uint32_t>(*first), static_cast<std::uint32_t>(*length)};
 }

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/protobuf_wire.h"
@@ -61,6 +62,7 @@ class fake_plugin final : public net::http::handler {
   reactor::event news;
   std::vector<std::string> asked;
   bool refuses = false, hangs = false;
+  reactor::event goes_on;  // after it hung
 
   task<result<void>> run() { return server_.run(0); }
   reactor::event& ready() { return server_.ready(0); }
@@ -93,7 +95,7 @@ class fake_plugin final : public net::http::handler {
         while (inner.next()) ids += (ids.empty() ? "" : ",") + std::string(inner.bytes());
       }
       asked.push_back("Allocate " + ids);
-      if (hangs) co_await reactor::event().wait();
+      if (hangs) co_await goes_on.wait();
       wire::writer one;
       one.message(1, wire::writer().text(1, "IDS").text(2, ids).take());
       one.message(2, wire::writer().text(1, "/in").text(2, "/out").number(3, 1).take());
@@ -384,6 +386,58 @@ TEST_CASE("a plugin that hangs holds up its own resource alone, and plugins are 
   }(folder.path()));
 }
 
+TEST_CASE("a device of a plugin that registers while pods are given others goes to one of them") {
+  temporary_folder folder;
+  test_loop t;
+  t.run([](std::string at) -> task<void> {
+    std::set<std::string, std::less<>> active = {"u1", "u2"};
+    device_manager devices(
+        {.folder = at + "/device-plugins", .active = [&] { return std::optional(active); }, .changed = [](auto&) {}});
+    fake_plugin early(at + "/early.sock"), late(at + "/late.sock");
+    early.devices = late.devices = {device("d1")};
+    early.hangs = late.hangs = true;
+    reactor::scope tasks;
+    for (auto* p : {&early, &late}) {
+      tasks.spawn([](fake_plugin& one) -> task<void> { (void)co_await one.run(); }(*p));
+      co_await p->ready().wait();
+    }
+    tasks.spawn(devices.run());
+    auto registers = [&](std::string name, std::string socket) -> task<void> {
+      REQUIRE(co_await devices.add({"DevicePlugin", name, at + socket, {"v1beta1"}}));
+      co_await until([&] { return devices.ledger().counts()[name].allocatable == 1; });
+    };
+    co_await registers(std::string(resource), "/early.sock");
+    auto both = make_pod("u1", R"({"containers": [{"name": "main", "resources": {"limits": {"example.com/r": "1",
+                                 "example.com/s": "1"}}}]})");
+    auto one = make_pod("u2", R"({"containers": [{"name": "main", "resources": {"limits": {"example.com/s": "1"}}}]})");
+    auto admitted = [&](json::value pod, reactor::event& done) -> task<void> {
+      CHECK(co_await allocate(devices, std::move(pod)));
+      done.set();
+    };
+    reactor::event first, second;
+    reactor::scope admissions;
+    admissions.spawn(admitted(both, first));
+    co_await until([&] { return !early.asked.empty() && early.asked.back() == "Allocate d1"; });
+    co_await registers("example.com/s", "/late.sock");
+    admissions.spawn(admitted(one, second));
+    co_await until([&] { return !late.asked.empty() && late.asked.back() == "Allocate d1"; });
+    early.goes_on.set();
+    auto times = [&] { return std::ranges::count(late.asked, "Allocate d1"); };
+    co_await until([&] { return first.is_set() || times() > 1; });
+    CHECK(times() == 1);
+    CHECK(devices.ledger().find("u1", "main", resource));
+    CHECK_FALSE(devices.ledger().find("u1", "main", "example.com/s"));
+    late.goes_on.set();
+    co_await second.wait();
+    CHECK(devices.ledger().find("u2", "main", "example.com/s"));
+    // What it lacks it is to get when its container is made; by then there is none left.
+    auto lacks = co_await devices.options_for(both, both["spec"]["containers"][0]);
+    REQUIRE(!lacks);
+    CHECK(lacks.error().message ==
+          "requested number of devices unavailable for example.com/s. Requested: 1, Available: 0");
+  }(folder.path()));
+}
+
 TEST_CASE("no more is read of a plugin's answer than a node can have") {
   wire::writer list;
   for (std::size_t i = 0; i <= plugin_devices_max; ++i) list.message(1, std::string_view());
@@ -392,6 +446,14 @@ TEST_CASE("no more is read of a plugin's answer than a node can have") {
   for (std::size_t i = 0; i < allocation_bytes_max / 8; ++i)
     options.message(1, wire::writer().text(1, std::to_string(i)).text(2, "x").take());
   CHECK(first_allocation(wire::writer().message(1, options.take()).take()).error().code == errc::too_large);
+}
+
+TEST_CASE("a device whose name is no text is refused: what would be kept of it couldn't be read again") {
+  CHECK(decode_devices(wire::writer().message(1, device("\xff")).take()).error().code == errc::protocol);
+  device_ledger l;
+  l.update(resource, {{"\xff", true, {}}});
+  l.give("u1", "main", resource, {"\xff"}, "");
+  CHECK_FALSE(device_ledger().restore(l.checkpoint()));
 }
 
 TEST_CASE("bytes that are no answer of a plugin are refused") {

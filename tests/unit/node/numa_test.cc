@@ -366,6 +366,24 @@ TEST_CASE("what nodes keep of memory is what the node keeps, in the kubelet's wo
                                                          {{1}, "memory", 1024 * mebi}});
 }
 
+TEST_CASE("a machine has only so many nodes that all sets of them are looked at") {
+  auto sets = [](int nodes) {
+    std::size_t out = 0;
+    each_subset(mask_of(nodes) - 1, [&](numa_mask) { ++out; });
+    return out;
+  };
+  CHECK(sets(numa_nodes_most) == 4095);
+  CHECK(sets(32) == 0);
+  numa_nodes many;
+  for (int i = 0; i < 32; ++i) many[i] = {.memory = 1024 * mebi, .hugepages = {}, .distances = {}};
+  auto made = memory_ledger::make(many, {.is_static = true, .reserved = {{0, memory_of(24)}}}, memory_of(24));
+  REQUIRE(!made);
+  CHECK(made.error().message == "machines with more than 12 NUMA nodes are unsupported");
+  // Who minds isn't admitted, and that at once.
+  topology_manager_settings settings{.policy = topology_manager_settings::policy_kind::best_effort};
+  CHECK(numa_policy::make(settings, many).error().message == "unsupported on machines with more than 8 NUMA Nodes");
+}
+
 TEST_CASE("a memory manager's file of another machine, policy or hand is refused") {
   memory_manager_settings settings{.is_static = true, .reserved = {{0, memory_of(24)}}};
   auto l = *memory_ledger::make(two_nodes(), settings, memory_of(24));

@@ -53,8 +53,8 @@ TEST_CASE("a pod's ids stand in the kubelet's file") {
        R"({"uidMappings":[{"hostId":-1,"containerId":0,"length":9999999999}],"gidMappings":[{"hostId":-1,"containerId":0,"length":9999999999}]})"})
     CHECK_MESSAGE(!read_id_range(wrong), wrong);
   CHECK(parse_subordinate_ids("0: kubelet 65536 7208960\n").value() == id_range{65536, 7208960});
-  for (auto* wrong :
-       {"", "0: kubelet 65536", "0: kubelet 1 2\n1: kubelet 3 4\n", "0: kubelet x 2", "0: kubelet 1 99999999999"})
+  for (auto* wrong : {"", "0: kubelet 65536", "0: kubelet 1 2\n1: kubelet 3 4\n", "0: kubelet x 2",
+                      "0: kubelet 1 99999999999", "0: kubelet 4294901760 131072"})
     CHECK_MESSAGE(!parse_subordinate_ids(wrong), wrong);
 }
 

@@ -75,6 +75,10 @@ class search {
         results_(claims.size()) {}
 
   device_allocation run() {
+    for (auto& pool : pools_)
+      for (auto* list : {&pool.slices, &pool.of_others})
+        for (auto& s : *list)
+          if (!spend(1 + s->devices.size() / gathered_in_step)) return failure();
     for (std::size_t i = 0; i < claims_.size(); ++i)
       if (!prepare(i)) return failure();
     switch (next({}, false, {})) {
@@ -98,6 +102,12 @@ class search {
   bool fail(std::string why) {
     wrong_ = std::move(why);
     return false;
+  }
+  // False: the search is over.
+  bool spend(std::uint64_t steps) {
+    gave_up_ |= steps_ < steps;
+    steps_ = gave_up_ ? 0 : steps_ - steps;
+    return !gave_up_;
   }
   std::string about(std::size_t claim, const device_request& r) const {
     return fmt::format("claim {}, request {}", claims_[claim]->key(), r.name);
@@ -173,6 +183,7 @@ class search {
                                 pool.incomplete ? "being updated" : "invalid"));
       for (auto& s : pool.slices)
         for (auto& one : s->devices) {
+          if (!spend(1)) return false;
           auto yes = is_selected(claim, d, *s, one);
           if (!yes) return false;
           if (!*yes) continue;
@@ -185,7 +196,7 @@ class search {
     return true;
   }
 
-  // ---- selectors; nothing: one of them fails
+  // ---- selectors; nothing: one of them fails, or takes too long
 
   std::optional<bool> is_selected(std::size_t claim, demand& d, const slice& s, const device& one) {
     if (auto known = d.selected.find(&one); known != d.selected.end()) return known->second;
@@ -208,12 +219,16 @@ class search {
   template <typename Selectors>
   std::optional<bool> holds(const Selectors& selectors, const slice& s, const device& one, const std::string& whose) {
     for (std::size_t i = 0; i < selectors.size(); ++i) {
-      auto& compiled = devices_.selector(text_of(selectors[i]));
+      auto& text = text_of(selectors[i]);
+      if (!devices_.has_selector(text) && !spend(text.size())) return std::nullopt;
+      auto& compiled = devices_.selector(text);
       if (!compiled.program) {
         fail(fmt::format("{}: selector #{}: CEL compile error: {}", whose, i, compiled.wrong));
         return std::nullopt;
       }
-      auto is = api::expressions::matches_device(*compiled.program, s.pool.driver, one.facts);
+      std::uint64_t cost = 0;
+      auto is = api::expressions::matches_device(*compiled.program, s.pool.driver, one.facts, &cost);
+      if (!spend(steps_of_selection + cost / selector_cost_of_step)) return std::nullopt;
       if (!is) {
         fail(fmt::format("{}: selector #{} on device {}: CEL runtime error: {}", whose, i,
                          device_id{s.pool, one.name}.text(), is.error()));
@@ -227,11 +242,15 @@ class search {
   // ---- the search
 
   ending next(position at, bool in_alternative, place_in_pools from) {
-    if (steps_ == 0) {
-      gave_up_ = true;
-      return ending::failed;
-    }
-    --steps_;
+    gave_up_ |= depth_ == search_depth_max;
+    if (!spend(1)) return ending::failed;
+    ++depth_;
+    auto e = go_on(at, in_alternative, from);
+    --depth_;
+    return e;
+  }
+
+  ending go_on(position at, bool in_alternative, place_in_pools from) {
     if (at.claim >= claims_.size()) return ending::done;
     if (at.request >= demands_[at.claim].size()) {
       auto e = next({.claim = at.claim + 1, .request = 0, .alternative = 0, .device = 0}, false, {});
@@ -291,6 +310,7 @@ class search {
 
   ending try_one(position at, demand& d, const candidate& c, bool in_alternative, place_in_pools behind) {
     auto& r = *d.request;
+    if (!spend(1)) return ending::failed;
     if (r.admin ? is_promised_to(*c.is, at.claim) : is_in_use(c)) return ending::none;
     auto yes = is_selected(at.claim, d, *c.in, *c.is);
     if (!yes) return ending::failed;
@@ -448,6 +468,7 @@ class search {
   std::unordered_map<const device*, std::set<std::size_t>> promised_;  // to which claims
   std::unordered_map<const device*, pod::amounts> promised_capacity_;
   std::string wrong_;
+  std::size_t depth_ = 0;
   bool gave_up_ = false;
 };
 

@@ -62,6 +62,7 @@ class devices_view {
   wall_time now() const noexcept { return now_; }
 
   // Compiled once, and kept while it is asked for.
+  bool has_selector(const std::string& expression) const { return selectors_.contains(expression); }
   const api::expressions::device_selector& selector(const std::string& expression) const;
 
   void forget_slices();

@@ -46,6 +46,7 @@ std::optional<std::string> lacks_class(const device_claim& c, const devices_view
 }
 
 device_allocation allocate(claims_state::found& f, const node_view& node, const devices_view& devices) {
+  if (f.steps_left == 0) return {device_allocation::kind::given_up, {}, {}};
   auto steps = std::min(search_steps_max, f.steps_left);
   const auto before = steps;
   auto out = allocate_devices(f.to_allocate, node, devices, steps);
@@ -220,7 +221,7 @@ std::expected<std::vector<device_claim_ref>, std::string> device_claims_of(const
       if (!source.from_template)
         return std::unexpected(fmt::format(
             "pod \"{}\", spec.resourceClaim \"{}\": none of the supported fields are set", pod.key(), source.name));
-      auto made = std::ranges::find(pod.made_claims, source.name, [](auto& m) -> auto& { return m.first; });
+      auto made = pod.made_claims.find(source.name);
       if (made == pod.made_claims.end())
         return std::unexpected(fmt::format("pod \"{}\": ResourceClaim not created yet", pod.key()));
       if (!made->second) continue;  // none is needed

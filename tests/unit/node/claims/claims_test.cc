@@ -1,6 +1,7 @@
 // Claims of devices on a node: what drivers say, and what is kept of it.
 #include "json/parse.h"
 #include "node/claims/claim_ledger.h"
+#include "node/claims/limits.h"
 
 #include <doctest/doctest.h>
 
@@ -43,6 +44,20 @@ TEST_CASE("what a driver prepared is read from its answer") {
   REQUIRE(undone.has_value());
   CHECK(undone->at("u1").error == "busy");
   CHECK(decode_prepared("\x0a\xff").error().code == errc::protocol);
+}
+
+TEST_CASE("no more is read of a driver's answer than claims can have, and nothing that is no text") {
+  wire::writer many;
+  for (std::size_t i = 0; i <= claim_answer_items_max; ++i) many.message(1, std::string_view());
+  CHECK(decode_prepared(answer_for("u1", many.take())).error().code == errc::too_large);
+  wire::writer names;
+  for (std::size_t i = 0; i <= claim_answer_items_max; ++i) names.message(4, std::string_view());
+  CHECK(decode_prepared(answer_for("u1", wire::writer().message(1, names.take()).take())).error().code ==
+        errc::too_large);
+  for (int field : {1, 2, 3, 4, 5}) {
+    auto device = wire::writer().text(field, "\xff").take();
+    CHECK(decode_prepared(answer_for("u1", wire::writer().message(1, device).take())).error().code == errc::protocol);
+  }
 }
 
 TEST_CASE("a claim is prepared for what it was given, and not before") {
