@@ -1,6 +1,8 @@
 // What a search for devices may cost: counted, not timed.
 #include "control/scheduler/devices/allocator.h"
 
+#include <fmt/format.h>
+
 #include "control/scheduler/devices/limits.h"
 #include "unit/control/scheduler/kit.h"
 
