@@ -43,13 +43,14 @@ task<result<std::optional<value>>> api_pod_cluster::object(std::string path) {
 }
 
 task<result<std::optional<value>>> api_pod_cluster::kept(std::string path) {
-  auto now = reactor::loop::current().now();
-  if (auto known = kept_.find(path); known != kept_.end() && now - known->second.at < object_age_max)
+  // An answer is as old as its question: what a slow server read long ago is nothing that a new pod may have.
+  const auto asked = reactor::loop::current().now();
+  if (auto known = kept_.find(path); known != kept_.end() && asked - known->second.asked < object_age_max)
     co_return known->second.object;
   KEDGE_CO_TRY(auto found, co_await object(path));
-  now = reactor::loop::current().now();
-  std::erase_if(kept_, [&](auto& one) { return now - one.second.at >= object_age_max; });
-  if (kept_.size() < objects_kept_max) kept_.insert_or_assign(std::move(path), answer{found, now});
+  const auto now = reactor::loop::current().now();
+  std::erase_if(kept_, [&](auto& one) { return now - one.second.asked >= object_age_max; });
+  if (kept_.size() < objects_kept_max) kept_.insert_or_assign(std::move(path), answer{found, asked});
   co_return found;
 }
 

@@ -35,7 +35,7 @@ class api_pod_cluster final : public pod_cluster {
 
   struct answer {
     std::optional<json::value> object;
-    time_point at{};
+    time_point asked{};
   };
   api_client& api_;
   pod_events& events_;
