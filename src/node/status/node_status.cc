@@ -57,7 +57,11 @@ value annotations_of(const node_facts& f) {
   return out;
 }
 
-value addresses_of(const agent_config& c) {
+// As a kubelet with an external cloud provider: once the cloud controller has said where the node is, by what the node
+// annotated, that is the controller's word. Two that write it would never end where they differ, as they do where a
+// node isn't named as its machine is.
+value addresses_of(const agent_config& c, const value& known) {
+  if (!c.disable_cloud_controller && !known.empty()) return known;
   array out;
   auto add = [&](std::string_view type, const std::string& address) {
     out.push_back(object{{"address", address}, {"type", type}});
@@ -261,7 +265,7 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
     }
   node.set("spec", std::move(spec));
   node.set("status", object{
-                         {"addresses", addresses_of(f.config)},
+                         {"addresses", addresses_of(f.config, previous["status"]["addresses"])},
                          {"allocatable", std::move(allocatable)},
                          {"capacity", std::move(capacity)},
                          {"conditions", conditions_of(f, previous, format_rfc3339(now))},
