@@ -193,24 +193,42 @@ class evaluation::variables final : public cel::opaque {
 };
 
 evaluation::evaluation(const composition& of, const admission_values& values, cel::arena& memory, std::uint64_t budget)
-    : of_(of), values_(values), memory_(memory), budget_(budget), variables_(memory.make<variables>(*this)) {
-  if (!values.access) return;
-  authorizer_ = authorizer_value(*values.access, memory);
-  resource_check_ = resource_check_value(*values.access, values.resource, memory);
-}
+    : of_(of), values_(values), memory_(memory), budget_(budget) {}
 
-cel::bindings& evaluation::bound(const cel::program& p) const {
+cel::bindings& evaluation::bindings_within(const cel::program& p) const {
   for (auto& [environment, made] : bindings_)
     if (environment == p.within().get()) return *made;
-  auto& made = *bindings_.emplace_back(p.within().get(), std::make_unique<cel::bindings>(p)).second;
-  made.set("object", document(values_.object))
-      .set("oldObject", document(values_.old))
-      .set("request", document(values_.request))
-      .set("params", document(values_.params))
-      .set("namespaceObject", document(values_.home))
-      .set("variables", cel::value::opaque(variables_));
-  if (values_.access) made.set("authorizer", authorizer_).set("authorizer.requestResource", resource_check_);
-  return made;
+  return *bindings_.emplace_back(p.within().get(), std::make_unique<cel::bindings>(p)).second;
+}
+
+cel::value evaluation::variables_value() const {
+  if (!variables_) variables_ = memory_.make<variables>(*this);
+  return cel::value::opaque(variables_);
+}
+
+// Of a policy's expressions most look at the object alone, and a cluster has many policies: what isn't used isn't
+// bound.
+cel::bindings& evaluation::bound(const cel::program& p) const {
+  auto& out = bindings_within(p);
+  auto bind = [&](std::string_view name, auto&& make) {
+    if (p.uses(name)) out.set(name, make());
+  };
+  bind("object", [&] { return document(values_.object); });
+  bind("oldObject", [&] { return document(values_.old); });
+  bind("request", [&] { return document(values_.request); });
+  bind("params", [&] { return document(values_.params); });
+  bind("namespaceObject", [&] { return document(values_.home); });
+  bind("variables", [&] { return variables_value(); });
+  if (!values_.access) return out;
+  auto once = [](cel::value& known, auto&& make) {
+    if (known.is(cel::kind::absent)) known = make();
+    return known;
+  };
+  bind("authorizer", [&] { return once(authorizer_, [&] { return authorizer_value(*values_.access, memory_); }); });
+  bind("authorizer.requestResource", [&] {
+    return once(resource_check_, [&] { return resource_check_value(*values_.access, *values_.resource, memory_); });
+  });
+  return out;
 }
 
 cel::outcome evaluation::run(const cel::program& p) const { return cel::run(p, bound(p), memory_, call_budget); }
@@ -224,13 +242,14 @@ std::optional<evaluation::outcome> evaluation::step(const expression& e) {
   if (!e.program) return std::unexpected(failure{false, "compilation error: " + e.wrong});
   if (begun_ != &e) {
     spent_on_variables_ = 0;
-    for (auto& f : frames_) variables_->forget(f.begun);
+    if (variables_)
+      for (auto& f : frames_) variables_->forget(f.begun);
     frames_.assign(1, {});
   }
   begun_ = &e;
   spent_in_step_ = 0;
   paused_ = false;
-  variables_->forget(frames_.back().begun);
+  if (variables_) variables_->forget(frames_.back().begun);
   auto done = rest(e);
   if (deeper_) frames_.push_back({*std::exchange(deeper_, std::nullopt), {}});
   return done;

@@ -68,8 +68,8 @@ class composition {
 // What expressions of admission see. All is borrowed; null pointers are null.
 struct admission_values {
   const json::value *object = nullptr, *old = nullptr, *request = nullptr, *params = nullptr, *home = nullptr;
-  const access_host* access = nullptr;  // null: there is no authorizer
-  access_question resource = {};        // of authorizer.requestResource
+  const access_host* access = nullptr;        // null: there is no authorizer
+  const access_question* resource = nullptr;  // of authorizer.requestResource; never null where there is one
 };
 
 // One pass over some of a policy's expressions for one request. Variables are computed when the first one asks, once.
@@ -93,7 +93,9 @@ class evaluation {
  private:
   class variables;
   cel::outcome run(const cel::program& p) const;
+  cel::bindings& bindings_within(const cel::program& p) const;
   cel::bindings& bound(const cel::program& p) const;
+  cel::value variables_value() const;
 
   const composition& of_;
   const admission_values& values_;
@@ -113,8 +115,9 @@ class evaluation {
   mutable int depth_ = 0;                      // of variables that are being computed, each for the one before it
   mutable std::uint64_t spent_on_variables_ = 0, spent_in_step_ = 0;
   mutable bool paused_ = false;  // what this step gives means nothing
-  const variables* variables_;
-  cel::value authorizer_, resource_check_;
+  // What few expressions use is made when one does.
+  mutable const variables* variables_ = nullptr;
+  mutable cel::value authorizer_, resource_check_;
   mutable std::vector<std::pair<const cel::environment*, std::unique_ptr<cel::bindings>>> bindings_;
 };
 

@@ -1,4 +1,5 @@
 // h1_client.cc: one request and its answer over HTTP/1.1.
+#include <algorithm>
 #include <cstring>
 
 #include "base/release.h"
@@ -45,8 +46,7 @@ class h1_exchange final : public client_exchange {
   }
 
   task<result<void>> send_request() {
-    bytes parts[] = {as_bytes(text_), as_bytes(body_)};
-    auto sent = co_await connection_->stream->send(parts);
+    auto sent = co_await send_at_once();
     release(text_);
     release(body_);
     if (!sent) {
@@ -132,6 +132,19 @@ class h1_exchange final : public client_exchange {
   std::unexpected<error> fail_with(errc code, std::string text) {
     failed_ = true;
     return fail(code, std::move(text));
+  }
+
+  // As far as the stream takes it: a short request may then go out with those that others make in this turn.
+  task<result<void>> send_at_once() {
+    bytes parts[] = {as_bytes(text_), as_bytes(body_)};
+    KEDGE_CO_TRY(auto sent, connection_->stream->try_send(parts));
+    if (sent == text_.size() + body_.size()) co_return result<void>();
+    for (auto& p : parts) {
+      auto gone = std::min(sent, p.size());
+      p = p.subspan(gone);
+      sent -= gone;
+    }
+    co_return co_await connection_->stream->send(parts);
   }
 
   // Feeds the parser with what waits or comes.

@@ -46,6 +46,35 @@ TEST_CASE("a request and its answer, again on the same connection") {
   });
 }
 
+// Of one piece, of several records, and more than a socket takes at once; several requests in one turn.
+TEST_CASE("bodies arrive whole and in order, whatever their size, over TLS too") {
+  const auto pem = make_certificate("server");
+  on_each_backend([&]() -> task<void> {
+    auto context = net::tls_client_context::make({.ca_pem = pem.certificate});
+    REQUIRE(context.has_value());
+    for (bool tls : {false, true}) {
+      running_server s(echo, tls ? with_tls(pem) : net::http::server_options());
+      client c;
+      auto where = to(s.at());
+      if (tls) where.tls = *context;
+      reactor::scope asking;
+      for (std::size_t size : {0, 1, 1'700, 8'192, 16'385, 100'000, 2'900'000}) {
+        std::string body(size, '\0');
+        for (std::size_t i = 0; i < size; ++i) body[i] = static_cast<char>('a' + i * 31 % 23);
+        asking.spawn([](client& by, net::http::target at, std::string sent) -> task<void> {
+          for (int again = 0; again < 2; ++again) {
+            auto r = co_await by.fetch({.to = at, .method = "POST", .path = "/", .body = sent});
+            REQUIRE_MESSAGE(r.has_value(), r.error().message);
+            CHECK(r->status == 200);
+            CHECK(r->body == sent);
+          }
+        }(c, where, std::move(body)));
+      }
+      co_await asking.join();
+    }
+  });
+}
+
 TEST_CASE("a body that streams both ways, in chunks with trailers") {
   on_each_backend([]() -> task<void> {
     running_server s([](exchange& e) -> task<void> {

@@ -177,6 +177,7 @@ task<validated> evaluate(const validating_policy& p, const admission_values& val
       if (verdict.message.empty()) verdict.message = fmt::format("failed expression: {}", trim(v.is.text));
     }
   }
+  if (p.annotations.empty()) co_return out;
   evaluation noting(*p.all, seen, memory, expressions::object_budget);
   auto notes = co_await run_all(noting, p.annotations, [](auto& a) { return &a.value; });
   if (!notes) co_return one_failure(p, std::move(notes.error()));

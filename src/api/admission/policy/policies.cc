@@ -50,6 +50,7 @@ struct asked {
   subject about;
   inputs values;
   expression_access may;
+  const expressions::access_question resource = may.about();
 
   asked(admission_request& request, const registry& tables, const api::served& s, const store::snapshot& cluster,
         authorizer& authz, custom::converter* converts)
@@ -68,7 +69,7 @@ struct asked {
             .params = param.is_null() ? nullptr : &param,
             .home = values.home(),
             .access = &may,
-            .resource = may.about()};
+            .resource = &resource};
   }
 };
 

@@ -398,6 +398,16 @@ TEST_CASE("watches of custom resources") {
   CHECK(watch.brief() == "DELETED a");
 }
 
+TEST_CASE("a schema that speaks of deletion ends nothing") {
+  custom_world w;
+  w.define(crd_text(
+      R"({"type":"object","properties":{"spec":{"type":"object","default":{"deletionTimestamp":"never"},"properties":{"deletionTimestamp":{"type":"string"}}}}})"));
+  w.must(w.post(things, thing("a", R"({"deletionTimestamp":"now"})")), 201);
+  // Nor does it when the definition is stored anew, and the same.
+  w.must(w.patch(fmt::format("{}/things.ex.io", crds), R"({"metadata":{"annotations":{"note":"n"}}})", merge), 200);
+  w.must(w.post(things, thing("b")), 201);
+}
+
 TEST_CASE("a definition that goes takes its resource along") {
   custom_world w;
   CHECK(w.get(things).code == 404);

@@ -103,6 +103,45 @@ TEST_CASE("variables may build on each other however deep, but none on itself") 
   CHECK_MESSAGE(circle.find("asks for itself") != std::string::npos, circle.substr(0, 500));
 }
 
+// Says yes to whoever asks about its resource.
+class of_pods final : public access_host {
+ public:
+  access_answer check(const access_question& q) const override {
+    return {q.resource == "pods" ? access_answer::verdict::allow : access_answer::verdict::no_opinion, {}, {}};
+  }
+};
+
+TEST_CASE("what an expression names is there, whatever those before it in the same evaluation named") {
+  composition all(true);
+  all.add("sum", "object.a + params.a");
+  const json::value object = json::object{{"a", 1}}, old = json::object{{"a", 2}}, params = json::object{{"a", 3}},
+                    request = json::object{{"name", "n"}},
+                    home = json::object{{"metadata", json::object{{"name", "home"}}}};
+  const of_pods host;
+  const access_question pods{.resource = "pods"};
+  const admission_values values{.object = &object,
+                                .old = &old,
+                                .request = &request,
+                                .params = &params,
+                                .home = &home,
+                                .access = &host,
+                                .resource = &pods};
+  cel::arena memory;
+  evaluation in(all, values, memory, object_budget);
+  for (auto text : {"object.a == 1", "oldObject.a == 2", "params.a == 3", "request.name == 'n'",
+                    "namespaceObject.metadata.name == 'home'", "variables.sum == 4",
+                    "!authorizer.group('').resource('nodes').check('get').allowed()",
+                    "authorizer.group('').resource('pods').check('get').allowed()",
+                    "authorizer.requestResource.check('get').allowed()", "object.a == 1 && variables.sum == 4"}) {
+    CAPTURE(text);
+    auto e = all.compile(text, boolean_result());
+    REQUIRE_MESSAGE(e.program, e.wrong);
+    auto got = in.run(e);
+    REQUIRE_MESSAGE(got, got.error().message);
+    CHECK(got->is_true());
+  }
+}
+
 TEST_CASE("turns that cost nothing end, too") {
   composition all(false);
   constexpr std::string_view inner = "object.items.exists_one(b, false)";
