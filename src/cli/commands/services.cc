@@ -174,7 +174,8 @@ result<void> run_tool(std::vector<std::string> words) {
 running find_running() {
   running out;
   for (auto process : all_processes()) {
-    if (process == ::getpid()) continue;
+    // As the first of a container it only waits for the one that is meant (first_process.h).
+    if (process == ::getpid() || process == 1) continue;
     const auto words = words_of(process);
     const bool daemon = is_daemon(words);
     if ((!daemon && !is_shim(words)) || !is_here(process)) continue;
