@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import tarfile
 import unittest
 
@@ -74,7 +75,7 @@ class Bundle(unittest.TestCase):
             for licence in licences:
                 self.assertGreater(self.members[licence].size, 100, licence)
         listed = {line.split("\t")[0] for line in contents}
-        self.assertEqual(listed, {n for n, m in self.members.items() if m.isfile() and n.startswith(("bin/", "lib/", "images/"))})
+        self.assertEqual(listed, {n for n, m in self.members.items() if m.isfile() and n.startswith(("bin/", "lib/", "glibc/", "images/"))})
 
     def test_2_a_bad_one_changes_nothing(self):
         before = self.files()
@@ -145,6 +146,32 @@ class Bundle(unittest.TestCase):
         self.machine.run("k3s-uninstall.sh", timeout=300)
         for path in (LIB, f"{BIN}/kedge", f"{BIN}/kubectl", "/var/lib/rancher/k3s", f"{UNITS}/kedge.service"):
             self.assertFalse(self.machine.exists(path), path)
+
+    def test_6_a_machine_of_another_c_library(self):
+        """Alpine, as far as this goes: busybox, OpenRC's names, and no loader for what is linked with glibc."""
+        root = pathlib.Path(self.lab.folder, "alpine")
+        for folder in "bin sbin dev etc proc tmp opt".split():
+            (root / folder).mkdir(parents=True)
+        shutil.copy("/bin/busybox", root / "bin")
+        shutil.copy(SCRIPTS / "install.sh", root / "opt")
+        (root / "sbin/openrc-run").write_text("")
+        (root / "sbin/openrc-run").chmod(0o755)
+        os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.link(self.archive, root / "opt/one.tar.gz")
+        inside = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", "chroot", str(root), "/bin/busybox", "env", "-i", "PATH=/usr/local/bin:/usr/local/lib/kedge/current/bin:/bin:/sbin"]
+        for applet in set(run("/bin/busybox", "--list").split()) - {"busybox"}:
+            (root / "bin" / applet).symlink_to("busybox")
+        said = run(*inside, "INSTALL_KEDGE_BUNDLE=/opt/one.tar.gz", "INSTALL_K3S_SKIP_ENABLE=true", "K3S_TOKEN=it's $HOME", "/opt/install.sh", "--node-label", "who=it's $HOME", timeout=300)
+        self.assertIn("Installing /usr/local/lib/kedge/", said)
+        for argv, words in (("kedge --version", "kedge version"), ("kubectl version --client", "Client Version"), ("containerd --version", "containerd"), ("crun --version", "crun version"),
+                            ("etcd --version", "etcd Version")):
+            self.assertIn(words, run(*inside, *argv.split()))
+        # The service's words are what a shell makes of them again.
+        shown = run(*inside, "sh", "-c", 'depend() { :; }; . /etc/init.d/kedge; eval "set -- $command_args"; printf "%s\\n" "$K3S_TOKEN" "$@"')
+        self.assertEqual(shown.splitlines(), ["it's $HOME", "server", "--node-label", "who=it's $HOME"])
+        run(*inside, "kedge", "uninstall", "--yes")
+        left = run("find", str(root), "-name", "*kedge*", "-o", "-name", "ld-linux*", "-o", "-name", "*linux-gnu", "-o", "-name", "k3s*").split()
+        self.assertEqual([p for p in left if not p.endswith("/opt/one.tar.gz")], [])
 
     # Of the running pod: the container's identity and how often it was started.
     def container(self):

@@ -1,4 +1,4 @@
-"""scripts/install.sh under real systemd: machines that share this one's files (an overlay, nothing is written through), each in
+"""scripts/install.sh under real systemd, and under OpenRC: machines that share this one's files (an overlay, nothing is written through), each in
 namespaces and control groups of its own, with systemd as its first process."""
 
 import os
@@ -44,6 +44,10 @@ for name in k3s kedge kedge-killall.sh; do rm -f usr/local/bin/$name; done
 echo "$MACHINE_ID" >etc/machine-id
 sh -ec "$CHANGE"
 export container=kedge-test
+if [ "$INIT" = openrc ]; then
+  rm -rf etc/runlevels && mkdir -p etc/runlevels/sysinit etc/runlevels/boot etc/runlevels/default etc/runlevels/shutdown
+  exec chroot . /sbin/openrc-init
+fi
 exec chroot . /lib/systemd/systemd --system --unit=multi-user.target
 """
 
@@ -55,7 +59,7 @@ def control_groups(name):
 
 
 class Machine:
-    def __init__(self, lab, host, number, change=""):
+    def __init__(self, lab, host, number, change="", init="systemd"):
         """`change` is done to its files before it starts: a shell's commands in its root."""
         self.name = f"{lab.prefix}sd{number}"
         self.folder = os.path.join(lab.folder, self.name)
@@ -67,21 +71,21 @@ class Machine:
                 if (group / need).exists() and not (group / need).read_text().strip():
                     (group / need).write_text((group.parent / need).read_text())
         enter = "".join(f"echo $$ >{g}/cgroup.procs; " for g in self.groups)
-        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32, "CHANGE": change}
+        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32, "CHANGE": change, "INIT": init}
         # Not `ip netns exec`: that hides the control groups.
         self.process = lab.start(self.name, ["nsenter", f"--net=/run/netns/{host.name}",
             "sh", "-c", enter + 'exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child sh -c "$0" boot "$@"',
             BOOT, self.folder, self.name], env=env)
         try:
-            self.wait_until_up(number)
+            self.wait_until_up(number, ("systemctl", "is-system-running") if init == "systemd" else ("rc-status", "--runlevel"))
         except BaseException:
             self.close()
             raise
 
-    def wait_until_up(self, number):
+    def wait_until_up(self, number, question):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self.init = int(eventually("the machine's first process", lambda: children.read_text().split())[0])
-        eventually("systemd is up", lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded"),
+        eventually("it is up", lambda: self.run(*question, check=False).stdout.strip() in ("running", "degraded", "default"),
                    timeout=120, every=0.2)
         self.run("hostname", f"machine{number}")
 
@@ -229,6 +233,37 @@ class Systemd(unittest.TestCase):
         machine.run("/opt/tools/kedge-lab-uninstall.sh")
         for path in ("/srv/lab", "/opt/tools/kedge", UNITS + "/kedge-lab.service", UNITS + "/k3s-lab.service"):
             self.assertFalse(machine.exists(path), path)
+
+    def test_5_openrc(self):
+        host = self.lab.host()
+        machine = Machine(self.lab, host, 4, init="openrc")
+        self.addCleanup(machine.close)
+        token = 'a "quoted" $HOME `id` back\\slash it\'s'
+        output = machine.install("--node-label", "blank=", "--write-kubeconfig", "/etc/it's $HOME", "--disable-agent", INSTALL_KEDGE_BINARY="/opt/kedge/kedge", K3S_TOKEN=token)
+        self.assertIn("Starting kedge", output)
+        self.assertEqual(machine.run("stat", "-c", "%a", "/etc/rancher/k3s/kedge.env").strip(), "600")
+        ready = ("k3s", "kubectl", "--kubeconfig", "/etc/it's $HOME", "get", "--raw", "/readyz")
+        eventually("it serves", lambda: machine.run(*ready) == "ok", timeout=120)
+        self.assertTrue(machine.run("cat", "/var/lib/rancher/k3s/server/node-token").strip().endswith("::server:" + token))
+        self.assertIn("kedge", machine.run("rc-update", "show", "default"))
+        self.assertIn("Nothing changed", machine.install("--node-label", "blank=", "--write-kubeconfig", "/etc/it's $HOME", "--disable-agent", INSTALL_KEDGE_BINARY="/opt/kedge/kedge", K3S_TOKEN=token))
+
+        def pid():
+            return machine.run("pgrep", "-f", "^/usr/local/bin/kedge server", check=False).stdout.strip()
+        before = pid()
+        self.assertTrue(machine.exists("/etc/it's $HOME"))
+        machine.run("kill", "-9", before)
+        eventually("it runs again", lambda: pid() not in ("", before), timeout=60)
+        eventually("it serves again", lambda: machine.run(*ready) == "ok", timeout=120)
+        machine.run("kedge-killall.sh")
+        self.assertEqual(machine.run("rc-service", "kedge", "status", check=False).returncode, 3)
+        self.assertTrue(machine.exists("/var/lib/rancher/k3s/server/db/state.db"))
+        machine.run("rc-service", "kedge", "start")
+        machine.run("k3s-uninstall.sh")
+        self.assertEqual(pid(), "")
+        left = machine.run("sh", "-c", f"ls {BIN} /etc/init.d /etc/runlevels/default /etc/logrotate.d /run | grep -E 'kedge|k3s'", check=False).stdout
+        self.assertEqual(left, "")
+        self.assertFalse(machine.exists("/var/lib/rancher/k3s"))
 
 
 if __name__ == "__main__":
