@@ -4,6 +4,8 @@ and whose only link leads nowhere, becomes a cluster from one file; a damaged fi
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
+import json
 import os
 import pathlib
 import re
@@ -13,7 +15,7 @@ import tarfile
 import unittest
 
 from harness import BINARY, Lab, eventually, main, run
-from runtime import BUSYBOX, image
+from runtime import BUSYBOX, RuntimeHost, image
 from systemd_test import BIN, SCRIPTS, UNITS, Machine
 
 LIB = "/usr/local/lib/kedge"
@@ -172,6 +174,49 @@ class Bundle(unittest.TestCase):
         run(*inside, "kedge", "uninstall", "--yes")
         left = run("find", str(root), "-name", "*kedge*", "-o", "-name", "ld-linux*", "-o", "-name", "*linux-gnu", "-o", "-name", "k3s*").split()
         self.assertEqual([p for p in left if not p.endswith("/opt/one.tar.gz")], [])
+
+    def test_7_an_image(self):
+        """Made from the bundle, and run by containerd: process 1 starts a server, takes the ends of orphans, and ends it at SIGTERM."""
+        images = [os.path.join(self.lab.folder, f"image{n}.tar") for n in (1, 2)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for made in [pool.submit(run, str(SCRIPTS / "image"), "--bundle", self.archive, "--name", "kedge:test", "--level", "1", "--output", out, timeout=900) for out in images]:
+                made.result()
+        self.assertEqual(*(hashlib.sha256(pathlib.Path(f).read_bytes()).digest() for f in images))
+        with tarfile.open(images[0]) as tar:
+            config = json.load(tar.extractfile(json.load(tar.extractfile("manifest.json"))[0]["Config"]))["config"]
+        self.assertEqual((config["Entrypoint"], config["Cmd"], config["StopSignal"]), (["/bin/kedge"], ["agent"], "SIGTERM"))
+        self.assertEqual(set(config["Volumes"]), {"/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/cni", "/var/log"})
+
+        folder, host = pathlib.Path(self.lab.folder, "containerd"), RuntimeHost(self.lab, len(self.lab.hosts) + 1)
+        self.lab.hosts.append(host)
+        folder.mkdir()
+        (folder / "config.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        address = str(folder / "sock")
+        self.lab.start("containerd", host.command("containerd", "--config", str(folder / "config.toml"), "--root", str(folder / "root"), "--state", str(folder / "state"), "--address", address))
+
+        def ctr(*argv, check=True, timeout=120):
+            return run("ctr", "--address", address, *argv, check=check, timeout=timeout)
+        eventually("containerd answers", lambda: ctr("version"))
+        ctr("images", "import", images[0], timeout=300)
+        name = f"{self.lab.prefix}served"
+        ctr("run", "--detach", "--net-host", "docker.io/library/kedge:test", name, *config["Entrypoint"], "server", "--disable-agent", "--disable=traefik")
+        try:
+            def inside(*argv):
+                return ctr("task", "exec", "--exec-id", f"e{next(numbers)}", name, *argv)
+            numbers = itertools.count()
+            eventually("the server is ready", lambda: inside("kubectl", "get", "--raw", "/readyz") == "ok", timeout=120, every=0.3)
+            self.assertIn("kubernetes", inside("k3s", "kubectl", "get", "service"))
+            first = re.search(rf"{name} +(\d+)", ctr("tasks", "ls"))[1]
+            children = pathlib.Path(f"/proc/{first}/task/{first}/children")
+            for _ in range(5):
+                inside("sh", "-c", "sleep 0.1 >/dev/null 2>&1 &")
+            eventually("nobody but the server is left", lambda: len(children.read_text().split()) == 1)
+            ctr("tasks", "kill", "--signal", "SIGTERM", name)
+            eventually("it has stopped", lambda: "STOPPED" in ctr("tasks", "ls"), timeout=60)
+            self.assertEqual(ctr("tasks", "delete", name, check=False).returncode, 0)
+        finally:
+            ctr("tasks", "delete", "--force", name, check=False)
+            ctr("containers", "delete", name, check=False)
 
     # Of the running pod: the container's identity and how often it was started.
     def container(self):
