@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs Kedge as a systemd service, the way K3s's installer is used. Nothing is downloaded: the program is the one beside
-# this script or the checkout's build, which is made when there is none, or all programs come out of a bundle (scripts/bundle).
+# Installs Kedge as a service of systemd or OpenRC, the way K3s's installer is used. Nothing is downloaded: the program is the one
+# beside this script or the checkout's build, which is made when there is none, or all programs come out of a bundle (scripts/bundle).
 #
 #   scripts/install.sh [server|agent] [FLAGS…]                  a server; an agent when K3S_URL is set
 #   K3S_URL=https://HOST:6443 K3S_TOKEN=… scripts/install.sh    an agent
 #   scripts/install.sh --rollback                               the bundle that was there before the present one is it again
+#   scripts/install.sh --print-unit [server|agent] [FLAGS…]     what systemd would be told, and nothing else is done
 #
 # Environment:
 #   K3S_*, KEDGE_*, CONTAINERD_*, NO_PROXY, HTTP_PROXY, HTTPS_PROXY   kept for the service, in a file that only root reads
@@ -25,8 +26,10 @@
 # A bundle's programs go to lib/kedge beside the folder of programs, a folder for each version, the last one kept for --rollback; pods
 # run on while one takes another's place. A bundle that is damaged or of another architecture leaves everything as it was.
 #
-# The service is also known by K3s's name (k3s, k3s-agent, k3s-NAME). It leaves behind kedge-killall.sh, which stops
-# everything that runs, and SERVICE-uninstall.sh, which removes everything, the cluster's data included.
+# systemd knows the service by K3s's name as well (k3s, k3s-agent, k3s-NAME). OpenRC has it in /etc/init.d, its environment in
+# /etc/rancher/k3s/SERVICE.env, and what it says in /var/log/SERVICE.log; what else it needs is in the default runlevel, cgroups above all.
+# Left behind are kedge-killall.sh, which stops everything that runs, and SERVICE-uninstall.sh, which removes everything, the cluster's
+# data included.
 set -eu
 
 info() { printf '[INFO]  %s\n' "$*"; }
@@ -35,14 +38,26 @@ fatal() { printf '[ERROR] %s\n' "$*" >&2; exit 1; }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
-# One argument as systemd's ExecStart= and EnvironmentFile= read it back (systemd.syntax(7)): between double quotes, $1
-# being the characters to escape.
+# Between double quotes, $1 being the characters to escape, as systemd's ExecStart= and EnvironmentFile= read it back
+# (systemd.syntax(7)), and a shell.
 quoted() { printf '"%s"' "$(printf '%s' "$2" | sed "s/[$1]/\\\\&/g")"; }
-exec_word() { quoted '\\"' "$1" | sed 's/%/%%/g; s/\$/$$/g'; }
+shell_word() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
+# One argument of the service's command. OpenRC gives them all to a shell.
+exec_word() {
+  if [ "$manager" = openrc ]; then shell_word "$1"; else quoted '\\"' "$1" | sed 's/%/%%/g; s/\$/$$/g'; fi
+}
 
 check_machine() {
   [ "$(id -u)" = 0 ] || fatal "must run as root: sudo -E $0"
-  [ -d /run/systemd/system ] || fatal "needs systemd: it is not running here. Without it, start 'kedge server' or 'kedge agent' from the init system at hand"
+  if [ -d /run/systemd/system ]; then
+    manager=systemd
+  elif [ -x /sbin/openrc-run ]; then
+    manager=openrc
+  elif command -v systemctl >/dev/null && [ "${INSTALL_K3S_SKIP_START:-}${INSTALL_K3S_SKIP_ENABLE:-}" != "" ]; then
+    manager=systemd  # of a machine that is being made, and will run it
+  else
+    fatal "needs systemd or OpenRC: neither is running here. Without them, start 'kedge server' or 'kedge agent' from the init system at hand"
+  fi
   for name in VERSION COMMIT PR CHANNEL CHANNEL_URL ARTIFACT_URL; do
     eval "value=\${INSTALL_K3S_$name:-}"
     [ -z "$value" ] || warn "INSTALL_K3S_$name has no effect: nothing is downloaded"
@@ -76,10 +91,6 @@ read_command() {
   case "$data_dir" in /*/*) ;; *) fatal "the data directory must be an absolute path below a folder: '$data_dir'" ;; esac
   [ -n "$url" ] || url=$(from_config server)
   [ -n "$token" ] || token=$(from_config token)$(from_config token-file)
-  if [ "$command" = agent ]; then
-    [ -n "$url" ] || fatal "an agent needs K3S_URL (or --server): the server to join, as https://HOST:6443"
-    [ -n "$token" ] || fatal "an agent needs K3S_TOKEN or K3S_TOKEN_FILE (or --token): it stands in server/node-token of the server's data directory"
-  fi
   case "$url" in '' | https://*) ;; *) fatal "only https:// URLs are supported for K3S_URL (have $url)" ;; esac
 
   case "${INSTALL_K3S_NAME:-}" in
@@ -88,6 +99,13 @@ read_command() {
     *) suffix=-$INSTALL_K3S_NAME ;;
   esac
   service=kedge$suffix other_name=k3s$suffix
+}
+
+check_agent() {
+  if [ "$command" = agent ]; then
+    [ -n "$url" ] || fatal "an agent needs K3S_URL (or --server): the server to join, as https://HOST:6443"
+    [ -n "$token" ] || fatal "an agent needs K3S_TOKEN or K3S_TOKEN_FILE (or --token): it stands in server/node-token of the server's data directory"
+  fi
 }
 
 choose_folders() {
@@ -99,11 +117,17 @@ choose_folders() {
     if [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ] && ! { mkdir -p $bin_dir && : >$bin_dir/.kedge-install && rm $bin_dir/.kedge-install; } 2>/dev/null; then bin_dir=/opt/bin; fi
   fi
   lib_dir=${bin_dir%/*}/lib/kedge
-  unit=$systemd_dir/$service.service env_file=$systemd_dir/$service.service.env
+  case "$manager" in
+    systemd) unit=$systemd_dir/$service.service other_unit=$systemd_dir/$other_name.service env_file=$systemd_dir/$service.service.env ;;
+    openrc) unit=/etc/init.d/$service other_unit=/etc/init.d/$other_name env_file=/etc/rancher/k3s/$service.env ;;
+  esac
   killall=$bin_dir/kedge-killall.sh uninstall=$bin_dir/$service-uninstall.sh
-  if [ -e "$systemd_dir/$other_name.service" ] && [ ! -L "$systemd_dir/$other_name.service" ]; then
-    fatal "K3s is installed here ($systemd_dir/$other_name.service). Kedge goes on with its data: stop it (systemctl disable --now $other_name), move that file away, and run this again"
-  fi
+}
+
+refuse_over_k3s() {
+  [ -e "$other_unit" ] && [ ! -L "$other_unit" ] || return 0
+  case "$manager" in systemd) how="systemctl disable --now $other_name" ;; openrc) how="rc-service $other_name stop; rc-update del $other_name" ;; esac
+  fatal "K3s is installed here ($other_unit). Kedge goes on with its data: stop it ($how), move that file away, and run this again"
 }
 
 # A link to $2 in place of whatever $1 is, at no moment nothing.
@@ -128,6 +152,7 @@ place_bundle() {
   [ "$architecture" = "$(architecture_here)" ] || fatal "$bundle is for $architecture, this machine is $(architecture_here): nothing was installed"
   id=$(said version "$new/head/manifest")-$(sha256sum "$new/head/SHA256SUMS" | cut -c 1-12)
   whole "$lib_dir/$id" || unpack
+  lend_glibc "$lib_dir/$id"
   use_version "$id"
   link "$bin_dir/kedge" "$lib_dir/current/bin/kedge"
   mkdir -p "$data_dir/agent/images"
@@ -162,11 +187,27 @@ unpack() {
     tar -xzf "$bundle" -C "$new" || fatal "$bundle can't be unpacked: it is damaged, or there is no room in $lib_dir. Nothing was installed"
   fi
   whole "$unpacked" || fatal "$bundle is damaged: files in it aren't what its SHA256SUMS says. Nothing was installed"
-  "$unpacked/bin/kedge" --version >/dev/null || fatal "the programs of $bundle don't run on this machine; they need glibc $(said glibc "$unpacked/manifest") or later. Nothing was installed"
+  runs "$unpacked" >/dev/null || fatal "the programs of $bundle don't run on this machine; they need glibc $(said glibc "$unpacked/manifest") or later. Nothing was installed"
   info "Installing $lib_dir/$id"
   rm -rf "${lib_dir:?}/$id"
   mv "$unpacked" "$lib_dir/$id"
   sync
+}
+
+# A machine of another C library (Alpine's musl) has no loader for these programs: the bundle's is lent, with what belongs to it, where
+# the loader looks. $1: a version's folder.
+lend_glibc() {
+  interpreter=$(said interpreter "$1/manifest") libraries=$(said libraries "$1/manifest")
+  if [ -z "$interpreter" ] || { [ -e "$interpreter" ] && [ ! -L "$libraries" ]; }; then return 0; fi
+  mkdir -p "${interpreter%/*}" "${libraries%/*}"
+  link "$libraries" "$lib_dir/current/glibc"
+  link "$interpreter" "$lib_dir/current/glibc/${interpreter##*/}"
+}
+
+# The program says its version, where need be by the bundle's own loader.
+runs() {
+  interpreter=$(said interpreter "$1/manifest")
+  if [ -e "$interpreter" ]; then "$1/bin/kedge" --version; else "$1/glibc/${interpreter##*/}" --library-path "$1/glibc:$1/lib" "$1/bin/kedge" --version; fi
 }
 
 # All versions but this one and the one before it. What keeps a pod runs from where it was started until the pod ends.
@@ -189,11 +230,10 @@ roll_back() {
   [ -d "$lib_dir/previous" ] || fatal "there is nothing to go back to: $lib_dir has no previous version"
   use_version "$(readlink "$lib_dir/previous")"
   info "$("$lib_dir/current/bin/kedge" --version) is in place again"
-  for file in "$systemd_dir"/kedge*.service; do
-    service=${file##*/}
-    if [ -L "$file" ] || ! systemctl is-active --quiet "$service"; then continue; fi
-    info "Starting $service"
-    systemctl restart "$service" || fatal "it did not start; see: journalctl -u $service"
+  case "$manager" in systemd) set -- "$systemd_dir"/kedge*.service ;; openrc) set -- /etc/init.d/kedge* ;; esac
+  for unit in "$@"; do
+    if [ -L "$unit" ] || ! is_active; then continue; fi
+    restart_service
   done
 }
 
@@ -266,23 +306,31 @@ write_uninstall() {
 [ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
 set -u
 
-systemctl disable --now @SERVICE@.service 2>/dev/null
-systemctl reset-failed @SERVICE@.service 2>/dev/null
-rm -f '@SYSTEMD_DIR@/@SERVICE@.service' '@SYSTEMD_DIR@/@SERVICE@.service.env' '@BIN_DIR@/@SERVICE@-uninstall.sh'
+if [ '@MANAGER@' = openrc ]; then
+  rc-service --ifstarted '@SERVICE@' stop
+  rc-update --all --quiet del '@SERVICE@' 2>/dev/null
+  rm -f '/etc/logrotate.d/@SERVICE@'
+else
+  systemctl disable --now '@SERVICE@.service' 2>/dev/null
+  systemctl reset-failed '@SERVICE@.service' 2>/dev/null
+fi
+rm -f '@UNIT@' '@ENV_FILE@' '@BIN_DIR@/@SERVICE@-uninstall.sh'
 [ "$(readlink '@BIN_DIR@/@OTHER@-uninstall.sh')" != '@SERVICE@-uninstall.sh' ] || rm -f '@BIN_DIR@/@OTHER@-uninstall.sh'
-systemctl daemon-reload
-for unit in '@SYSTEMD_DIR@'/kedge*.service; do
+[ '@MANAGER@' = openrc ] || systemctl daemon-reload
+for unit in @UNITS@; do
   [ ! -e "$unit" ] || { echo "$(basename "$unit") is still installed: the program and the data stay"; exit 0; }
 done
 
 exec '@BIN_DIR@/kedge' uninstall --yes --data-dir '@DATA_DIR@' "$@"
 UNINSTALL
-  sed -i "s#@SYSTEMD_DIR@#$systemd_dir#g; s#@BIN_DIR@#$bin_dir#g; s#@SERVICE@#$service#g; s#@OTHER@#$other_name#g; s#@DATA_DIR@#$data_dir#g" "$uninstall"
+  case "$manager" in systemd) units="'$systemd_dir'/kedge*.service" ;; openrc) units=/etc/init.d/kedge\* ;; esac
+  sed -i "s#@MANAGER@#$manager#g; s#@UNITS@#$units#; s#@UNIT@#$unit#; s#@ENV_FILE@#$env_file#; s#@BIN_DIR@#$bin_dir#g; s#@SERVICE@#$service#g; s#@OTHER@#$other_name#g; s#@DATA_DIR@#$data_dir#g" "$uninstall"
   chmod 755 "$uninstall"
   [ -e "$bin_dir/$other_name-uninstall.sh" ] || ln -s "$service-uninstall.sh" "$bin_dir/$other_name-uninstall.sh"
 }
 
 write_environment() {
+  mkdir -p "${env_file%/*}"
   (umask 077 && : >"$env_file.new")
   env | grep -E '^((K3S|KEDGE|CONTAINERD|KINE)_[A-Za-z0-9_]*|NO_PROXY|HTTP_PROXY|HTTPS_PROXY|no_proxy|http_proxy|https_proxy)=' | sort | while IFS= read -r line; do
     printf '%s=%s\n' "${line%%=*}" "$(quoted '\\"$`' "${line#*=}")"
@@ -291,7 +339,14 @@ write_environment() {
 }
 
 write_unit() {
-  cat >"$unit" <<UNIT
+  case "$manager" in
+    systemd) systemd_unit >"$unit"; chmod 644 "$unit" ;;
+    openrc) openrc_script >"$unit"; chmod 755 "$unit"; rotate_log ;;
+  esac
+}
+
+systemd_unit() {
+  cat <<UNIT
 [Unit]
 Description=Kedge: K3s-compatible Kubernetes ($command)
 Wants=network-online.target
@@ -323,39 +378,115 @@ ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
 ExecStart=$bin_dir/kedge $exec_start
 UNIT
-  chmod 644 "$unit"
+}
+
+openrc_script() {
+  cat <<SCRIPT
+#!/sbin/openrc-run
+
+name=$service
+description="Kedge: K3s-compatible Kubernetes ($command)"
+supervisor=supervise-daemon
+command=$bin_dir/kedge
+command_args=$(quoted '\\"$`' "$exec_start")
+pidfile=/run/$service.pid
+output_log=/var/log/$service.log
+error_log=/var/log/$service.log
+respawn_delay=5
+respawn_max=0
+retry=SIGTERM/90/SIGKILL/10
+rc_ulimit="-n 1048576 -u unlimited -c unlimited"
+# Containers live on while the service restarts.
+rc_cgroup_cleanup=no
+
+depend() {
+	want cgroups
+	after network-online net firewall
+}
+
+start_pre() {
+	for module in br_netfilter overlay; do modprobe -q \$module 2>/dev/null || :; done
+}
+
+set -a
+for file in /etc/environment $env_file; do
+	[ ! -r \$file ] || . \$file
+done
+set +a
+SCRIPT
+}
+
+rotate_log() {
+  [ -d /etc/logrotate.d ] || return 0
+  printf '/var/log/%s.log {\n\tmissingok\n\tnotifempty\n\tcopytruncate\n}\n' "$service" >"/etc/logrotate.d/$service"
 }
 
 state() { readlink "$lib_dir/current" || true; sha256sum "$bin_dir/kedge" "$unit" "$env_file" 2>/dev/null || true; }
 
+# Of the service in $unit.
+is_active() {
+  case "$manager" in
+    systemd) systemctl is-active --quiet "${unit##*/}" ;;
+    openrc) rc-service --quiet "${unit##*/}" status >/dev/null 2>&1 ;;
+  esac
+}
+
+restart_service() {
+  info "Starting ${unit##*/}"
+  case "$manager" in
+    systemd) systemctl restart "${unit##*/}" || fatal "it did not start; see: journalctl -u ${unit##*/}" ;;
+    openrc) rc-service "${unit##*/}" restart || fatal "it did not start; see: /var/log/${unit##*/}.log" ;;
+  esac
+}
+
 start_service() {
-  systemctl daemon-reload
+  info "Starting $service"
+  case "$manager" in
+    systemd) systemctl restart "$service.service" || fatal "it did not start; see: journalctl -u $service.service" ;;
+    openrc) rc-service "$service" restart || fatal "it did not start; see: /var/log/$service.log" ;;
+  esac
+}
+
+start_service() {
+  [ ! -d /run/systemd/system ] || systemctl daemon-reload
   [ "${INSTALL_K3S_SKIP_ENABLE:-}" != true ] || return 0
-  info "Enabling $service.service"
-  systemctl enable --quiet "$service.service"
+  info "Enabling ${unit##*/}"
+  case "$manager" in
+    systemd) systemctl enable --quiet "$service.service" ;;
+    openrc) rc-update --quiet add "$service" default ;;
+  esac
   [ "${INSTALL_K3S_SKIP_START:-}" != true ] || return 0
-  if [ "$before_state" = "$(state)" ] && [ "${INSTALL_K3S_FORCE_RESTART:-}" != true ] && systemctl is-active --quiet "$service.service"; then
-    info "Nothing changed; $service.service goes on"
+  if [ "$before_state" = "$(state)" ] && [ "${INSTALL_K3S_FORCE_RESTART:-}" != true ] && is_active; then
+    info "Nothing changed; ${unit##*/} goes on"
     return 0
   fi
-  info "Starting $service.service"
-  systemctl restart "$service.service" || fatal "it did not start; see: journalctl -u $service.service"
+  restart_service
 }
 
 case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; exit 0 ;; esac
+if [ "${1:-}" = --print-unit ]; then
+  shift
+  manager=systemd
+  read_command "$@"
+  choose_folders
+  systemd_unit
+  exit 0
+fi
 check_machine
 if [ "${1:-}" = --rollback ]; then
-  service=kedge other_name=
+  service=kedge other_name=k3s
   choose_folders
   roll_back
   exit 0
 fi
 read_command "$@"
+check_agent
 choose_folders
+refuse_over_k3s
 before_state=$(state)
 place_program
 make_links
-mkdir -p "$systemd_dir"
+mkdir -p "${unit%/*}"
 if [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ]; then
   write_killall
   write_uninstall

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -5,6 +7,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/first_process.h"
 #include "cli/installation.h"
 #include "cli/run.h"
 #include "node/cni/plugin.h"
@@ -12,6 +15,10 @@
 
 int main(int count, char** words) {
   using namespace kedge::cli;
+  if (::getpid() == 1) {
+    leave_root_group();
+    if (auto ended = first_process()) return *ended;
+  }
   std::signal(SIGPIPE, SIG_IGN);  // a closed peer is an error of the write, not the end of the process
   const daemons run = {run_server, run_agent};
   const std::string program = count > 0 ? words[0] : "kedge";

@@ -13,6 +13,21 @@
 
 namespace kedge::server {
 
+namespace {
+
+// What this program was built for, as Go names it.
+#if defined(__aarch64__)
+constexpr const char* platform = "linux/arm64";
+#else
+constexpr const char* platform = "linux/amd64";
+#endif
+
+api::version_info version_of(const settings& s) {
+  return {.git_version = s.version, .git_commit = s.commit, .platform = platform};
+}
+
+}  // namespace
+
 front::~front() {
   if (usage_) usage_->stop();
   if (desk_) desk_->close();
@@ -199,7 +214,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .audit = s.audit.get(),
                      .ranges = f->ranges_,
                      .virtuals = std::move(virtuals),
-                     .version = {.git_version = s.settings.version, .git_commit = s.settings.commit},
+                     .version = version_of(s.settings),
                      .server_address = server_address,
                      .custom = f->tables_.get(),
                      .others = {.services = f->services_.get(), .ways = f->others_.get(), .documents = s.documents},

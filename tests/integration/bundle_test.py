@@ -4,15 +4,18 @@ and whose only link leads nowhere, becomes a cluster from one file; a damaged fi
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
+import json
 import os
 import pathlib
 import re
 import shutil
+import stat
 import tarfile
 import unittest
 
 from harness import BINARY, Lab, eventually, main, run
-from runtime import BUSYBOX, image
+from runtime import BUSYBOX, RuntimeHost, image
 from systemd_test import BIN, SCRIPTS, UNITS, Machine
 
 LIB = "/usr/local/lib/kedge"
@@ -74,7 +77,7 @@ class Bundle(unittest.TestCase):
             for licence in licences:
                 self.assertGreater(self.members[licence].size, 100, licence)
         listed = {line.split("\t")[0] for line in contents}
-        self.assertEqual(listed, {n for n, m in self.members.items() if m.isfile() and n.startswith(("bin/", "lib/", "images/"))})
+        self.assertEqual(listed, {n for n, m in self.members.items() if m.isfile() and n.startswith(("bin/", "lib/", "glibc/", "images/"))})
 
     def test_2_a_bad_one_changes_nothing(self):
         before = self.files()
@@ -145,6 +148,75 @@ class Bundle(unittest.TestCase):
         self.machine.run("k3s-uninstall.sh", timeout=300)
         for path in (LIB, f"{BIN}/kedge", f"{BIN}/kubectl", "/var/lib/rancher/k3s", f"{UNITS}/kedge.service"):
             self.assertFalse(self.machine.exists(path), path)
+
+    def test_6_a_machine_of_another_c_library(self):
+        """Alpine, as far as this goes: busybox, OpenRC's names, and no loader for what is linked with glibc."""
+        root = pathlib.Path(self.lab.folder, "alpine")
+        for folder in "bin sbin dev etc proc tmp opt".split():
+            (root / folder).mkdir(parents=True)
+        shutil.copy("/bin/busybox", root / "bin")
+        shutil.copy(SCRIPTS / "install.sh", root / "opt")
+        (root / "sbin/openrc-run").write_text("")
+        (root / "sbin/openrc-run").chmod(0o755)
+        os.mknod(root / "dev/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        os.link(self.archive, root / "opt/one.tar.gz")
+        inside = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", "chroot", str(root), "/bin/busybox", "env", "-i", "PATH=/usr/local/bin:/usr/local/lib/kedge/current/bin:/bin:/sbin"]
+        for applet in set(run("/bin/busybox", "--list").split()) - {"busybox"}:
+            (root / "bin" / applet).symlink_to("busybox")
+        said = run(*inside, "INSTALL_KEDGE_BUNDLE=/opt/one.tar.gz", "INSTALL_K3S_SKIP_ENABLE=true", "K3S_TOKEN=it's $HOME", "/opt/install.sh", "--node-label", "who=it's $HOME", timeout=300)
+        self.assertIn("Installing /usr/local/lib/kedge/", said)
+        for argv, words in (("kedge --version", "kedge version"), ("kubectl version --client", "Client Version"), ("containerd --version", "containerd"), ("crun --version", "crun version"),
+                            ("etcd --version", "etcd Version")):
+            self.assertIn(words, run(*inside, *argv.split()))
+        # The service's words are what a shell makes of them again.
+        shown = run(*inside, "sh", "-c", 'depend() { :; }; . /etc/init.d/kedge; eval "set -- $command_args"; printf "%s\\n" "$K3S_TOKEN" "$@"')
+        self.assertEqual(shown.splitlines(), ["it's $HOME", "server", "--node-label", "who=it's $HOME"])
+        run(*inside, "kedge", "uninstall", "--yes")
+        left = run("find", str(root), "-name", "*kedge*", "-o", "-name", "ld-linux*", "-o", "-name", "*linux-gnu", "-o", "-name", "k3s*").split()
+        self.assertEqual([p for p in left if not p.endswith("/opt/one.tar.gz")], [])
+
+    def test_7_an_image(self):
+        """Made from the bundle, and run by containerd: process 1 starts a server, takes the ends of orphans, and ends it at SIGTERM."""
+        images = [os.path.join(self.lab.folder, f"image{n}.tar") for n in (1, 2)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for made in [pool.submit(run, str(SCRIPTS / "image"), "--bundle", self.archive, "--name", "kedge:test", "--level", "1", "--output", out, timeout=900) for out in images]:
+                made.result()
+        self.assertEqual(*(hashlib.sha256(pathlib.Path(f).read_bytes()).digest() for f in images))
+        with tarfile.open(images[0]) as tar:
+            config = json.load(tar.extractfile(json.load(tar.extractfile("manifest.json"))[0]["Config"]))["config"]
+        self.assertEqual((config["Entrypoint"], config["Cmd"], config["StopSignal"]), (["/bin/kedge"], ["agent"], "SIGTERM"))
+        self.assertEqual(set(config["Volumes"]), {"/var/lib/rancher/k3s", "/var/lib/kubelet", "/var/lib/cni", "/var/log"})
+
+        folder, host = pathlib.Path(self.lab.folder, "containerd"), RuntimeHost(self.lab, len(self.lab.hosts) + 1)
+        self.lab.hosts.append(host)
+        folder.mkdir()
+        (folder / "config.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        address = str(folder / "sock")
+        self.lab.start("containerd", host.command("containerd", "--config", str(folder / "config.toml"), "--root", str(folder / "root"), "--state", str(folder / "state"), "--address", address))
+
+        def ctr(*argv, check=True, timeout=120):
+            return run("ctr", "--address", address, *argv, check=check, timeout=timeout)
+        eventually("containerd answers", lambda: ctr("version"))
+        ctr("images", "import", images[0], timeout=300)
+        name = f"{self.lab.prefix}served"
+        ctr("run", "--detach", "--net-host", "docker.io/library/kedge:test", name, *config["Entrypoint"], "server", "--disable-agent", "--disable=traefik")
+        try:
+            def inside(*argv):
+                return ctr("task", "exec", "--exec-id", f"e{next(numbers)}", name, *argv)
+            numbers = itertools.count()
+            eventually("the server is ready", lambda: inside("kubectl", "get", "--raw", "/readyz") == "ok", timeout=120, every=0.3)
+            self.assertIn("kubernetes", inside("k3s", "kubectl", "get", "service"))
+            first = re.search(rf"{name} +(\d+)", ctr("tasks", "ls"))[1]
+            children = pathlib.Path(f"/proc/{first}/task/{first}/children")
+            for _ in range(5):
+                inside("sh", "-c", "sleep 0.1 >/dev/null 2>&1 &")
+            eventually("nobody but the server is left", lambda: len(children.read_text().split()) == 1)
+            ctr("tasks", "kill", "--signal", "SIGTERM", name)
+            eventually("it has stopped", lambda: "STOPPED" in ctr("tasks", "ls"), timeout=60)
+            self.assertEqual(ctr("tasks", "delete", name, check=False).returncode, 0)
+        finally:
+            ctr("tasks", "delete", "--force", name, check=False)
+            ctr("containers", "delete", name, check=False)
 
     # Of the running pod: the container's identity and how often it was started.
     def container(self):

@@ -1,6 +1,8 @@
-"""scripts/install.sh under real systemd: machines that share this one's files (an overlay, nothing is written through), each in
+"""scripts/install.sh and scripts/deb under real systemd, and under OpenRC: machines that share this one's files (an overlay, nothing is written through), each in
 namespaces and control groups of its own, with systemd as its first process."""
 
+import concurrent.futures
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -38,12 +40,17 @@ fi
 mkdir -p opt/kedge && touch opt/kedge/kedge && mount --bind "$KEDGE_BINARY" opt/kedge/kedge
 shim=containerd-shim-kedge-v2 && touch opt/kedge/$shim && mount --bind "$(dirname "$KEDGE_BINARY")/$shim" opt/kedge/$shim
 cp "$SCRIPTS/install.sh" opt/kedge/
+[ ! -e "$PACKAGE" ] || cp "$PACKAGE" opt/kedge/kedge.deb
 # What this machine starts is not this test's matter; what it has installed may be in the way of an empty machine.
 rm -rf etc/systemd/system/*.wants etc/systemd/system/k3s* etc/systemd/system/kedge* etc/rancher etc/machine-id
 for name in k3s kedge kedge-killall.sh; do rm -f usr/local/bin/$name; done
 echo "$MACHINE_ID" >etc/machine-id
 sh -ec "$CHANGE"
 export container=kedge-test
+if [ "$INIT" = openrc ]; then
+  rm -rf etc/runlevels && mkdir -p etc/runlevels/sysinit etc/runlevels/boot etc/runlevels/default etc/runlevels/shutdown
+  exec chroot . /sbin/openrc-init
+fi
 exec chroot . /lib/systemd/systemd --system --unit=multi-user.target
 """
 
@@ -55,8 +62,8 @@ def control_groups(name):
 
 
 class Machine:
-    def __init__(self, lab, host, number, change=""):
-        """`change` is done to its files before it starts: a shell's commands in its root."""
+    def __init__(self, lab, host, number, change="", init="systemd", package=""):
+        """`change` is done to its files before it starts: a shell's commands in its root. `package`: what lies there as kedge.deb."""
         self.name = f"{lab.prefix}sd{number}"
         self.folder = os.path.join(lab.folder, self.name)
         os.mkdir(self.folder)
@@ -67,21 +74,21 @@ class Machine:
                 if (group / need).exists() and not (group / need).read_text().strip():
                     (group / need).write_text((group.parent / need).read_text())
         enter = "".join(f"echo $$ >{g}/cgroup.procs; " for g in self.groups)
-        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32, "CHANGE": change}
+        env = {**os.environ, "SCRIPTS": str(SCRIPTS), "KEDGE_BINARY": BINARY, "MACHINE_ID": f"{number}" * 32, "CHANGE": change, "INIT": init, "PACKAGE": package}
         # Not `ip netns exec`: that hides the control groups.
         self.process = lab.start(self.name, ["nsenter", f"--net=/run/netns/{host.name}",
             "sh", "-c", enter + 'exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child sh -c "$0" boot "$@"',
             BOOT, self.folder, self.name], env=env)
         try:
-            self.wait_until_up(number)
+            self.wait_until_up(number, ("systemctl", "is-system-running") if init == "systemd" else ("rc-status", "--runlevel"))
         except BaseException:
             self.close()
             raise
 
-    def wait_until_up(self, number):
+    def wait_until_up(self, number, question):
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         self.init = int(eventually("the machine's first process", lambda: children.read_text().split())[0])
-        eventually("systemd is up", lambda: self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded"),
+        eventually("it is up", lambda: self.run(*question, check=False).stdout.strip() in ("running", "degraded", "default"),
                    timeout=120, every=0.2)
         self.run("hostname", f"machine{number}")
 
@@ -229,6 +236,77 @@ class Systemd(unittest.TestCase):
         machine.run("/opt/tools/kedge-lab-uninstall.sh")
         for path in ("/srv/lab", "/opt/tools/kedge", UNITS + "/kedge-lab.service", UNITS + "/k3s-lab.service"):
             self.assertFalse(machine.exists(path), path)
+
+    def test_5_a_package(self):
+        packages = [os.path.join(self.lab.folder, f"kedge{n}.deb") for n in (1, 2)]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for made in [pool.submit(run, str(SCRIPTS / "deb"), "--kedge", BINARY, "--output", out, timeout=600) for out in packages]:
+                made.result()
+        self.assertEqual(*(hashlib.sha256(pathlib.Path(f).read_bytes()).digest() for f in packages))
+        host = self.lab.host()
+        machine = Machine(self.lab, host, 3, change="rm -f usr/sbin/policy-rc.d", package=packages[0])
+        self.addCleanup(machine.close)
+
+        # It is there, and nothing runs.
+        install = ("dpkg", "--force-unsafe-io", "-i", "/opt/kedge/kedge.deb")
+        self.assertIn("nothing was started", machine.run(*install))
+        for unit in ("kedge", "kedge-agent"):
+            self.assertEqual(machine.run("systemctl", "is-enabled", unit, check=False).stdout.strip(), "disabled")
+            self.assertEqual(machine.property(unit, "ActiveState"), "inactive")
+            complaints = machine.run("systemd-analyze", "verify", "--man=no", f"/usr/lib/systemd/system/{unit}.service", check=False)
+            self.assertEqual((complaints.returncode, complaints.stderr), (0, ""))
+        self.assertIn("complete", machine.run("cat", "/usr/share/bash-completion/completions/kedge"))
+        self.assertIn("Apache-2.0", machine.run("cat", "/usr/share/doc/kedge/copyright"))
+
+        machine.run("sh", "-c", "mkdir -p /etc/rancher/k3s && echo 'disable-agent: true' >/etc/rancher/k3s/config.yaml && echo K3S_TOKEN=given >>/etc/default/kedge")
+        machine.run("systemctl", "enable", "--quiet", "--now", "kedge")
+        self.assertEqual(machine.run("k3s", "kubectl", "get", "--raw", "/readyz"), "ok")
+        self.assertTrue(machine.run("cat", "/var/lib/rancher/k3s/server/node-token").strip().endswith("::server:given"))
+        # Another version's place is taken, what was changed in a file of settings stays, and what runs is the new one.
+        pid = machine.property("kedge", "MainPID")
+        machine.run(*install)
+        self.assertNotEqual(machine.property("kedge", "MainPID"), pid)
+        self.assertEqual(machine.property("kedge", "ActiveState"), "active")
+        self.assertIn("K3S_TOKEN=given", machine.run("cat", "/etc/default/kedge"))
+
+        # Without the program nothing runs; data are nobody's to delete.
+        machine.run("dpkg", "--force-unsafe-io", "--remove", "kedge")
+        self.assertEqual(machine.run("pgrep", "-f", "kedge server", check=False).stdout, "")
+        self.assertIn("/var/lib/rancher/k3s stays", machine.run("dpkg", "--force-unsafe-io", "--purge", "kedge"))
+        for path, there in (("/usr/bin/kedge", False), ("/etc/default/kedge", False), (f"{UNITS}/multi-user.target.wants/kedge.service", False), (f"{UNITS}/k3s.service", False),
+                            ("/var/lib/rancher/k3s/server/db/state.db", True), ("/etc/rancher/k3s/config.yaml", True)):
+            self.assertEqual(machine.exists(path), there, path)
+
+    def test_6_openrc(self):
+        host = self.lab.host()
+        machine = Machine(self.lab, host, 4, init="openrc")
+        self.addCleanup(machine.close)
+        token = 'a "quoted" $HOME `id` back\\slash it\'s'
+        output = machine.install("--node-label", "blank=", "--write-kubeconfig", "/etc/it's $HOME", "--disable-agent", INSTALL_KEDGE_BINARY="/opt/kedge/kedge", K3S_TOKEN=token)
+        self.assertIn("Starting kedge", output)
+        self.assertEqual(machine.run("stat", "-c", "%a", "/etc/rancher/k3s/kedge.env").strip(), "600")
+        ready = ("k3s", "kubectl", "--kubeconfig", "/etc/it's $HOME", "get", "--raw", "/readyz")
+        eventually("it serves", lambda: machine.run(*ready) == "ok", timeout=120)
+        self.assertTrue(machine.run("cat", "/var/lib/rancher/k3s/server/node-token").strip().endswith("::server:" + token))
+        self.assertIn("kedge", machine.run("rc-update", "show", "default"))
+        self.assertIn("Nothing changed", machine.install("--node-label", "blank=", "--write-kubeconfig", "/etc/it's $HOME", "--disable-agent", INSTALL_KEDGE_BINARY="/opt/kedge/kedge", K3S_TOKEN=token))
+
+        def pid():
+            return machine.run("pgrep", "-f", "^/usr/local/bin/kedge server", check=False).stdout.strip()
+        before = pid()
+        self.assertTrue(machine.exists("/etc/it's $HOME"))
+        machine.run("kill", "-9", before)
+        eventually("it runs again", lambda: pid() not in ("", before), timeout=60)
+        eventually("it serves again", lambda: machine.run(*ready) == "ok", timeout=120)
+        machine.run("kedge-killall.sh")
+        self.assertEqual(machine.run("rc-service", "kedge", "status", check=False).returncode, 3)
+        self.assertTrue(machine.exists("/var/lib/rancher/k3s/server/db/state.db"))
+        machine.run("rc-service", "kedge", "start")
+        machine.run("k3s-uninstall.sh")
+        self.assertEqual(pid(), "")
+        left = machine.run("sh", "-c", f"ls {BIN} /etc/init.d /etc/runlevels/default /etc/logrotate.d /run | grep -E 'kedge|k3s'", check=False).stdout
+        self.assertEqual(left, "")
+        self.assertFalse(machine.exists("/var/lib/rancher/k3s"))
 
 
 if __name__ == "__main__":

@@ -227,6 +227,24 @@ class Tidy(unittest.TestCase):
                         complaints.append(f"{name}:{number}: {line.strip()}")
         self.none(complaints)
 
+    def test_wraps_name_what_is_built(self):
+        """subprojects/: an archive by its digest, how it is built, and a dependency that meson.build asks for."""
+        asked, wraps = set(re.findall(r"dependency\('([^']+)'", read("meson.build"))), [f for f in FILES if f.endswith(".wrap")]
+        self.assertGreater(len(wraps), 3)
+        complaints = []
+        for name in wraps:
+            keys = dict(re.findall(r"^(\w+) = (.+)$", read(name), re.M))
+            provided = re.findall(r"^([\w-]+) = \w+_dep$", read(name), re.M)
+            build = f"subprojects/packagefiles/{keys.get('patch_directory')}/meson.build"
+            version = re.search(r"version: '([^']+)'", read(build)).group(1) if build in FILES else "none"
+            if not re.fullmatch(r"[0-9a-f]{64}", keys.get("source_hash", "")) or not keys.get("source_url", "").startswith("https://"):
+                complaints.append(f"{name}: no archive with a digest")
+            if not provided or not set(provided) <= asked:
+                complaints.append(f"{name}: meson.build asks for none of {provided}")
+            if not keys["directory"].endswith("-" + version) or f"| {version} |" not in read("subprojects/README.md"):
+                complaints.append(f"{name}: {build} and the README are of another version")
+        self.none(complaints)
+
     def test_files_are_short(self):
         too_long = []
         for name in SOURCES + [f for f in FILES if f.endswith(".py")]:

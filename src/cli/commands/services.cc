@@ -135,27 +135,6 @@ std::string data_dir_in(const std::vector<std::string>& words) {
   return {};
 }
 
-std::vector<service_unit> service_units(const std::string& folder) {
-  std::vector<service_unit> out;
-  std::error_code none;
-  for (auto& entry : fs::directory_iterator(folder, none)) {
-    const auto name = entry.path().filename().string();
-    if (!name.starts_with("kedge") || !name.ends_with(".service") || entry.is_symlink()) continue;
-    service_unit unit{.name = name, .file = entry.path().string(), .data_dir = {}};
-    for (auto line : split(read(entry.path()), '\n')) {
-      if (!line.starts_with("ExecStart=")) continue;
-      std::vector<std::string> words;
-      for (auto word : split(line, ' '))
-        words.emplace_back(word.starts_with('"') ? word.substr(1, word.size() - 2) : word);
-      const auto at = data_dir_in(words);
-      if (!at.empty()) unit.data_dir = (fs::path("/") / at).string();
-    }
-    out.push_back(std::move(unit));
-  }
-  std::ranges::sort(out, {}, &service_unit::name);
-  return out;
-}
-
 result<void> run_tool(std::vector<std::string> words) {
   std::vector<char*> arguments;
   for (auto& word : words) arguments.push_back(word.data());
@@ -174,7 +153,8 @@ result<void> run_tool(std::vector<std::string> words) {
 running find_running() {
   running out;
   for (auto process : all_processes()) {
-    if (process == ::getpid()) continue;
+    // As the first of a container it only waits for the one that is meant (first_process.h).
+    if (process == ::getpid() || process == 1) continue;
     const auto words = words_of(process);
     const bool daemon = is_daemon(words);
     if ((!daemon && !is_shim(words)) || !is_here(process)) continue;

@@ -1,6 +1,5 @@
-// services.h: what of Kedge runs on this machine: systemd's units, servers and agents, the shims of their containers.
-// Another machine's (a container's, a network namespace's) processes are none of this one's, whoever can see them.
-// Blocking; as root.
+// services.h: what of Kedge runs on this machine: servers and agents, the shims of their containers. Another machine's
+// (a container's, a network namespace's) processes are none of this one's, whoever can see them. Blocking; as root.
 #pragma once
 
 #include <sys/types.h>
@@ -12,14 +11,6 @@
 #include "base/error.h"
 
 namespace kedge::cli::commands {
-
-// A unit of systemd's that runs Kedge.
-struct service_unit {
-  std::string name;      // kedge-agent.service
-  std::string file;      // /etc/systemd/system/kedge-agent.service
-  std::string data_dir;  // empty: the default
-};
-std::vector<service_unit> service_units(const std::string& folder = "/etc/systemd/system");
 
 // Runs a program of PATH and waits for it, its output shown; errors say how it ended.
 result<void> run_tool(std::vector<std::string> words);

@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 
 #include "base/strings.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/leftovers.h"
+#include "cli/commands/service_units.h"
 #include "cli/commands/services.h"
 #include "cli/installation.h"
 
@@ -82,8 +84,7 @@ result<void> remove_state(const std::string& data_dir) {
 
 result<void> stop_everything(const std::vector<std::string>& data_dirs) {
   for (auto& unit : service_units()) {
-    if (auto stopped = run_tool({"systemctl", "stop", unit.name}); !stopped)
-      fmt::print(stderr, "{}\n", stopped.error().message);
+    if (auto stopped = stop_unit(unit); !stopped) fmt::print(stderr, "{}\n", stopped.error().message);
     fmt::print("stopped {}\n", unit.name);
   }
   auto daemons = find_running().daemons;
@@ -120,17 +121,26 @@ result<void> ask_whether(const std::vector<std::string>& folders) {
 }
 
 void remove_units() {
-  auto units = service_units();
-  for (auto& unit : units) {
-    (void)run_tool({"systemctl", "disable", unit.name});
-    std::error_code ignored;
-    fs::remove(unit.file, ignored);
-    fs::remove(unit.file + ".env", ignored);
-    fmt::print("removed {}\n", unit.name);
+  bool of_package = false;
+  for (auto& unit : service_units()) {
+    remove_unit(unit);
+    of_package |= unit.of_package;
+    fmt::print("{} {}\n", unit.of_package ? "disabled" : "removed", unit.name);
   }
-  if (units.empty()) return;
-  (void)run_tool({"systemctl", "daemon-reload"});
-  for (auto& unit : units) (void)run_tool({"systemctl", "reset-failed", "--quiet", unit.name});
+  if (of_package) fmt::print("the package stays: `apt-get purge kedge` removes it\n");
+}
+
+// A machine of another C library had been lent the loader of a bundle's programs (install.sh): links at the places that
+// the bundle's manifest names.
+void take_back_loader(const installation& own) {
+  std::ifstream manifest(own.bundles + "/current/manifest");
+  for (std::string line; std::getline(manifest, line);) {
+    if (!line.starts_with("interpreter: ") && !line.starts_with("libraries: ")) continue;
+    const fs::path link = line.substr(line.find(' ') + 1);
+    std::error_code failed;
+    const auto target = fs::read_symlink(link, failed);
+    if (!failed && target.string().starts_with(own.bundles + "/")) fs::remove(link, failed);
+  }
 }
 
 // Where the installer has put it: there are its scripts, too. A program that runs from anywhere else stays.
@@ -155,6 +165,7 @@ result<void> remove_programs() {
     if (failed) return fail(os_error(failed.value(), "remove " + (folder / name).string()));
   }
   fmt::print("removed {}\n", self.string());
+  take_back_loader(own);
   return own.bundles.empty() ? result<void>() : remove_folder(own.bundles);
 }
 
