@@ -3,15 +3,9 @@
 namespace kedge::api {
 namespace {
 
-bool names_a_resource(const json::value& device_class) {
-  return device_class["spec"]["extendedResourceName"].is_string();
-}
-
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"resource.k8s.io", "deviceclasses", names_a_resource,
-     "Kedge gives no devices for extended resources yet: pods get them by claims alone"},
 };
 
 }  // namespace

@@ -2,15 +2,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "base/log.h"
 #include "control/event_recorder.h"
 #include "control/scheduler/devices/claim_binder.h"
 #include "control/scheduler/preemption.h"
 #include "control/scheduler/queue.h"
+#include "control/scheduler/schedule_metrics.h"
 #include "control/scheduler/volume_binder.h"
 #include "control/scheduler/volume_choice.h"
 #include "json/parse.h"
 #include "reactor/loop.h"
+#include "reactor/turn.h"
 
 namespace kedge::control {
 namespace {
@@ -24,6 +29,8 @@ const api::resource_id pods{"", "v1", "pods"};
 constexpr std::size_t bindings_max = 256;
 // Cycles before others on this loop get their turn.
 constexpr std::size_t cycles_a_turn = 16;
+// Until a write whose outcome isn't known is tried again: a database that is away comes back some time.
+constexpr std::chrono::milliseconds doubt_pause{200};
 // Of an Event's message (events.k8s.io note).
 constexpr std::size_t note_max = 1024;
 
@@ -42,8 +49,9 @@ class run {
                 .unschedulable_most = settings.unschedulable_most},
                [this](const pod_view& p) { return waits_for(p); }),
         events_(c.objects, "default-scheduler"),
+        measures_(c.measures),
         volumes_(c.objects, cluster_),
-        devices_(c.objects, cluster_) {}
+        devices_(c.objects, cluster_, measures_) {}
 
   task<void> go() {
     reactor::scope all;
@@ -97,7 +105,8 @@ class run {
       return;
     }
     if (auto changed = cluster_.set_node(node))
-      happened({.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name)});
+      happened(
+          {.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name), .cluster = &cluster_});
   }
   void see_namespace(const json::value& ns, bool gone) {
     auto name = ns["metadata"]["name"].as_string();
@@ -177,8 +186,11 @@ class run {
   }
   void see_device_class(const json::value& device_class, bool gone) {
     auto& devices = cluster_.devices();
-    gone ? devices.remove_class(device_class["metadata"]["name"].as_string()) : devices.set_class(device_class);
-    if (!gone) happened({.what = event_kind::device_classes});
+    auto name = device_class["metadata"]["name"].as_string();
+    auto before = devices.find_class(name);
+    gone ? devices.remove_class(name) : devices.set_class(device_class);
+    auto after = devices.find_class(name);
+    if (!gone) happened({.what = event_kind::device_classes, .class_before = before.get(), .class_after = after.get()});
   }
   void see_device_claim(const json::value& claim, bool gone) {
     auto& devices = cluster_.devices();
@@ -254,24 +266,87 @@ class run {
         place_one(current, writes);
         if (++cycles % cycles_a_turn == 0) co_await reactor::yield();
       }
+      measures_.tell(queue_, cluster_);
       wake_.reset();
       if (queue_.next_due() <= now() && writing_ < bindings_max) continue;
       (void)co_await wake_.wait_until(queue_.next_due());
     }
   }
 
-  void place_one(const pod_ref& p, reactor::scope& writes) {
-    auto& by = *settings_.find(p->is->scheduler_name);
+  // Where the pod may go, or who would have to go for it.
+  struct attempt {
+    outcome found;
+    preemption victims;
+    wall_time began{};
+  };
+  // Of an attempt that found a node, for what is counted when the pod has it.
+  struct timing {
+    std::string_view profile;
+    wall_time began{};
+    time_point came{};
+    unsigned attempts = 0;
+  };
+
+  // A turn of it; `before`: the last one, when it was unfinished.
+  attempt try_to_place(const profile& by, const pod_view& p, outcome before) {
     auto& random = reactor::loop::current().random();
     cluster_.devices().look_at(reactor::loop::current().wall_now());
-    auto found = place(by, *p, cluster_, random);
+    attempt out{.found = place(by, p, cluster_, random, std::move(before)), .victims = {}};
+    auto& found = out.found;
+    if (found.unfinished || found.node || !found.failed.empty()) return out;
+    if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
+      out.victims = find_victims(by, p, found, cluster_, random);
+      found.unfinished = out.victims.unfinished;
+    }
+    return out;
+  }
+
+  void place_one(const pod_ref& p, reactor::scope& writes) {
+    auto& by = *settings_.find(p->is->scheduler_name);
+    const auto began = reactor::loop::current().wall_now();
+    auto tried = try_to_place(by, *p, {});
+    tried.began = began;
+    if (!tried.found.unfinished) return settle(p, by, std::move(tried), writes);
+    ++writing_;
+    writes.spawn(go_on_placing(p, by, std::move(tried.found), began, writes));
+  }
+
+  // What takes longer than a turn: others are placed between its turns, and of several one at a time goes on.
+  task<void> go_on_placing(pod_ref p, const profile& by, outcome last, wall_time began, reactor::scope& writes) {
+    for (;;) {
+      co_await long_searches_.acquire();
+      reactor::turn mine(long_searches_);
+      co_await reactor::yield();
+      auto current = cluster_.find_pod(p->ns, p->name);
+      const bool waits = current && current->uid == p->uid && current->node.empty();
+      auto tried = waits ? try_to_place(by, *current, std::move(last)) : attempt{};
+      if (waits && tried.found.unfinished) {
+        last = std::move(tried.found);
+        continue;
+      }
+      --writing_;
+      wake_.set();
+      tried.began = began;
+      if (waits) settle(current, by, std::move(tried), writes);
+      co_return;
+    }
+  }
+
+  // Begins to write what an attempt came to.
+  void settle(const pod_ref& p, const profile& by, attempt tried, reactor::scope& writes) {
+    auto& [found, victims, began] = tried;
+    const auto took = reactor::loop::current().wall_now() - began;
+    using result = schedule_metrics::result;
     if (!found.failed.empty()) {
+      measures_.attempted(by.scheduler_name, result::error, took);
       queue_.retry(p, now());
       ++writing_;
       writes.spawn(tell_refused(p, std::move(found.failed), "SchedulerError", std::nullopt, {}));
       return;
     }
     if (found.node) {
+      measures_.searched(took);
+      const timing when{by.scheduler_name, began, queue_.since(p->key()), queue_.attempts(p->key())};
       const auto node = found.node->name;
       auto devices = device_plan_on(by, found.states, node);
       volume_plan volumes;
@@ -281,21 +356,23 @@ class run {
       auto assumed = cluster_.storage().assume(volumes, node);
       devices_.assume(devices);
       ++writing_;
-      writes.spawn(volumes.empty() && devices.empty()
-                       ? bind_now(p, node)
-                       : prepare_and_bind(p, node, {std::move(volumes), std::move(assumed), std::move(devices)}, by));
+      writes.spawn(
+          volumes.empty() && devices.empty()
+              ? bind_now(p, node, when)
+              : prepare_and_bind(p, node, {std::move(volumes), std::move(assumed), std::move(devices)}, by, when));
       return;
     }
+    measures_.attempted(by.scheduler_name, result::unschedulable, took);
+    if (!victims.message.empty()) measures_.preempted(victims.chosen.victims.size());
     std::string deallocated;
     if (auto useless = useless_claim(by, found.states, *p)) {
       writes.spawn(devices_.deallocate(std::move(useless), p));
       deallocated = "deallocation of ResourceClaim completed";
+    } else if (auto left = claim_left_over(by, found.states)) {
+      writes.spawn(devices_.remove(std::move(left)));
+      deallocated = "deletion of ResourceClaim completed";
     }
-    preemption victims;
-    if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
-      victims = find_victims(by, *p, found, cluster_, random);
-      found.why.after = victims.message;
-    }
+    found.why.after = victims.message;
     if (!deallocated.empty())
       found.why.after = found.why.after.empty() ? deallocated : fmt::format("{}, {}", deallocated, found.why.after);
     auto text = found.why.nodes == 0 ? std::string(no_nodes_text) : found.why.text();
@@ -323,7 +400,7 @@ class run {
   };
 
   // Volumes first: what waits for a provisioner or a driver takes no place among the writes.
-  task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by) {
+  task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by, timing when) {
     result<void> done;
     std::string_view failed = "VolumeBinding";
     if (!plan.volumes.empty()) {
@@ -334,23 +411,26 @@ class run {
       ++writing_;
       if (!done) done = fail(done.error().code, "binding volumes: " + done.error().message);
     }
+    device_claim_ref made;  // for the pod's extended resources
     if (done && !plan.devices.empty()) {
       failed = "DynamicResources";
-      done = co_await prepare_devices(p, node, plan.devices, by.device_timeout);
+      done = co_await prepare_devices(p, node, plan.devices, by, made);
     } else {
       devices_.forget(plan.devices);
     }
     if (done) {
-      if (!co_await bind(p, std::move(node)) && !plan.devices.empty()) co_await devices_.unreserve(p, plan.devices);
+      if (!co_await bind(p, std::move(node), when) && !plan.devices.empty())
+        co_await devices_.unreserve(p, plan.devices, std::move(made));
       co_return;
     }
+    count_failed(when);
     cluster_.storage().revert(plan.assumed);
     cluster_.forget(p);
     queue_.retry(p, now());
     happened({.what = event_kind::pod_removed, .pod = p.get()});
     if (!plan.devices.empty()) {
       happened({.what = event_kind::devices});
-      co_await devices_.unreserve(p, plan.devices);
+      co_await devices_.unreserve(p, plan.devices, std::move(made));
     }
     if (auto there = cluster_.find_pod(p->ns, p->name); !there || there->uid != p->uid) {
       --writing_;
@@ -361,9 +441,11 @@ class run {
                           "SchedulerError", std::nullopt, {});
   }
 
-  task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, std::chrono::seconds timeout) {
-    auto done = co_await devices_.write(p, plan);
+  task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, const profile& by,
+                                     device_claim_ref& made) {
+    auto done = co_await devices_.write(p, plan, made);
     if (!done) co_return done;
+    if (made) plan.claims.push_back({made, json::value()});
     const bool waits = std::ranges::any_of(plan.claims, [&](auto& one) {
       auto c = cluster_.devices().find_claim(one.claim->ns, one.claim->name);
       return c && has_binding_conditions(*c);
@@ -373,19 +455,37 @@ class run {
     wake_.set();
     co_await events_.record(about(*p), "Normal", "BindingConditionsPending",
                             fmt::format("waiting for binding conditions for device on node {}", node));
-    done = co_await devices_.bound(std::move(plan), timeout);
+    const auto began = now();
+    done = co_await devices_.bound(plan, by.device_timeout);
     ++writing_;
+    std::string_view became = done ? "success" : done.error().code == errc::timeout ? "timeout" : "failed";
+    for (auto& one : plan.claims)
+      if (auto c = cluster_.devices().find_claim(one.claim->ns, one.claim->name))
+        for (auto& d : c->devices)
+          if (!d.binding_conditions.empty())
+            measures_.devices_bound(by.scheduler_name, d.id.pool.driver, became, now() - began);
     co_return done;
   }
 
-  task<void> bind_now(pod_ref p, std::string node) { (void)co_await bind(std::move(p), std::move(node)); }
+  task<void> bind_now(pod_ref p, std::string node, timing when) {
+    (void)co_await bind(std::move(p), std::move(node), when);
+  }
 
   // Whether it has its node now.
-  task<bool> bind(pod_ref p, std::string node) {
+  task<bool> bind(pod_ref p, std::string node, timing when) {
     auto done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
+    // While it may have landed, nothing but a certain answer ends it.
+    for (constexpr int in_doubt = 504, away = 503; !done && done.error().code == in_doubt;) {
+      do {
+        co_await reactor::sleep_for(doubt_pause);
+        done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
+      } while (!done && done.error().code == away);
+      if (!done && done.error().code == 409 && has_its_node(p, node)) done = {};
+    }
     --writing_;
     wake_.set();
     if (!done) {
+      count_failed(when);
       // Gone, or bound by somebody else, is told by its own event.
       cluster_.forget(p);
       if (done.error().code != 404) {
@@ -397,9 +497,26 @@ class run {
       happened({.what = event_kind::pod_removed, .pod = p.get()});
       co_return false;
     }
+    count_placed(when);
     co_await events_.record(about(*p), "Normal", "Scheduled",
                             fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
     co_return true;
+  }
+
+  void count_placed(const timing& when) {
+    measures_.attempted(when.profile, schedule_metrics::result::scheduled,
+                        reactor::loop::current().wall_now() - when.began);
+    measures_.placed(when.attempts, when.came == time_point() ? duration(0) : now() - when.came);
+  }
+  void count_failed(const timing& when) {
+    measures_.attempted(when.profile, schedule_metrics::result::error,
+                        reactor::loop::current().wall_now() - when.began);
+  }
+
+  // As the store has it.
+  bool has_its_node(const pod_ref& p, std::string_view node) const {
+    auto pod = c_.objects.get(pods, p->ns, p->name);
+    return pod && (*pod)["metadata"]["uid"].as_string() == p->uid && (*pod)["spec"]["nodeName"].as_string() == node;
   }
 
   task<void> tell_refused(pod_ref p, std::string text, std::string_view reason, std::optional<std::string> nominated,
@@ -475,8 +592,10 @@ class run {
   cluster_view cluster_;
   queue queue_;
   event_recorder events_;
+  schedule_metrics measures_;
   volume_binder volumes_;
   claim_binder devices_;
+  reactor::semaphore long_searches_{1};
   reactor::event wake_;
   std::size_t writing_ = 0;
 };

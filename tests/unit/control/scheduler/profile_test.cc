@@ -145,7 +145,7 @@ TEST_CASE("the search for nodes ends when enough are found") {
   world w;
   for (int i = 0; i < 500; ++i) w.cluster.set_node(a_node("n" + std::to_string(i)));
   auto p = w.cluster.read_pod(a_pod("p"), {});
-  auto feasible = [&](std::string_view name) { return place(*c->find(name), *p, w.cluster, w.random).feasible; };
+  auto feasible = [&](std::string_view name) { return place(*c->find(name), *p, w.cluster, w.random).passed.size(); };
   CHECK(feasible("few") == 150);
   CHECK(feasible("all") == 500);
   CHECK(feasible("usual") == 230);  // 50 % less one for each 125

@@ -3,6 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <utility>
+
 #include "api/local_objects.h"
 #include "datastore/memory/memory_log.h"
 #include "reactor/loop.h"
@@ -65,6 +70,15 @@ class at_work {
   json::value pod(const std::string& name) const { return get("/registry/pods/default/" + name); }
   std::string node_of(const std::string& name) const { return std::string(pod(name)["spec"]["nodeName"].as_string()); }
   json::value condition_of(const std::string& name) const { return pod(name)["status"]["conditions"][0]; }
+  // Those of claims, but for one that has a name of its own.
+  std::vector<json::value> made_claims() const {
+    std::vector<json::value> out;
+    store_->current().scan("/registry/resourceclaims/default/", {}, [&](const store::object_ref& o) {
+      if (auto v = json::parse(o->bytes()); v && (*v)["metadata"]["annotations"].is_object()) out.push_back(*v);
+      return true;
+    });
+    return out;
+  }
 
   bool eventually(std::function<bool()> done) {
     return loop_.run_until([](std::function<bool()> holds) -> task<bool> {
@@ -259,4 +273,102 @@ TEST_CASE("scheduler: a pod waits for devices that are bound first, and is tried
   REQUIRE(w.eventually([&] { return reserved() && w.get(devices_key)["status"]["devices"].empty(); }));
   say("ready");
   REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
+}
+
+// ---- extended resources
+
+namespace {
+
+void put_resource_pod(at_work& w, std::string_view name, std::string_view resource, int count) {
+  w.put(
+      fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
+                  "default-scheduler, containers: [{{name: c, image: x, resources: {{requests: {{{}: '{}'}}, limits: "
+                  "{{{}: '{}'}}}}}}]}}, status: {{phase: Pending}}}}",
+                  name, resource, count, resource, count));
+}
+
+void put_resource_class(at_work& w) {
+  put_devices(w, "}, {name: d1");
+  w.put(
+      "{kind: DeviceClass, apiVersion: resource.k8s.io/v1, metadata: {name: gpu}, spec: {extendedResourceName: "
+      "example.com/gpu}}");
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: an extended resource that a class stands for is given as devices, by a claim of the pod's own") {
+  at_work w;
+  put_resource_pod(w, "p", "example.com/gpu", 1);
+  REQUIRE(w.eventually([&] { return w.condition_of("p")["status"].as_string() == "False"; }));
+  CHECK(w.condition_of("p")["message"].as_string().starts_with(
+      "0/2 nodes are available: 2 Insufficient example.com/gpu."));
+  put_resource_class(w);
+  REQUIRE(w.eventually([&] { return w.node_of("p") == "node-b"; }));
+  auto claims = w.made_claims();
+  REQUIRE(claims.size() == 1);
+  auto& claim = claims[0];
+  auto name = claim["metadata"]["name"].as_string();
+  CHECK(name.starts_with("p-extended-resources-"));
+  CHECK(claim["metadata"]["annotations"]["resource.kubernetes.io/extended-resource-claim"].as_string() == "true");
+  CHECK(claim["metadata"]["ownerReferences"][0]["uid"].as_string() == "uid-p");
+  CHECK(claim["metadata"]["finalizers"][0].as_string() == "resource.kubernetes.io/delete-protection");
+  CHECK(claim["spec"]["devices"]["requests"][0]["name"].as_string() == "container-0-request-0");
+  CHECK(claim["status"]["allocation"]["devices"]["results"][0]["request"].as_string() == "container-0-request-0");
+  CHECK(claim["status"]["reservedFor"][0]["uid"].as_string() == "uid-p");
+  CHECK(w.pod("p")["status"]["extendedResourceClaimStatus"] ==
+        yaml(fmt::format("{{requestMappings: [{{containerName: c, resourceName: example.com/gpu, requestName: "
+                         "container-0-request-0}}], resourceClaimName: {}}}",
+                         name)));
+  // By the class's own name; one is left, and then none.
+  put_resource_pod(w, "q", "deviceclass.resource.kubernetes.io/gpu", 1);
+  REQUIRE(w.eventually([&] { return w.node_of("q") == "node-b"; }));
+  put_resource_pod(w, "r", "example.com/gpu", 1);
+  REQUIRE(w.eventually([&] { return w.condition_of("r")["status"].as_string() == "False"; }));
+  CHECK(
+      w.condition_of("r")["message"].as_string().starts_with("0/2 nodes are available: 2 cannot allocate all claims."));
+}
+
+TEST_CASE("scheduler: a node that counts an extended resource itself gives it itself") {
+  at_work w;
+  put_resource_class(w);
+  w.edit("/registry/minions/node-a",
+         [](json::value& n) { n.member("status").member("allocatable").set("example.com/gpu", "1"); });
+  put_resource_pod(w, "p", "example.com/gpu", 1);
+  put_resource_pod(w, "q", "example.com/gpu", 1);
+  REQUIRE(w.eventually([&] { return !w.node_of("p").empty() && !w.node_of("q").empty(); }));
+  for (auto name : {"p", "q"}) {
+    const bool by_plugin = w.node_of(name) == "node-a";
+    CHECK(w.pod(name)["status"]["extendedResourceClaimStatus"].is_null() == by_plugin);
+  }
+}
+
+TEST_CASE("scheduler: a claim that an earlier try left is removed, and its devices found anew") {
+  at_work w;
+  put_resource_class(w);
+  w.put(
+      "{kind: ResourceClaim, apiVersion: resource.k8s.io/v1, metadata: {name: p-extended-resources-x, namespace: "
+      "default, annotations: {resource.kubernetes.io/extended-resource-claim: 'true'}, finalizers: "
+      "[resource.kubernetes.io/delete-protection], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: uid-p, "
+      "controller: true}]}, spec: {devices: {requests: [{name: container-0-request-0, exactly: {deviceClassName: gpu, "
+      "allocationMode: ExactCount, count: 2}}]}}, status: {allocation: {devices: {results: [{request: "
+      "container-0-request-0, driver: gpu.example.com, pool: node-b, device: d0}, {request: container-0-request-0, "
+      "driver: gpu.example.com, pool: node-b, device: d1}]}}, reservedFor: [{resource: pods, name: p, uid: uid-p}]}}");
+  put_resource_pod(w, "p", "example.com/gpu", 2);
+  REQUIRE(w.eventually([&] { return w.node_of("p") == "node-b"; }));
+  auto claims = w.made_claims();
+  REQUIRE(claims.size() == 1);
+  CHECK(claims[0]["metadata"]["name"].as_string() != "p-extended-resources-x");
+}
+
+TEST_CASE("scheduler: a claim that a pod names twice is one claim") {
+  at_work w;
+  put_devices(w);
+  put_device_claim(w);
+  put_claiming_pod(w, "a");
+  w.edit("/registry/pods/default/a", [](json::value& p) {
+    p.member("spec").member("resourceClaims").push_back(yaml("{name: h, resourceClaimName: gpu}"));
+  });
+  REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
+  CHECK(w.get(devices_key)["status"]["allocation"]["devices"]["results"].size() == 1);
+  CHECK(w.get(devices_key)["status"]["reservedFor"].size() == 1);
 }
