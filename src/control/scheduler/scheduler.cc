@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "control/event_recorder.h"
 #include "control/scheduler/devices/claim_binder.h"
+#include "control/scheduler/extenders/extender_client.h"
+#include "control/scheduler/extenders/limits.h"
 #include "control/scheduler/preemption.h"
 #include "control/scheduler/queue.h"
 #include "control/scheduler/schedule_metrics.h"
@@ -51,7 +55,8 @@ class run {
         events_(c.objects, "default-scheduler"),
         measures_(c.measures),
         volumes_(c.objects, cluster_),
-        devices_(c.objects, cluster_, measures_) {}
+        devices_(c.objects, cluster_, measures_),
+        extenders_(c.objects, settings.extenders) {}
 
   task<void> go() {
     reactor::scope all;
@@ -302,6 +307,10 @@ class run {
   }
 
   void place_one(const pod_ref& p, reactor::scope& writes) {
+    if (!settings_.extenders.empty() && extenders_.concerns(*p)) {
+      to_ask_about_.push_back(p);
+      return ask_extenders(writes);
+    }
     auto& by = *settings_.find(p->is->scheduler_name);
     const auto began = reactor::loop::current().wall_now();
     auto tried = try_to_place(by, *p, {});
@@ -330,6 +339,175 @@ class run {
       if (waits) settle(current, by, std::move(tried), writes);
       co_return;
     }
+  }
+
+  // ---- with extenders: while they are asked others are placed, and the cluster goes on
+
+  void ask_extenders(reactor::scope& writes) {
+    while (asked_about_ < asked_at_once_max && !to_ask_about_.empty()) {
+      auto p = std::move(to_ask_about_.front());
+      to_ask_about_.pop_front();
+      ++asked_about_;
+      writes.spawn(place_by_extenders(std::move(p), writes));
+    }
+  }
+
+  task<void> place_by_extenders(pod_ref p, reactor::scope& writes) {
+    const auto began = reactor::loop::current().wall_now();
+    auto tried = co_await try_with_extenders(p);
+    if (tried) tried->began = began;
+    // What was chosen is of this moment: nothing was waited for since.
+    if (auto current = waiting(p); current && tried)
+      settle(current, *settings_.find(current->is->scheduler_name), *std::move(tried), writes);
+    else if (current)
+      queue_.retry(current, now());
+    --asked_about_;
+    ask_extenders(writes);
+    wake_.set();
+  }
+
+  // The pod as it is now; null: it needs no node any more.
+  pod_ref waiting(const pod_ref& p) const {
+    auto current = cluster_.find_pod(p->ns, p->name);
+    return current && current->uid == p->uid && current->node.empty() ? current : nullptr;
+  }
+
+  // What an attempt came to; nothing: it is to be begun anew later. What extenders said is held against the cluster as
+  // it is when they have said it; who isn't among the nodes that they were asked about makes them be asked again.
+  task<std::optional<attempt>> try_with_extenders(pod_ref p) {
+    auto& random = reactor::loop::current().random();
+    std::optional<extender_words> words;
+    outcome last;
+    bool keeps_promise = true;
+    for (int asked = 0;;) {
+      auto current = waiting(p);
+      auto by = current ? settings_.find(current->is->scheduler_name) : nullptr;
+      if (!by) co_return std::nullopt;
+      cluster_.devices().look_at(reactor::loop::current().wall_now());
+      attempt out{.found = find_nodes(*by, *current, cluster_, random, std::exchange(last, {}), keeps_promise),
+                  .victims = {}};
+      auto& found = out.found;
+      if (found.unfinished) {
+        last = std::move(found);
+        co_await long_searches_.acquire();
+        reactor::turn mine(long_searches_);
+        co_await reactor::yield();
+        continue;
+      }
+      if (!found.failed.empty()) co_return std::move(out);
+      if (!found.passed.empty() && !(words && knows_all(*words, found.passed))) {
+        if (asked++ == asked_again_max) co_return std::nullopt;
+        auto said = co_await extenders_.ask(current, names_of(found.passed));
+        if (!said) {
+          attempt failed;
+          failed.found.failed = said.error().message;
+          co_return std::move(failed);
+        }
+        words = *std::move(said);
+        continue;
+      }
+      if (words && !found.passed.empty()) obey(*words, found);
+      if (!found.passed.empty()) {
+        choose_node(*by, *current, cluster_, random, found, words->scores);
+        co_return std::move(out);
+      }
+      if (found.promised) {
+        keeps_promise = false;
+        words.reset();
+        continue;
+      }
+      if (!by->preempts || found.why.nodes == 0 || found.states.of.empty()) co_return std::move(out);
+      auto why = why_not_preempting(*current, found, cluster_);
+      if (why.empty() && extenders_.judges_victims(*current)) {
+        auto candidates = find_candidates(*by, *current, found, cluster_, random);
+        if (!candidates.unfinished)
+          co_return co_await with_judged_victims(current, std::move(out), std::move(candidates));
+      } else {
+        out.victims = find_victims(*by, *current, found, cluster_, random);
+        if (!out.victims.unfinished) co_return std::move(out);
+      }
+      last = std::move(found);
+      last.unfinished = true;
+      co_await long_searches_.acquire();
+      reactor::turn mine(long_searches_);
+      co_await reactor::yield();
+    }
+  }
+
+  static std::vector<std::string> names_of(const std::vector<const node_view*>& nodes) {
+    std::vector<std::string> out;
+    for (auto n : nodes) out.push_back(n->name);
+    return out;
+  }
+  static bool knows_all(const extender_words& words, const std::vector<const node_view*>& nodes) {
+    return std::ranges::all_of(nodes, [&](auto n) { return words.asked.contains(n->name); });
+  }
+
+  // Takes away the nodes that aren't left. Whatever happens may change an extender's mind: nobody is to blame.
+  static void obey(const extender_words& words, outcome& found) {
+    const auto before = found.passed.size();
+    std::erase_if(found.passed, [&](auto n) {
+      if (words.left.contains(n->name)) return false;
+      if (auto told = words.refused.find(n->name); told != words.refused.end()) {
+        auto why = told->second.for_ever ? verdict::never(told->second.why) : verdict::no(told->second.why);
+        found.why.of_nodes.emplace_back(n, refusal{std::move(why), nullptr});
+      }
+      return true;
+    });
+    if (found.passed.size() < before) found.why.plugins.clear();
+  }
+
+  // Who would have to go, as extenders judge it.
+  task<std::optional<attempt>> with_judged_victims(pod_ref p, attempt out, preemption_candidates candidates) {
+    if (!candidates.all.empty()) {
+      auto named = named_victims(candidates);
+      candidates.all.clear();
+      // No node is looked at any more that this names: they may go meanwhile.
+      for (auto* list : {&out.found.why, &candidates.why})
+        for (auto& [node, no] : list->of_nodes) node = nullptr;
+      auto judged = co_await extenders_.ask_about(p, std::move(named));
+      auto wrong = judged ? find_again(*judged, candidates) : judged.error().message;
+      if (!wrong.empty()) {
+        out.victims.message = fmt::format("preemption: {}", wrong);
+        co_return std::move(out);
+      }
+    }
+    out.victims = choose_victims(std::move(candidates));
+    co_return std::move(out);
+  }
+
+  victims_by_node named_victims(const preemption_candidates& candidates) const {
+    victims_by_node out;
+    auto store = c_.objects.objects_store().current();
+    for (auto& c : candidates.all) {
+      auto& v = out[c.node->name];
+      v.violations = static_cast<std::int64_t>(c.violations);
+      for (auto& pod : c.victims)
+        if (auto object = store.find(c_.objects.prefix(pods, pod->ns) + pod->name))
+          v.pods.push_back({pod->uid, std::string(object->bytes())});
+    }
+    return out;
+  }
+
+  // The candidates that were judged, as they are now; the error, in kube-scheduler's words.
+  std::string find_again(const victims_by_node& judged, preemption_candidates& into) const {
+    for (auto& [name, v] : judged) {
+      auto node = cluster_.find_node(name);
+      if (!node) return fmt::format("nodeinfo not found for node name {}", quote(name));
+      preemption_candidate c{.node = node, .victims = {}, .violations = static_cast<std::size_t>(v.violations)};
+      for (auto& pod : v.pods) {
+        auto there = std::ranges::find(node->pods, pod.name, [](auto& one) { return one->uid; });
+        if (there == node->pods.end())
+          return fmt::format(
+              "extender claims to preempt pod (UID: {}) on node: {}, but the pod is not found on that "
+              "node",
+              pod.name, name);
+        c.victims.push_back(*there);
+      }
+      std::ranges::sort(c.victims, more_important);
+      into.all.push_back(std::move(c));
+    }
+    return {};
   }
 
   // Begins to write what an attempt came to.
@@ -473,6 +651,9 @@ class run {
 
   // Whether it has its node now.
   task<bool> bind(pod_ref p, std::string node, timing when) {
+    if (!settings_.extenders.empty() && extenders_.binds(*p)) {
+      if (auto bound = co_await bind_by_extender(p, node, when)) co_return *bound;
+    }
     auto done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
     // While it may have landed, nothing but a certain answer ends it.
     for (constexpr int in_doubt = 504, away = 503; !done && done.error().code == in_doubt;) {
@@ -511,6 +692,31 @@ class run {
   void count_failed(const timing& when) {
     measures_.attempted(when.profile, schedule_metrics::result::error,
                         reactor::loop::current().wall_now() - when.began);
+  }
+
+  // As bind(); nothing: it is to be bound here. While the extender is asked, its pod takes no place among the writes.
+  task<std::optional<bool>> bind_by_extender(pod_ref p, std::string node, timing when) {
+    --writing_;
+    wake_.set();
+    co_await extender_bindings_.acquire();
+    reactor::turn mine(extender_bindings_);
+    auto done = co_await extenders_.bind(p, node);
+    ++writing_;
+    if (done && !*done) co_return std::nullopt;
+    if (done || has_its_node(p, node)) {
+      --writing_;
+      wake_.set();
+      count_placed(when);
+      co_await events_.record(about(*p), "Normal", "Scheduled",
+                              fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
+      co_return true;
+    }
+    count_failed(when);
+    cluster_.forget(p);
+    queue_.retry(p, now());
+    happened({.what = event_kind::pod_removed, .pod = p.get()});
+    co_await tell_refused(p, done.error().message, "SchedulerError", std::nullopt, {});
+    co_return false;
   }
 
   // As the store has it.
@@ -595,6 +801,10 @@ class run {
   schedule_metrics measures_;
   volume_binder volumes_;
   claim_binder devices_;
+  extender_client extenders_;
+  std::deque<pod_ref> to_ask_about_;  // pods that wait until fewer are asked about
+  std::size_t asked_about_ = 0;
+  reactor::semaphore extender_bindings_{asked_at_once_max};
   reactor::semaphore long_searches_{1};
   reactor::event wake_;
   std::size_t writing_ = 0;

@@ -10,6 +10,8 @@
 
 #include "api/local_objects.h"
 #include "datastore/memory/memory_log.h"
+#include "json/write.h"
+#include "net/http/server.h"
 #include "reactor/loop.h"
 #include "reactor/scope.h"
 #include "store/open.h"
@@ -21,9 +23,41 @@ using namespace kedge::control;
 
 namespace {
 
+// What extenders are: a server that is asked, and what it was asked.
+class fake_extender final : public net::http::handler {
+ public:
+  // The answer to a question at a path; nothing: none comes.
+  std::function<std::optional<std::string>(std::string path, const json::value& question)> answer;
+  std::vector<std::string> asked;  // paths
+  int status = 200;
+
+  task<void> serve(net::http::exchange& e) override {
+    auto body = co_await e.read_all();
+    if (!body) co_return;
+    auto question = json::parse(*body);
+    asked.push_back(e.request().path);
+    auto said = answer(e.request().path, question ? *question : json::value());
+    if (!said) co_await reactor::sleep_for(std::chrono::hours(1));
+    co_await e.respond({.status = status, .headers = {}}, *said);
+  }
+};
+
 class at_work {
  public:
-  at_work() {
+  // `extenders`: with the fake one's "URL" for its urlPrefix.
+  explicit at_work(fake_extender* fake = nullptr, std::string extenders = "") {
+    if (fake) {
+      server_.emplace(*fake, net::http::server_options{.listen = {{"127.0.0.1", 0}}});
+      running_.spawn([](net::http::server& server) -> task<void> { (void)co_await server.run(0); }(*server_));
+      REQUIRE(eventually([&] { return server_->ready(0).is_set(); }));
+      auto url = fmt::format("http://127.0.0.1:{}", server_->listening(0).at(0).port);
+      for (std::size_t at; (at = extenders.find("URL")) != extenders.npos;) extenders.replace(at, 3, url);
+      auto read = scheduler::parse_configuration(
+          "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nextenders: [" + extenders +
+          "]");
+      REQUIRE_MESSAGE(read.has_value(), (read ? "" : read.error().message));
+      settings_ = *std::move(read);
+    }
     auto opened = loop_.run_until(store::open_store(
         {.log = datastore::make_memory_log(database_), .loops = {&loop_}, .indexes = api::builtin_indexes()}));
     REQUIRE(opened.has_value());
@@ -80,6 +114,13 @@ class at_work {
     return out;
   }
 
+  // As an extender binds: it tells this test, and the test does it.
+  void bind_later(std::string name, std::string node) { to_bind_.emplace_back(std::move(name), std::move(node)); }
+  void bind_now() {
+    for (auto& [name, node] : std::exchange(to_bind_, {}))
+      edit("/registry/pods/default/" + name, [&](json::value& p) { p.member("spec").set("nodeName", node); });
+  }
+
   bool eventually(std::function<bool()> done) {
     return loop_.run_until([](std::function<bool()> holds) -> task<bool> {
       const auto end = reactor::loop::current().now() + std::chrono::seconds(20);
@@ -100,7 +141,9 @@ class at_work {
   std::unique_ptr<store::store> store_;
   std::unique_ptr<api::objects> client_;
   scheduler::configuration settings_ = scheduler::default_configuration();
+  std::optional<net::http::server> server_;
   std::optional<context> context_;
+  std::vector<std::pair<std::string, std::string>> to_bind_;
   reactor::scope running_;
 };
 
@@ -371,4 +414,98 @@ TEST_CASE("scheduler: a claim that a pod names twice is one claim") {
   REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
   CHECK(w.get(devices_key)["status"]["allocation"]["devices"]["results"].size() == 1);
   CHECK(w.get(devices_key)["status"]["reservedFor"].size() == 1);
+}
+
+// ---- extenders
+
+namespace {
+
+void put_plain_pod(at_work& w, std::string_view name, std::string_view resources = "{}") {
+  w.put(fmt::format(
+      "{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
+      "default-scheduler, containers: [{{name: c, image: x, resources: {}}}]}}, status: {{phase: Pending}}}}",
+      name, resources));
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: extenders say which nodes are left, and which of them is the best") {
+  fake_extender one;
+  one.answer = [&](std::string path, const json::value& q) -> std::optional<std::string> {
+    CHECK(q["Pod"]["metadata"]["name"].is_string());
+    if (path == "/x/filter") {
+      CHECK(q["NodeNames"].is_null());
+      CHECK(q["Nodes"]["items"].size() == 2);
+      CHECK(q["Nodes"]["items"][0]["status"]["allocatable"]["cpu"].as_string() == "4");
+      return R"({"nodes":{"items":[{"metadata":{"name":"node-a"}},{"metadata":{"name":"node-b"}}]}})";
+    }
+    return R"([{"Host":"node-a","Score":1},{"host":"node-b","score":10}])";
+  };
+  at_work w(&one, "{urlPrefix: URL/x/, filterVerb: filter, prioritizeVerb: best, weight: 5}");
+  for (auto name : {"p", "q", "r", "s"}) put_plain_pod(w, name);
+  for (auto name : {"p", "q", "r", "s"}) REQUIRE(w.eventually([&] { return w.node_of(name) == "node-b"; }));
+  CHECK(std::ranges::count(one.asked, "/x/best") == 4);
+}
+
+TEST_CASE("scheduler: what extenders refuse is told in their words, and tried again when something happens") {
+  fake_extender one;
+  bool takes = false;
+  one.answer = [&](std::string, const json::value& q) -> std::optional<std::string> {
+    CHECK(q["Nodes"].is_null());
+    CHECK(q["NodeNames"].size() > 0);
+    return takes
+               ? R"({"NodeNames":["node-a"]})"
+               : R"({"NodeNames":[],"FailedNodes":{"node-a":"is full"},"FailedAndUnresolvableNodes":{"node-b":"is old"}})";
+  };
+  at_work w(&one, "{urlPrefix: URL, filterVerb: f, nodeCacheCapable: true}");
+  put_plain_pod(w, "p");
+  REQUIRE(w.eventually([&] { return w.condition_of("p")["status"].as_string() == "False"; }));
+  CHECK(w.condition_of("p")["reason"].as_string() == "Unschedulable");
+  CHECK(w.condition_of("p")["message"].as_string().starts_with("0/2 nodes are available: 1 is full, 1 is old."));
+  takes = true;
+  w.edit("/registry/minions/node-a", [](json::value& n) { n.member("metadata").member("labels").set("new", "yes"); });
+  REQUIRE(w.eventually([&] { return w.node_of("p") == "node-a"; }));
+}
+
+TEST_CASE("scheduler: an extender that hangs or fails holds up nobody whom it isn't asked about") {
+  fake_extender one;
+  one.answer = [&](std::string, const json::value&) { return std::nullopt; };
+  at_work w(&one,
+            "{urlPrefix: URL, filterVerb: f, httpTimeout: 300ms, managedResources: [{name: example.com/foo, "
+            "ignoredByScheduler: true}]}");
+  for (int i = 0; i < 40; ++i)
+    put_plain_pod(w, fmt::format("waits-{}", i), "{requests: {example.com/foo: 1}, limits: {example.com/foo: 1}}");
+  put_plain_pod(w, "free");
+  REQUIRE(w.eventually([&] { return !w.node_of("free").empty(); }));
+  for (int i = 0; i < 40; ++i) CHECK(w.node_of(fmt::format("waits-{}", i)).empty());
+  REQUIRE(w.eventually([&] { return w.condition_of("waits-0")["reason"].as_string() == "SchedulerError"; }));
+  CHECK(w.condition_of("waits-0")["message"].as_string().ends_with(
+      "/f\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"));
+  // Then it answers, with another error, and at last well.
+  one.answer = [&](std::string, const json::value&) { return std::optional<std::string>(R"({"Error":"no mood"})"); };
+  REQUIRE(w.eventually([&] { return w.condition_of("waits-0")["message"].as_string() == "no mood"; }));
+  one.answer = [&](std::string, const json::value& q) {
+    return std::optional<std::string>(fmt::format(R"({{"Nodes":{}}})", json::write(q["Nodes"])));
+  };
+  REQUIRE(w.eventually([&] { return !w.node_of("waits-0").empty(); }));
+}
+
+TEST_CASE("scheduler: who may be ignored is left out, and who binds gives the pod its node") {
+  fake_extender one;
+  at_work* there = nullptr;
+  one.answer = [&](std::string path, const json::value& q) -> std::optional<std::string> {
+    if (path != "/bind") return "no JSON at all";
+    CHECK(q["PodUID"].as_string() == "uid-p");
+    CHECK(q["PodNamespace"].as_string() == "default");
+    there->bind_later(std::string(q["PodName"].as_string()), std::string(q["Node"].as_string()));
+    return "{}";
+  };
+  at_work w(&one, "{urlPrefix: URL, filterVerb: f, ignorable: true}, {urlPrefix: URL, bindVerb: bind}");
+  there = &w;
+  put_plain_pod(w, "p");
+  REQUIRE(w.eventually([&] { return std::ranges::count(one.asked, "/bind") == 1; }));
+  CHECK(w.node_of("p").empty());
+  w.bind_now();
+  CHECK(!w.node_of("p").empty());
+  CHECK(std::ranges::count(one.asked, "/f") == 1);
 }
