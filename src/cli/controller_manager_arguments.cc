@@ -73,7 +73,6 @@ constexpr std::string_view meaningless[] = {"attach-detach-reconcile-sync-period
                                             "concurrent-cron-job-syncs",
                                             "concurrent-daemonset-syncs",
                                             "concurrent-deployment-syncs",
-                                            "concurrent-device-taint-eviction-syncs",
                                             "concurrent-endpoint-syncs",
                                             "concurrent-ephemeralvolume-syncs",
                                             "concurrent-horizontal-pod-autoscaler-syncs",

@@ -10,12 +10,17 @@
 #include "control/view.h"
 #include "control/work_queue.h"
 
+namespace kedge::api {
+class metrics;
+}
+
 namespace kedge::control {
 
 // What each part of it is given.
 struct context {
   api::objects& objects;
-  bool serves_usage = false;  // metrics.k8s.io, in this process
+  bool serves_usage = false;         // metrics.k8s.io, in this process
+  api::metrics* measures = nullptr;  // outlives it; null: nothing is counted
 };
 
 // Reads every object under `prefix` and then follows its changes until dropped: `each` sees the existing ones as added.

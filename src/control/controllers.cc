@@ -91,6 +91,9 @@ constexpr controller_info table[] = {
      .workers = 5, .workers_option = "concurrent-ephemeralvolume-syncs", .off_by_default = false, .make = make_ephemeral_volumes, .wanted = nullptr},
     {.name = "resourceclaim-controller", .alias = "resource-claim-controller", .account = "resource-claim-controller", .component = "resource_claim",
      .workers = 50, .workers_option = "concurrent-resourceclaim-syncs", .off_by_default = false, .make = make_resource_claims, .wanted = nullptr},
+    {.name = "device-taint-eviction-controller", .alias = "", .account = "device-taint-eviction-controller",
+     .component = "device-taint-eviction-controller", .workers = 8, .workers_option = "concurrent-device-taint-eviction-syncs",
+     .off_by_default = false, .make = make_device_taint_eviction, .wanted = nullptr},
     {.name = "persistentvolume-attach-detach-controller", .alias = "attachdetach", .account = "attachdetach-controller",
      .component = "attachdetach-controller", .workers = 1, .workers_option = "", .off_by_default = false, .make = make_attacher, .wanted = nullptr},
     {.name = "persistentvolume-expander-controller", .alias = "persistentvolume-expander", .account = "expand-controller",
@@ -137,7 +140,6 @@ constexpr controller_info table[] = {
 // kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
 constexpr std::string_view foreign[] = {"bootstrap-signer-controller",
                                         "bootstrapsigner",
-                                        "device-taint-eviction-controller",
                                         "podgroup-protection-controller",
                                         "kube-apiserver-serving-clustertrustbundle-publisher-controller",
                                         "storageversion-garbage-collector-controller",

@@ -69,6 +69,7 @@ std::unique_ptr<controller> make_autoscaler(const settings&);
 std::unique_ptr<controller> make_binder(const settings&);
 std::unique_ptr<controller> make_ephemeral_volumes(const settings&);
 std::unique_ptr<controller> make_resource_claims(const settings&);
+std::unique_ptr<controller> make_device_taint_eviction(const settings&);
 std::unique_ptr<controller> make_attacher(const settings&);
 std::unique_ptr<controller> make_local_path(const settings&);
 std::unique_ptr<controller> make_expander(const settings&);

@@ -69,9 +69,9 @@ task<void> run_controllers(const settings& s, store::store& objects, client_make
   }
 }
 
-task<void> run_scheduling(const scheduler::configuration& how, client_maker make_client) {
+task<void> run_scheduling(const scheduler::configuration& how, client_maker make_client, api::metrics* measures) {
   auto client = make_client({.name = "system:kube-scheduler", .groups = {"system:authenticated"}}, "kube-scheduler");
-  context c{.objects = *client};
+  context c{.objects = *client, .measures = measures};
   co_await run_scheduler(c, how);
 }
 

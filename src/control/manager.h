@@ -29,7 +29,7 @@ inline constexpr auto field_manager = "kube-controller-manager";
 
 // All that are enabled, until dropped. Both outlive it.
 task<void> run_controllers(const settings& s, store::store& objects, client_maker make_client);
-// The scheduler beside them, as the user that it is in Kubernetes.
-task<void> run_scheduling(const scheduler::configuration& how, client_maker make_client);
+// The scheduler beside them, as the user that it is in Kubernetes. `measures` outlives it; null: nothing is counted.
+task<void> run_scheduling(const scheduler::configuration& how, client_maker make_client, api::metrics* measures);
 
 }  // namespace kedge::control

@@ -43,7 +43,7 @@ void control_front::run(const control::settings* controllers, const control::sch
                              });
   };
   if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
-  if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client));
+  if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client, &measures_));
 }
 
 }  // namespace kedge::server

@@ -38,6 +38,7 @@ class control_front {
  private:
   control_front(shared& s, store::store& objects)
       : objects_(objects),
+        measures_(s.measures),
         ranges_(s.ranges),
         calls_(s),
         versions_(calls_, api::count_conversions(s.measures)),
@@ -45,6 +46,7 @@ class control_front {
         own_api_(s) {}
 
   control::fenced_store objects_;
+  api::metrics& measures_;
   api::service_ranges ranges_;
   home_caller calls_;
   api::custom::converter versions_;

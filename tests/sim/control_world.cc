@@ -92,7 +92,7 @@ task<void> control_world::serve(host& h, server_state& mine) {
       return api::make_objects(objects, **chain, ranges, &tables, std::move(user), std::move(manager), options_.ask);
     };
     if (mine.leads) leading.spawn(control::run_controllers(options_.settings, objects, make_client));
-    if (mine.leads && options_.schedules) leading.spawn(control::run_scheduling(*scheduling_, make_client));
+    if (mine.leads && options_.schedules) leading.spawn(control::run_scheduling(*scheduling_, make_client, nullptr));
     co_await changed.wait();
     changed.reset();
   }

@@ -18,6 +18,7 @@ const api::resource_id templates{"resource.k8s.io", "v1", "resourceclaimtemplate
 const api::resource_id nodes{"", "v1", "nodes"};
 const api::resource_id slices{"resource.k8s.io", "v1", "resourceslices"};
 const api::resource_id classes{"resource.k8s.io", "v1", "deviceclasses"};
+const api::resource_id taint_rules{"resource.k8s.io", "v1", "devicetaintrules"};
 const api::resource_id claim_resource{"resource.k8s.io", "v1", "resourceclaims"};
 const api::resource_id roles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
 const api::resource_id role_bindings{"rbac.authorization.k8s.io", "v1", "clusterrolebindings"};
@@ -146,5 +147,51 @@ TEST_CASE(
       for (int i = 0; i < wanting; ++i) all += !node_of(i).empty();
       return all == wanting;
     }));
+  }
+}
+
+TEST_CASE("device-taint-eviction-controller: whoever leads when, who has a tainted device goes, and nobody else") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"device-taint-eviction-controller"}});
+    c.crash_between_writes(0.05);
+    c.create(slices,
+             yaml("{kind: ResourceSlice, apiVersion: resource.k8s.io/v1, metadata: {name: s}, spec: {driver: "
+                  "gpu.example.com, allNodes: true, pool: {name: a, generation: 1, resourceSliceCount: 1}, devices: "
+                  "[{name: d0}, {name: d1}]}}"));
+    constexpr int users = 6;
+    auto pod_key = [](int i) { return fmt::format("/registry/pods/default/p{}", i); };
+    for (int i = 0; i < users; ++i) {
+      c.create(
+          claim_resource,
+          yaml(fmt::format("{{kind: ResourceClaim, apiVersion: resource.k8s.io/v1, metadata: {{name: c{}, namespace: "
+                           "default}}, spec: {{devices: {{requests: [{{name: r, exactly: {{deviceClassName: "
+                           "gpu}}}}]}}}}}}",
+                           i)));
+      c.create(pods, yaml(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: p{0}, namespace: default}}, "
+                                      "spec: {{nodeName: n1, containers: [{{name: c, image: i}}], resourceClaims: "
+                                      "[{{name: gpu, resourceClaimName: c{0}}}]}}}}",
+                                      i)));
+      auto uid = std::string(c.get(pod_key(i))["metadata"]["uid"].as_string());
+      c.set_status(claim_resource, "default", fmt::format("c{}", i), [&](json::value& v) {
+        v.set("status", yaml(fmt::format("{{allocation: {{devices: {{results: [{{request: r, driver: gpu.example.com, "
+                                         "pool: a, device: d{}}}]}}}}, reservedFor: [{{resource: pods, name: p{}, "
+                                         "uid: {}}}]}}",
+                                         i % 2, i, uid)));
+      });
+    }
+    c.create(taint_rules,
+             yaml("{kind: DeviceTaintRule, apiVersion: resource.k8s.io/v1, metadata: {name: broken}, spec: "
+                  "{deviceSelector: {driver: gpu.example.com, device: d0}, taint: {key: example.com/broken, effect: "
+                  "NoExecute}}}"));
+    auto goes = [&](int i) {
+      auto p = c.get(pod_key(i));
+      return p.is_null() || p["metadata"]["deletionTimestamp"].is_string();
+    };
+    CHECK(c.until([&] { return goes(0) && goes(2) && goes(4); }));
+    CHECK(c.until([&] {
+      return c.get("/registry/devicetaintrules/broken")["status"]["conditions"][0]["status"].as_string() == "False";
+    }));
+    for (int i : {1, 3, 5}) CHECK_FALSE(goes(i));
   }
 }

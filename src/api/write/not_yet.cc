@@ -3,18 +3,9 @@
 namespace kedge::api {
 namespace {
 
-bool names_a_resource(const json::value& device_class) {
-  return device_class["spec"]["extendedResourceName"].is_string();
-}
-bool evicts(const json::value& rule) { return rule["spec"]["taint"]["effect"].as_string() == "NoExecute"; }
-
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"resource.k8s.io", "deviceclasses", names_a_resource,
-     "Kedge gives no devices for extended resources yet: pods get them by claims alone"},
-    {"resource.k8s.io", "devicetaintrules", evicts,
-     "Kedge ends no pods for taints of their devices yet: NoExecute only keeps others away"},
 };
 
 }  // namespace

@@ -54,6 +54,7 @@ unsigned cluster_view::set_node(const json::value& node) {
     changed = node_added;
   }
   if (changed || images) touch(n);
+  if (changed & (node_added | node_labels)) devices_.nodes_changed();
   return changed;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/assert.h"
 #include "base/strings.h"
 #include "control/scheduler/fields.h"
@@ -48,7 +50,6 @@ constexpr field configuration_fields[] = {{"apiVersion", type::text},
                                           {"podInitialBackoffSeconds", type::number},
                                           {"podMaxBackoffSeconds", type::number},
                                           {"profiles", type::objects, profile_fields},
-                                          {"extenders", type::objects},
                                           {"delayCacheUntilActive", type::truth}};
 // What is another way of doing things in a process of its own.
 constexpr std::string_view meaningless[] = {
@@ -71,6 +72,23 @@ result<void> read_backoff(const json::value& v, configuration& into) {
                                            "PodInitialBackoffSeconds",
                                            into.backoff_most.count()));
   return {};
+}
+
+// With the arguments that extenders want NodeResourcesFit to have: they count some resources themselves.
+json::value with_ignored(json::value profile, const json::array& resources) {
+  if (resources.empty()) return profile;
+  auto& config = profile.member("pluginConfig").make_array();
+  auto fit = std::ranges::find_if(config, [](auto& c) { return c["name"].as_string() == "NodeResourcesFit"; });
+  if (fit == config.end()) fit = config.insert(fit, json::object{{"name", "NodeResourcesFit"}});
+  fit->member("args").set("ignoredResources", resources);
+  return profile;
+}
+
+// The fields that are known; extenders' stand with them.
+result<void> check(const json::value& v) {
+  std::vector<field> all(std::begin(configuration_fields), std::end(configuration_fields));
+  all.push_back({"extenders", type::objects, extender_fields()});
+  return check_fields(v, all, "");
 }
 
 }  // namespace
@@ -97,24 +115,25 @@ result<configuration> parse_configuration(std::string_view text) {
     return fail(errc::invalid,
                 fmt::format("it is {} of {}, not KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1",
                             quote(kind), quote(version)));
-  KEDGE_CHECK(check_fields(*v, configuration_fields, ""));
+  KEDGE_CHECK(check(*v));
   configuration out;
   KEDGE_CHECK(read_backoff(*v, out));
-  if (!(*v)["extenders"].empty())
-    return fail(errc::unsupported,
-                "extenders: Kedge's scheduler calls none: take them out, or run kube-scheduler under "
-                "a schedulerName of its own");
+  KEDGE_TRY(out.extenders, parse_extenders((*v)["extenders"]));
+  const auto ignored = resources_ignored_for((*v)["extenders"]);
   for (auto name : meaningless)
     if (v->find(name)) out.without_effect.emplace_back(name);
   std::int64_t percent = 0;
   KEDGE_CHECK(read_percent((*v)["percentageOfNodesToScore"], "percentageOfNodesToScore", percent));
   auto& list = (*v)["profiles"];
-  if (list.empty()) out.profiles = default_configuration().profiles;
+  if (list.empty()) {
+    KEDGE_TRY(auto p, make_profile(with_ignored({}, ignored), "profiles[0]", out.without_effect));
+    out.profiles.push_back(std::move(p));
+  }
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto where = fmt::format("profiles[{}]", i);
     if (list.size() > 1 && list[i]["schedulerName"].as_string().empty())
       return fail(errc::invalid, where + ".schedulerName: Required value");
-    KEDGE_TRY(auto p, make_profile(list[i], where, out.without_effect));
+    KEDGE_TRY(auto p, make_profile(with_ignored(list[i], ignored), where, out.without_effect));
     if (out.find(p.scheduler_name))
       return fail(errc::invalid, fmt::format("{}.schedulerName: Duplicate value: {}", where, quote(p.scheduler_name)));
     out.profiles.push_back(std::move(p));

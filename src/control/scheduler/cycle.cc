@@ -16,6 +16,12 @@ filter_states filter_states::clone() const {
   return out;
 }
 
+const plugin_state* state_of(const profile& by, const filter_states& states, const plugin* filter) {
+  for (std::size_t i = 0; i < by.filters.size() && i < states.of.size(); ++i)
+    if (by.filters[i] == filter) return states.of[i].skip ? nullptr : states.of[i].state.get();
+  return nullptr;
+}
+
 void diagnosis::blame(const plugin* p) {
   if (p && std::find(plugins.begin(), plugins.end(), p) == plugins.end()) plugins.push_back(p);
 }
@@ -59,10 +65,13 @@ struct before_nodes {
   std::string failed;
 };
 
-before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluster_view& cluster, diagnosis& why) {
+before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluster_view& cluster, filter_states last,
+                            diagnosis& why) {
   before_nodes out;
-  for (auto p : by.filters) {
-    auto before = p->prefilter(pod, cluster);
+  for (std::size_t i = 0; i < by.filters.size(); ++i) {
+    auto p = by.filters[i];
+    auto before =
+        i < last.of.size() ? p->prefilter_again(pod, cluster, std::move(last.of[i].state)) : p->prefilter(pod, cluster);
     if (before.refused.what == verdict::kind::failed) {
       out.refused = true;
       out.failed =
@@ -127,14 +136,14 @@ refusal fits(const profile& by, const filter_states& states, const pod_view& pod
   return run_filters(by, states, pod, node, cluster);
 }
 
-std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
-                                  const cluster_view& cluster) {
+std::vector<node_score> scores_of(const profile& by, const filter_states& states, const pod_view& pod,
+                                  std::span<const node_view* const> nodes, const cluster_view& cluster) {
   std::vector<node_score> out;
   out.reserve(nodes.size());
   for (auto n : nodes) out.push_back({n, 0, {}});
   std::vector<std::int64_t> column(nodes.size());
   for (auto& s : by.scorers) {
-    auto state = s.of->prescore(pod, nodes, cluster);
+    auto state = s.of->prescore_after(state_of(by, states, s.of), pod, nodes, cluster);
     if (!state) {
       for (auto& o : out) o.of.push_back(0);
       continue;
@@ -150,25 +159,6 @@ std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::s
 }
 
 namespace {
-
-// The best of them; of several, one by lot.
-const node_view* choose(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
-                        const cluster_view& cluster, random_source& random, std::int64_t& score) {
-  if (nodes.size() == 1) return nodes.front();
-  std::vector<std::int64_t> totals(nodes.size()), column(nodes.size());
-  for (auto& s : by.scorers) {
-    auto state = s.of->prescore(pod, nodes, cluster);
-    if (!state) continue;
-    for (std::size_t i = 0; i < nodes.size(); ++i) column[i] = s.of->score(pod, *nodes[i], *state, cluster);
-    s.of->normalise(column, nodes, *state);
-    for (std::size_t i = 0; i < nodes.size(); ++i) totals[i] += column[i] * s.weight;
-  }
-  score = *std::max_element(totals.begin(), totals.end());
-  auto equal = static_cast<std::uint64_t>(std::count(totals.begin(), totals.end(), score));
-  auto lot = random.below(equal);
-  for (std::size_t i = 0;; ++i)
-    if (totals[i] == score && lot-- == 0) return nodes[i];
-}
 
 // On how many of `nodes` nodes a pod must be found to fit.
 std::size_t enough_of(const profile& by, std::size_t nodes) {
@@ -189,44 +179,79 @@ std::size_t step_through(std::size_t nodes) {
 
 }  // namespace
 
-outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random) {
+outcome find_nodes(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+                   outcome before, bool keeps_promise) {
   outcome out;
   out.why.nodes = cluster.nodes().size();
   if (out.why.nodes == 0) return out;
-  auto before = run_prefilters(by, pod, cluster, out.why);
-  out.failed = std::move(before.failed);
-  if (before.refused) return out;
-  out.states = std::move(before.states);
-  if (!pod.nominated.empty())
-    if (auto node = cluster.find_node(pod.nominated);
-        node && (!before.only || before.only->contains(node->name)) && fits(by, out.states, pod, *node, cluster).why) {
-      out.node = node;
-      out.feasible = 1;
-      return out;
+  auto first = run_prefilters(by, pod, cluster, std::move(before.states), out.why);
+  out.failed = std::move(first.failed);
+  if (first.refused) return out;
+  out.states = std::move(first.states);
+  if (keeps_promise && !pod.nominated.empty())
+    if (auto node = cluster.find_node(pod.nominated); node && (!first.only || first.only->contains(node->name))) {
+      auto no = fits(by, out.states, pod, *node, cluster);
+      out.unfinished = no.why.what == verdict::kind::unfinished;
+      out.promised = static_cast<bool>(no.why);
+      if (out.promised) out.passed.push_back(node);
     }
-  std::vector<const node_view*> passed;
   auto look = [&](const node_view& node) {
     auto no = fits(by, out.states, pod, node, cluster);
-    if (no.why) return passed.push_back(&node);
+    if (no.why) return out.passed.push_back(&node);
+    out.unfinished = no.why.what == verdict::kind::unfinished;
     if (no.why.what == verdict::kind::failed)
       out.failed = fmt::format("running {} filter plugin: {}", quote(no.by->name()), fmt::join(no.why.reasons, ", "));
     out.why.blame(no.by);
     out.why.of_nodes.emplace_back(&node, std::move(no));
   };
-  if (before.only) {
-    for (auto& name : *before.only)
-      if (auto node = cluster.find_node(name); node && out.failed.empty()) look(*node);
+  auto goes_on = [&] { return out.failed.empty() && !out.unfinished && !out.promised; };
+  if (!goes_on()) return out;
+  if (first.only) {
+    for (auto& name : *first.only)
+      if (auto node = cluster.find_node(name); node && goes_on()) look(*node);
   } else {
     const auto all = cluster.nodes();
     const auto enough = enough_of(by, all.size()), step = step_through(all.size());
-    auto at = random.below(all.size());
-    for (std::size_t i = 0; i < all.size() && passed.size() < enough && out.failed.empty();
+    out.first = before.unfinished && before.first ? *before.first % all.size() : random.below(all.size());
+    auto at = *out.first;
+    for (std::size_t i = 0; i < all.size() && out.passed.size() < enough && goes_on();
          ++i, at = (at + step) % all.size())
       look(*all[at]);
   }
-  if (!out.failed.empty()) return out;
-  out.feasible = passed.size();
-  if (!passed.empty()) out.node = choose(by, pod, passed, cluster, random, out.score);
+  return out;
+}
+
+// The best of them; of several, one by lot.
+void choose_node(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+                 outcome& found, const more_scores& more) {
+  auto& nodes = found.passed;
+  if (nodes.empty()) return;
+  found.node = nodes.front();
+  if (nodes.size() == 1) return;
+  std::vector<std::int64_t> totals(nodes.size()), column(nodes.size());
+  for (auto& s : by.scorers) {
+    auto state = s.of->prescore_after(state_of(by, found.states, s.of), pod, nodes, cluster);
+    if (!state) continue;
+    for (std::size_t i = 0; i < nodes.size(); ++i) column[i] = s.of->score(pod, *nodes[i], *state, cluster);
+    s.of->normalise(column, nodes, *state);
+    for (std::size_t i = 0; i < nodes.size(); ++i) totals[i] += column[i] * s.weight;
+  }
+  for (std::size_t i = 0; i < nodes.size() && !more.empty(); ++i)
+    if (auto told = more.find(nodes[i]->name); told != more.end()) totals[i] += told->second;
+  found.score = *std::max_element(totals.begin(), totals.end());
+  auto equal = static_cast<std::uint64_t>(std::count(totals.begin(), totals.end(), found.score));
+  auto lot = random.below(equal);
+  for (std::size_t i = 0;; ++i)
+    if (totals[i] == found.score && lot-- == 0) {
+      found.node = nodes[i];
+      return;
+    }
+}
+
+outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+              outcome before) {
+  auto out = find_nodes(by, pod, cluster, random, std::move(before));
+  if (!out.unfinished && out.failed.empty()) choose_node(by, pod, cluster, random, out);
   return out;
 }
 

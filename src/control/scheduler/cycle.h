@@ -10,6 +10,8 @@
 // often are of one zone, don't come one after the other.
 #pragma once
 
+#include <map>
+
 #include "base/random.h"
 #include "control/scheduler/profile.h"
 
@@ -24,6 +26,9 @@ struct filter_states {
   std::vector<one> of;  // as profile::filters
   filter_states clone() const;
 };
+
+// What a filter of the profile knows; null: it skipped.
+const plugin_state* state_of(const profile& by, const filter_states& states, const plugin* filter);
 
 struct refusal {
   verdict why;
@@ -43,17 +48,31 @@ struct diagnosis {
 };
 
 struct outcome {
-  const node_view* node = nullptr;  // null: refused, see why
-  std::size_t feasible = 0;
-  std::int64_t score = 0;  // of the chosen one
-  std::string failed;      // the attempt ended with this error; nothing else counts then
+  // Not yet: it is to be gone on with in another turn of the loop, from here. Nothing else counts then.
+  bool unfinished = false;
+  std::optional<std::size_t> first;      // the node that it began with
+  const node_view* node = nullptr;       // null: refused, see why
+  std::vector<const node_view*> passed;  // it fits there
+  bool promised = false;                 // and that is the node that it was promised: no other was looked at
+  std::int64_t score = 0;                // of the chosen one
+  std::string failed;                    // the attempt ended with this error; nothing else counts then
   diagnosis why;
   filter_states states;  // for preemption; empty when a prefilter refused
 };
 
 inline constexpr std::string_view no_nodes_text = "no nodes available to schedule pods";
 
-outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random);
+// `before`: of the last turn of the same attempt, when that was unfinished.
+outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+              outcome before = {});
+
+// The same in two parts, for who has something to say between them: where the pod fits, and which of those nodes it
+// gets. `keeps_promise`: the nominated node first. `more`: of the nodes' scores, by name.
+outcome find_nodes(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+                   outcome before = {}, bool keeps_promise = true);
+using more_scores = std::map<std::string, std::int64_t, std::less<>>;
+void choose_node(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random,
+                 outcome& found, const more_scores& more = {});
 
 // Whether the pod fits on `node`, pods of no less priority that are to come there counted too.
 refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node,
@@ -65,7 +84,7 @@ struct node_score {
   std::int64_t total;
   std::vector<std::int64_t> of;  // weighted, as profile::scorers
 };
-std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
-                                  const cluster_view& cluster);
+std::vector<node_score> scores_of(const profile& by, const filter_states& states, const pod_view& pod,
+                                  std::span<const node_view* const> nodes, const cluster_view& cluster);
 
 }  // namespace kedge::control::scheduler

@@ -28,12 +28,14 @@ struct verdict {
     unschedulable,  // the removal of pods may help
     unresolvable,   // it doesn't
     failed,         // nor can it be said: the attempt ends with an error
+    unfinished,     // nor yet: the attempt is to be gone on with in another turn of the loop
   } what = kind::fits;
   std::vector<std::string> reasons;
 
   explicit operator bool() const noexcept { return what == kind::fits; }
   static verdict no(std::string why) { return {kind::unschedulable, {std::move(why)}}; }
   static verdict error(std::string why) { return {kind::failed, {std::move(why)}}; }
+  static verdict later() { return {kind::unfinished, {}}; }
   static verdict never(std::string why) { return {kind::unresolvable, {std::move(why)}}; }
 };
 
@@ -65,8 +67,8 @@ struct cluster_event {
     csi_drivers,
     capacities,
     attachments,
-    devices,  // slices of them, and their taints
-    device_classes,
+    devices,         // slices of them, and their taints
+    device_classes,  // class_before, class_after
     device_claims,
     services,
     everything,
@@ -77,7 +79,8 @@ struct cluster_event {
   bool added = false;               // of claims, classes, csi_nodes: it is new
   std::string_view ns = {}, claim = {};
   const device_claim *claim_before = nullptr, *claim_after = nullptr;  // of device_claims
-  const cluster_view* cluster = nullptr;                               // of device_claims: as it is now
+  const device_class *class_before = nullptr, *class_after = nullptr;
+  const cluster_view* cluster = nullptr;  // of device_claims: as it is now
 };
 
 class plugin {
@@ -87,6 +90,12 @@ class plugin {
 
   virtual bool filters() const noexcept { return false; }
   virtual prefiltered prefilter(const pod_view&, const cluster_view&) const { return {}; }
+  // The same in the next turn of an attempt. `before`: its state of the last one, which the cluster may have left
+  // behind; null: it skipped.
+  virtual prefiltered prefilter_again(const pod_view& pod, const cluster_view& cluster,
+                                      std::unique_ptr<plugin_state> /*before*/) const {
+    return prefilter(pod, cluster);
+  }
   virtual verdict filter(const pod_view&, const node_view&, const plugin_state*, const cluster_view&) const {
     return {};
   }
@@ -99,6 +108,12 @@ class plugin {
   virtual std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>,
                                                  const cluster_view&) const {
     return nullptr;
+  }
+  // The same, for who found it out with the filters. `filtered`: its state of them; null: it skipped.
+  virtual std::unique_ptr<plugin_state> prescore_after(const plugin_state* /*filtered*/, const pod_view& pod,
+                                                       std::span<const node_view* const> nodes,
+                                                       const cluster_view& cluster) const {
+    return prescore(pod, nodes, cluster);
   }
   virtual std::int64_t score(const pod_view&, const node_view&, const plugin_state&, const cluster_view&) const {
     return 0;

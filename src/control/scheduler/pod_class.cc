@@ -1,5 +1,7 @@
 #include "control/scheduler/pod_class.h"
 
+#include <algorithm>
+
 #include "json/write.h"
 
 namespace kedge::control::scheduler {
@@ -126,6 +128,42 @@ counted count(const json::value& pod) {
   return out;
 }
 
+resource_container container_of(const json::value& c, bool is_init) {
+  resource_container out;
+  out.name = c["name"].as_string();
+  out.passes = is_init && c["restartPolicy"].as_string() != "Always";
+  for (auto& [name, amount] : pod::amounts_of(c["resources"]["requests"])) {
+    out.requests.push_back(name);
+    if (may_be_devices(name) && amount.is_whole() && amount.value() > 0)
+      out.extended.emplace_back(name, amount.value());
+  }
+  return out;
+}
+
+std::vector<resource_container> containers_of(const json::value& spec) {
+  std::vector<resource_container> out;
+  for (auto list : {"initContainers", "containers"})
+    for (std::size_t i = 0; i < spec[list].size(); ++i)
+      out.push_back(container_of(spec[list][i], list == std::string_view("initContainers")));
+  if (std::ranges::all_of(out, [](auto& c) { return c.extended.empty(); })) out.clear();
+  return out;
+}
+
+// What pods of one class have in common of it.
+json::value text_of(const std::vector<resource_container>& containers) {
+  json::array out;
+  for (auto& c : containers) {
+    json::array one{c.name, c.passes};
+    for (auto& name : c.requests) one.emplace_back(name);
+    for (auto& [name, count] : c.extended) {
+      one.emplace_back(name);
+      one.emplace_back(count);
+    }
+    out.emplace_back(std::move(one));
+  }
+  return out;
+}
+
 // The controllers by whose selectors pods are spread when they don't say how.
 void read_owner(pod_class& out, const json::value& pod) {
   auto& owners = pod["metadata"]["ownerReferences"];
@@ -175,6 +213,7 @@ std::string key_of(const json::value& pod, const counted& amounts) {
     }
     out.append(list, std::move(kept));
   }
+  if (auto extended = containers_of(spec); !extended.empty()) out.append("extended", text_of(extended));
   pod_class owner;
   read_owner(owner, pod);
   out.append("owner", owner.owner_kind + "/" + owner.owner_name);
@@ -233,6 +272,7 @@ pod_class parse(const json::value& pod, counted amounts) {
     out.device_claims.push_back({std::string(c["name"].as_string()), std::string(c["resourceClaimName"].as_string()),
                                  c["resourceClaimTemplateName"].is_string()});
   }
+  out.containers = containers_of(spec);
   read_owner(out, pod);
   read_ports(out, spec);
   read_volumes(out, pod);
@@ -241,6 +281,11 @@ pod_class parse(const json::value& pod, counted amounts) {
 }
 
 }  // namespace
+
+std::int64_t resource_container::asks_for(std::string_view resource) const noexcept {
+  auto at = std::ranges::find(extended, resource, &std::pair<std::string, std::int64_t>::first);
+  return at == extended.end() ? 0 : at->second;
+}
 
 bool host_port::clashes(const host_port& o) const noexcept {
   constexpr std::string_view any = "0.0.0.0";

@@ -57,6 +57,15 @@ struct device_claim_source {
   bool from_template = false;
 };
 
+// A container of a pod that asks for extended resources, in the order of the spec: init containers first.
+struct resource_container {
+  std::string name;
+  bool passes = false;                                         // it ends before those behind it begin
+  std::vector<std::string> requests;                           // all that it names, sorted
+  std::vector<std::pair<std::string, std::int64_t>> extended;  // of them, with how many
+  std::int64_t asks_for(std::string_view resource) const noexcept;
+};
+
 struct pod_class {
   std::string ns;
   label_set labels;
@@ -78,6 +87,7 @@ struct pod_class {
   std::size_t image_count = 0;
   std::vector<std::string> gates;
   std::vector<device_claim_source> device_claims;
+  std::vector<resource_container> containers;  // empty: none asks for an extended resource
   std::vector<disk> disks;
   std::vector<volume_claim> claims;
   std::vector<std::string> inline_drivers;  // CSI drivers of volumes inside of the pod

@@ -6,12 +6,13 @@
 #include <limits>
 
 namespace kedge::control::scheduler {
-namespace {
 
 bool more_important(const pod_ref& a, const pod_ref& b) {
   if (a->is->priority != b->is->priority) return a->is->priority > b->is->priority;
   return a->started < b->started;
 }
+
+namespace {
 
 // A node with and without some of its pods, and what the filters know then.
 class experiment {
@@ -112,8 +113,9 @@ const preemption_candidate& best_of(const std::vector<preemption_candidate>& all
   });
 }
 
-// Why the pod may not have others removed for it now; empty when it may.
-std::string_view not_eligible(const pod_view& pod, const outcome& refused, const cluster_view& cluster) {
+}  // namespace
+
+std::string_view why_not_preempting(const pod_view& pod, const outcome& refused, const cluster_view& cluster) {
   if (pod.is->never_preempts) return "not eligible due to preemptionPolicy=Never.";
   if (pod.nominated.empty()) return {};
   auto node = cluster.find_node(pod.nominated);
@@ -125,8 +127,6 @@ std::string_view not_eligible(const pod_view& pod, const outcome& refused, const
       return "not eligible due to a terminating pod on the nominated node.";
   return {};
 }
-
-}  // namespace
 
 preemption_candidates find_candidates(const profile& by, const pod_view& pod, const outcome& refused,
                                       const cluster_view& cluster, random_source& random) {
@@ -144,6 +144,8 @@ preemption_candidates find_candidates(const profile& by, const pod_view& pod, co
     auto& node = *may_help[(start + i) % may_help.size()];
     preemption_candidate c;
     auto no = try_node(by, pod, refused.states, node, cluster, c);
+    out.unfinished = no.why.what == verdict::kind::unfinished;
+    if (out.unfinished) break;
     if (!no.why) {
       out.why.of_nodes.emplace_back(&node, std::move(no));
       continue;
@@ -158,12 +160,16 @@ preemption_candidates find_candidates(const profile& by, const pod_view& pod, co
 
 preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster,
                         random_source& random) {
+  if (auto why = why_not_preempting(pod, refused, cluster); !why.empty())
+    return {
+        .unfinished = false, .chosen = {}, .clears_nomination = false, .message = fmt::format("preemption: {}", why)};
+  return choose_victims(find_candidates(by, pod, refused, cluster, random));
+}
+
+preemption choose_victims(preemption_candidates found) {
   preemption out;
-  if (auto why = not_eligible(pod, refused, cluster); !why.empty()) {
-    out.message = fmt::format("preemption: {}", why);
-    return out;
-  }
-  auto found = find_candidates(by, pod, refused, cluster, random);
+  out.unfinished = found.unfinished;
+  if (out.unfinished) return out;
   if (found.all.empty()) {
     found.why.of_others = verdict::never("Preemption is not helpful for scheduling");
     out.message = "preemption: " + found.why.text();

@@ -138,6 +138,11 @@ time_point queue::next_due() const {
   return out;
 }
 
+time_point queue::since(std::string_view key) const {
+  auto it = all_.find(key);
+  return it == all_.end() ? time_point() : it->second->since;
+}
+
 unsigned queue::attempts(std::string_view key) const {
   auto it = all_.find(key);
   return it == all_.end() ? 0 : it->second->attempts;

@@ -54,6 +54,8 @@ class queue {
   std::size_t unschedulable() const noexcept { return refused_.size(); }
   std::size_t gated() const noexcept { return gated_; }
   unsigned attempts(std::string_view key) const;
+  // When it came; time_point() when it isn't known.
+  time_point since(std::string_view key) const;
 
  private:
   enum class place : unsigned char { active, backoff, refused, gated, trying };

@@ -14,6 +14,10 @@ bool is_scalar(std::string_view name) noexcept {
          name.starts_with("attachable-volumes-");
 }
 
+bool may_be_devices(std::string_view name) noexcept {
+  return is_extended(name) || name.starts_with(device_class_prefix);
+}
+
 resources resources::of(const pod::amounts& list) {
   resources out;
   for (auto& [name, amount] : list) {
@@ -37,6 +41,11 @@ static auto place_of(auto& scalars, std::string_view name) {
 std::int64_t resources::scalar(std::string_view name) const noexcept {
   auto at = place_of(scalars, name);
   return at != scalars.end() && at->first == name ? at->second : 0;
+}
+
+bool resources::names(std::string_view name) const noexcept {
+  auto at = place_of(scalars, name);
+  return at != scalars.end() && at->first == name;
 }
 
 std::int64_t resources::get(std::string_view name) const noexcept {

@@ -17,6 +17,9 @@ namespace kedge::control::scheduler {
 bool is_scalar(std::string_view resource) noexcept;
 // A name with a domain that is not Kubernetes' own (nvidia.com/gpu).
 bool is_extended(std::string_view resource) noexcept;
+// What a DeviceClass may give devices for (KEP-5004): an extended resource that it names, or this with its own name.
+inline constexpr std::string_view device_class_prefix = "deviceclass.resource.kubernetes.io/";
+bool may_be_devices(std::string_view resource) noexcept;
 
 struct resources {
   std::int64_t milli_cpu = 0, memory = 0, ephemeral_storage = 0;
@@ -25,6 +28,7 @@ struct resources {
   static resources of(const pod::amounts& list);
 
   std::int64_t scalar(std::string_view name) const noexcept;
+  bool names(std::string_view scalar) const noexcept;  // also none of it
   // cpu in thousandths, whatever else by its name.
   std::int64_t get(std::string_view name) const noexcept;
   bool nothing() const noexcept { return milli_cpu == 0 && memory == 0 && ephemeral_storage == 0 && scalars.empty(); }

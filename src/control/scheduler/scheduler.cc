@@ -2,15 +2,24 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <deque>
+#include <utility>
+
 #include "base/log.h"
+#include "base/strings.h"
 #include "control/event_recorder.h"
 #include "control/scheduler/devices/claim_binder.h"
+#include "control/scheduler/extenders/extender_client.h"
+#include "control/scheduler/extenders/limits.h"
 #include "control/scheduler/preemption.h"
 #include "control/scheduler/queue.h"
+#include "control/scheduler/schedule_metrics.h"
 #include "control/scheduler/volume_binder.h"
 #include "control/scheduler/volume_choice.h"
 #include "json/parse.h"
 #include "reactor/loop.h"
+#include "reactor/turn.h"
 
 namespace kedge::control {
 namespace {
@@ -24,6 +33,8 @@ const api::resource_id pods{"", "v1", "pods"};
 constexpr std::size_t bindings_max = 256;
 // Cycles before others on this loop get their turn.
 constexpr std::size_t cycles_a_turn = 16;
+// Until a write whose outcome isn't known is tried again: a database that is away comes back some time.
+constexpr std::chrono::milliseconds doubt_pause{200};
 // Of an Event's message (events.k8s.io note).
 constexpr std::size_t note_max = 1024;
 
@@ -42,8 +53,10 @@ class run {
                 .unschedulable_most = settings.unschedulable_most},
                [this](const pod_view& p) { return waits_for(p); }),
         events_(c.objects, "default-scheduler"),
+        measures_(c.measures),
         volumes_(c.objects, cluster_),
-        devices_(c.objects, cluster_) {}
+        devices_(c.objects, cluster_, measures_),
+        extenders_(c.objects, settings.extenders) {}
 
   task<void> go() {
     reactor::scope all;
@@ -97,7 +110,8 @@ class run {
       return;
     }
     if (auto changed = cluster_.set_node(node))
-      happened({.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name)});
+      happened(
+          {.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name), .cluster = &cluster_});
   }
   void see_namespace(const json::value& ns, bool gone) {
     auto name = ns["metadata"]["name"].as_string();
@@ -177,8 +191,11 @@ class run {
   }
   void see_device_class(const json::value& device_class, bool gone) {
     auto& devices = cluster_.devices();
-    gone ? devices.remove_class(device_class["metadata"]["name"].as_string()) : devices.set_class(device_class);
-    if (!gone) happened({.what = event_kind::device_classes});
+    auto name = device_class["metadata"]["name"].as_string();
+    auto before = devices.find_class(name);
+    gone ? devices.remove_class(name) : devices.set_class(device_class);
+    auto after = devices.find_class(name);
+    if (!gone) happened({.what = event_kind::device_classes, .class_before = before.get(), .class_after = after.get()});
   }
   void see_device_claim(const json::value& claim, bool gone) {
     auto& devices = cluster_.devices();
@@ -254,24 +271,260 @@ class run {
         place_one(current, writes);
         if (++cycles % cycles_a_turn == 0) co_await reactor::yield();
       }
+      measures_.tell(queue_, cluster_);
       wake_.reset();
       if (queue_.next_due() <= now() && writing_ < bindings_max) continue;
       (void)co_await wake_.wait_until(queue_.next_due());
     }
   }
 
-  void place_one(const pod_ref& p, reactor::scope& writes) {
-    auto& by = *settings_.find(p->is->scheduler_name);
+  // Where the pod may go, or who would have to go for it.
+  struct attempt {
+    outcome found;
+    preemption victims;
+    wall_time began{};
+  };
+  // Of an attempt that found a node, for what is counted when the pod has it.
+  struct timing {
+    std::string_view profile;
+    wall_time began{};
+    time_point came{};
+    unsigned attempts = 0;
+  };
+
+  // A turn of it; `before`: the last one, when it was unfinished.
+  attempt try_to_place(const profile& by, const pod_view& p, outcome before) {
     auto& random = reactor::loop::current().random();
     cluster_.devices().look_at(reactor::loop::current().wall_now());
-    auto found = place(by, *p, cluster_, random);
+    attempt out{.found = place(by, p, cluster_, random, std::move(before)), .victims = {}};
+    auto& found = out.found;
+    if (found.unfinished || found.node || !found.failed.empty()) return out;
+    if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
+      out.victims = find_victims(by, p, found, cluster_, random);
+      found.unfinished = out.victims.unfinished;
+    }
+    return out;
+  }
+
+  void place_one(const pod_ref& p, reactor::scope& writes) {
+    if (!settings_.extenders.empty() && extenders_.concerns(*p)) {
+      to_ask_about_.push_back(p);
+      return ask_extenders(writes);
+    }
+    auto& by = *settings_.find(p->is->scheduler_name);
+    const auto began = reactor::loop::current().wall_now();
+    auto tried = try_to_place(by, *p, {});
+    tried.began = began;
+    if (!tried.found.unfinished) return settle(p, by, std::move(tried), writes);
+    ++writing_;
+    writes.spawn(go_on_placing(p, by, std::move(tried.found), began, writes));
+  }
+
+  // What takes longer than a turn: others are placed between its turns, and of several one at a time goes on.
+  task<void> go_on_placing(pod_ref p, const profile& by, outcome last, wall_time began, reactor::scope& writes) {
+    for (;;) {
+      co_await long_searches_.acquire();
+      reactor::turn mine(long_searches_);
+      co_await reactor::yield();
+      auto current = cluster_.find_pod(p->ns, p->name);
+      const bool waits = current && current->uid == p->uid && current->node.empty();
+      auto tried = waits ? try_to_place(by, *current, std::move(last)) : attempt{};
+      if (waits && tried.found.unfinished) {
+        last = std::move(tried.found);
+        continue;
+      }
+      --writing_;
+      wake_.set();
+      tried.began = began;
+      if (waits) settle(current, by, std::move(tried), writes);
+      co_return;
+    }
+  }
+
+  // ---- with extenders: while they are asked others are placed, and the cluster goes on
+
+  void ask_extenders(reactor::scope& writes) {
+    while (asked_about_ < asked_at_once_max && !to_ask_about_.empty()) {
+      auto p = std::move(to_ask_about_.front());
+      to_ask_about_.pop_front();
+      ++asked_about_;
+      writes.spawn(place_by_extenders(std::move(p), writes));
+    }
+  }
+
+  task<void> place_by_extenders(pod_ref p, reactor::scope& writes) {
+    const auto began = reactor::loop::current().wall_now();
+    auto tried = co_await try_with_extenders(p);
+    if (tried) tried->began = began;
+    // What was chosen is of this moment: nothing was waited for since.
+    if (auto current = waiting(p); current && tried)
+      settle(current, *settings_.find(current->is->scheduler_name), *std::move(tried), writes);
+    else if (current)
+      queue_.retry(current, now());
+    --asked_about_;
+    ask_extenders(writes);
+    wake_.set();
+  }
+
+  // The pod as it is now; null: it needs no node any more.
+  pod_ref waiting(const pod_ref& p) const {
+    auto current = cluster_.find_pod(p->ns, p->name);
+    return current && current->uid == p->uid && current->node.empty() ? current : nullptr;
+  }
+
+  // What an attempt came to; nothing: it is to be begun anew later. What extenders said is held against the cluster as
+  // it is when they have said it; who isn't among the nodes that they were asked about makes them be asked again.
+  task<std::optional<attempt>> try_with_extenders(pod_ref p) {
+    auto& random = reactor::loop::current().random();
+    std::optional<extender_words> words;
+    outcome last;
+    bool keeps_promise = true;
+    for (int asked = 0;;) {
+      auto current = waiting(p);
+      auto by = current ? settings_.find(current->is->scheduler_name) : nullptr;
+      if (!by) co_return std::nullopt;
+      cluster_.devices().look_at(reactor::loop::current().wall_now());
+      attempt out{.found = find_nodes(*by, *current, cluster_, random, std::exchange(last, {}), keeps_promise),
+                  .victims = {}};
+      auto& found = out.found;
+      if (found.unfinished) {
+        last = std::move(found);
+        co_await long_searches_.acquire();
+        reactor::turn mine(long_searches_);
+        co_await reactor::yield();
+        continue;
+      }
+      if (!found.failed.empty()) co_return std::move(out);
+      if (!found.passed.empty() && !(words && knows_all(*words, found.passed))) {
+        if (asked++ == asked_again_max) co_return std::nullopt;
+        auto said = co_await extenders_.ask(current, names_of(found.passed));
+        if (!said) {
+          attempt failed;
+          failed.found.failed = said.error().message;
+          co_return std::move(failed);
+        }
+        words = *std::move(said);
+        continue;
+      }
+      if (words && !found.passed.empty()) obey(*words, found);
+      if (!found.passed.empty()) {
+        choose_node(*by, *current, cluster_, random, found, words->scores);
+        co_return std::move(out);
+      }
+      if (found.promised) {
+        keeps_promise = false;
+        words.reset();
+        continue;
+      }
+      if (!by->preempts || found.why.nodes == 0 || found.states.of.empty()) co_return std::move(out);
+      auto why = why_not_preempting(*current, found, cluster_);
+      if (why.empty() && extenders_.judges_victims(*current)) {
+        auto candidates = find_candidates(*by, *current, found, cluster_, random);
+        if (!candidates.unfinished)
+          co_return co_await with_judged_victims(current, std::move(out), std::move(candidates));
+      } else {
+        out.victims = find_victims(*by, *current, found, cluster_, random);
+        if (!out.victims.unfinished) co_return std::move(out);
+      }
+      last = std::move(found);
+      last.unfinished = true;
+      co_await long_searches_.acquire();
+      reactor::turn mine(long_searches_);
+      co_await reactor::yield();
+    }
+  }
+
+  static std::vector<std::string> names_of(const std::vector<const node_view*>& nodes) {
+    std::vector<std::string> out;
+    for (auto n : nodes) out.push_back(n->name);
+    return out;
+  }
+  static bool knows_all(const extender_words& words, const std::vector<const node_view*>& nodes) {
+    return std::ranges::all_of(nodes, [&](auto n) { return words.asked.contains(n->name); });
+  }
+
+  // Takes away the nodes that aren't left. Whatever happens may change an extender's mind: nobody is to blame.
+  static void obey(const extender_words& words, outcome& found) {
+    const auto before = found.passed.size();
+    std::erase_if(found.passed, [&](auto n) {
+      if (words.left.contains(n->name)) return false;
+      if (auto told = words.refused.find(n->name); told != words.refused.end()) {
+        auto why = told->second.for_ever ? verdict::never(told->second.why) : verdict::no(told->second.why);
+        found.why.of_nodes.emplace_back(n, refusal{std::move(why), nullptr});
+      }
+      return true;
+    });
+    if (found.passed.size() < before) found.why.plugins.clear();
+  }
+
+  // Who would have to go, as extenders judge it.
+  task<std::optional<attempt>> with_judged_victims(pod_ref p, attempt out, preemption_candidates candidates) {
+    if (!candidates.all.empty()) {
+      auto named = named_victims(candidates);
+      candidates.all.clear();
+      // No node is looked at any more that this names: they may go meanwhile.
+      for (auto* list : {&out.found.why, &candidates.why})
+        for (auto& [node, no] : list->of_nodes) node = nullptr;
+      auto judged = co_await extenders_.ask_about(p, std::move(named));
+      auto wrong = judged ? find_again(*judged, candidates) : judged.error().message;
+      if (!wrong.empty()) {
+        out.victims.message = fmt::format("preemption: {}", wrong);
+        co_return std::move(out);
+      }
+    }
+    out.victims = choose_victims(std::move(candidates));
+    co_return std::move(out);
+  }
+
+  victims_by_node named_victims(const preemption_candidates& candidates) const {
+    victims_by_node out;
+    auto store = c_.objects.objects_store().current();
+    for (auto& c : candidates.all) {
+      auto& v = out[c.node->name];
+      v.violations = static_cast<std::int64_t>(c.violations);
+      for (auto& pod : c.victims)
+        if (auto object = store.find(c_.objects.prefix(pods, pod->ns) + pod->name))
+          v.pods.push_back({pod->uid, std::string(object->bytes())});
+    }
+    return out;
+  }
+
+  // The candidates that were judged, as they are now; the error, in kube-scheduler's words.
+  std::string find_again(const victims_by_node& judged, preemption_candidates& into) const {
+    for (auto& [name, v] : judged) {
+      auto node = cluster_.find_node(name);
+      if (!node) return fmt::format("nodeinfo not found for node name {}", quote(name));
+      preemption_candidate c{.node = node, .victims = {}, .violations = static_cast<std::size_t>(v.violations)};
+      for (auto& pod : v.pods) {
+        auto there = std::ranges::find(node->pods, pod.name, [](auto& one) { return one->uid; });
+        if (there == node->pods.end())
+          return fmt::format(
+              "extender claims to preempt pod (UID: {}) on node: {}, but the pod is not found on that "
+              "node",
+              pod.name, name);
+        c.victims.push_back(*there);
+      }
+      std::ranges::sort(c.victims, more_important);
+      into.all.push_back(std::move(c));
+    }
+    return {};
+  }
+
+  // Begins to write what an attempt came to.
+  void settle(const pod_ref& p, const profile& by, attempt tried, reactor::scope& writes) {
+    auto& [found, victims, began] = tried;
+    const auto took = reactor::loop::current().wall_now() - began;
+    using result = schedule_metrics::result;
     if (!found.failed.empty()) {
+      measures_.attempted(by.scheduler_name, result::error, took);
       queue_.retry(p, now());
       ++writing_;
       writes.spawn(tell_refused(p, std::move(found.failed), "SchedulerError", std::nullopt, {}));
       return;
     }
     if (found.node) {
+      measures_.searched(took);
+      const timing when{by.scheduler_name, began, queue_.since(p->key()), queue_.attempts(p->key())};
       const auto node = found.node->name;
       auto devices = device_plan_on(by, found.states, node);
       volume_plan volumes;
@@ -281,21 +534,23 @@ class run {
       auto assumed = cluster_.storage().assume(volumes, node);
       devices_.assume(devices);
       ++writing_;
-      writes.spawn(volumes.empty() && devices.empty()
-                       ? bind_now(p, node)
-                       : prepare_and_bind(p, node, {std::move(volumes), std::move(assumed), std::move(devices)}, by));
+      writes.spawn(
+          volumes.empty() && devices.empty()
+              ? bind_now(p, node, when)
+              : prepare_and_bind(p, node, {std::move(volumes), std::move(assumed), std::move(devices)}, by, when));
       return;
     }
+    measures_.attempted(by.scheduler_name, result::unschedulable, took);
+    if (!victims.message.empty()) measures_.preempted(victims.chosen.victims.size());
     std::string deallocated;
     if (auto useless = useless_claim(by, found.states, *p)) {
       writes.spawn(devices_.deallocate(std::move(useless), p));
       deallocated = "deallocation of ResourceClaim completed";
+    } else if (auto left = claim_left_over(by, found.states)) {
+      writes.spawn(devices_.remove(std::move(left)));
+      deallocated = "deletion of ResourceClaim completed";
     }
-    preemption victims;
-    if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
-      victims = find_victims(by, *p, found, cluster_, random);
-      found.why.after = victims.message;
-    }
+    found.why.after = victims.message;
     if (!deallocated.empty())
       found.why.after = found.why.after.empty() ? deallocated : fmt::format("{}, {}", deallocated, found.why.after);
     auto text = found.why.nodes == 0 ? std::string(no_nodes_text) : found.why.text();
@@ -323,7 +578,7 @@ class run {
   };
 
   // Volumes first: what waits for a provisioner or a driver takes no place among the writes.
-  task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by) {
+  task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by, timing when) {
     result<void> done;
     std::string_view failed = "VolumeBinding";
     if (!plan.volumes.empty()) {
@@ -334,23 +589,26 @@ class run {
       ++writing_;
       if (!done) done = fail(done.error().code, "binding volumes: " + done.error().message);
     }
+    device_claim_ref made;  // for the pod's extended resources
     if (done && !plan.devices.empty()) {
       failed = "DynamicResources";
-      done = co_await prepare_devices(p, node, plan.devices, by.device_timeout);
+      done = co_await prepare_devices(p, node, plan.devices, by, made);
     } else {
       devices_.forget(plan.devices);
     }
     if (done) {
-      if (!co_await bind(p, std::move(node)) && !plan.devices.empty()) co_await devices_.unreserve(p, plan.devices);
+      if (!co_await bind(p, std::move(node), when) && !plan.devices.empty())
+        co_await devices_.unreserve(p, plan.devices, std::move(made));
       co_return;
     }
+    count_failed(when);
     cluster_.storage().revert(plan.assumed);
     cluster_.forget(p);
     queue_.retry(p, now());
     happened({.what = event_kind::pod_removed, .pod = p.get()});
     if (!plan.devices.empty()) {
       happened({.what = event_kind::devices});
-      co_await devices_.unreserve(p, plan.devices);
+      co_await devices_.unreserve(p, plan.devices, std::move(made));
     }
     if (auto there = cluster_.find_pod(p->ns, p->name); !there || there->uid != p->uid) {
       --writing_;
@@ -361,9 +619,11 @@ class run {
                           "SchedulerError", std::nullopt, {});
   }
 
-  task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, std::chrono::seconds timeout) {
-    auto done = co_await devices_.write(p, plan);
+  task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, const profile& by,
+                                     device_claim_ref& made) {
+    auto done = co_await devices_.write(p, plan, made);
     if (!done) co_return done;
+    if (made) plan.claims.push_back({made, json::value()});
     const bool waits = std::ranges::any_of(plan.claims, [&](auto& one) {
       auto c = cluster_.devices().find_claim(one.claim->ns, one.claim->name);
       return c && has_binding_conditions(*c);
@@ -373,19 +633,40 @@ class run {
     wake_.set();
     co_await events_.record(about(*p), "Normal", "BindingConditionsPending",
                             fmt::format("waiting for binding conditions for device on node {}", node));
-    done = co_await devices_.bound(std::move(plan), timeout);
+    const auto began = now();
+    done = co_await devices_.bound(plan, by.device_timeout);
     ++writing_;
+    std::string_view became = done ? "success" : done.error().code == errc::timeout ? "timeout" : "failed";
+    for (auto& one : plan.claims)
+      if (auto c = cluster_.devices().find_claim(one.claim->ns, one.claim->name))
+        for (auto& d : c->devices)
+          if (!d.binding_conditions.empty())
+            measures_.devices_bound(by.scheduler_name, d.id.pool.driver, became, now() - began);
     co_return done;
   }
 
-  task<void> bind_now(pod_ref p, std::string node) { (void)co_await bind(std::move(p), std::move(node)); }
+  task<void> bind_now(pod_ref p, std::string node, timing when) {
+    (void)co_await bind(std::move(p), std::move(node), when);
+  }
 
   // Whether it has its node now.
-  task<bool> bind(pod_ref p, std::string node) {
+  task<bool> bind(pod_ref p, std::string node, timing when) {
+    if (!settings_.extenders.empty() && extenders_.binds(*p)) {
+      if (auto bound = co_await bind_by_extender(p, node, when)) co_return *bound;
+    }
     auto done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
+    // While it may have landed, nothing but a certain answer ends it.
+    for (constexpr int in_doubt = 504, away = 503; !done && done.error().code == in_doubt;) {
+      do {
+        co_await reactor::sleep_for(doubt_pause);
+        done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
+      } while (!done && done.error().code == away);
+      if (!done && done.error().code == 409 && has_its_node(p, node)) done = {};
+    }
     --writing_;
     wake_.set();
     if (!done) {
+      count_failed(when);
       // Gone, or bound by somebody else, is told by its own event.
       cluster_.forget(p);
       if (done.error().code != 404) {
@@ -397,9 +678,51 @@ class run {
       happened({.what = event_kind::pod_removed, .pod = p.get()});
       co_return false;
     }
+    count_placed(when);
     co_await events_.record(about(*p), "Normal", "Scheduled",
                             fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
     co_return true;
+  }
+
+  void count_placed(const timing& when) {
+    measures_.attempted(when.profile, schedule_metrics::result::scheduled,
+                        reactor::loop::current().wall_now() - when.began);
+    measures_.placed(when.attempts, when.came == time_point() ? duration(0) : now() - when.came);
+  }
+  void count_failed(const timing& when) {
+    measures_.attempted(when.profile, schedule_metrics::result::error,
+                        reactor::loop::current().wall_now() - when.began);
+  }
+
+  // As bind(); nothing: it is to be bound here. While the extender is asked, its pod takes no place among the writes.
+  task<std::optional<bool>> bind_by_extender(pod_ref p, std::string node, timing when) {
+    --writing_;
+    wake_.set();
+    co_await extender_bindings_.acquire();
+    reactor::turn mine(extender_bindings_);
+    auto done = co_await extenders_.bind(p, node);
+    ++writing_;
+    if (done && !*done) co_return std::nullopt;
+    if (done || has_its_node(p, node)) {
+      --writing_;
+      wake_.set();
+      count_placed(when);
+      co_await events_.record(about(*p), "Normal", "Scheduled",
+                              fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
+      co_return true;
+    }
+    count_failed(when);
+    cluster_.forget(p);
+    queue_.retry(p, now());
+    happened({.what = event_kind::pod_removed, .pod = p.get()});
+    co_await tell_refused(p, done.error().message, "SchedulerError", std::nullopt, {});
+    co_return false;
+  }
+
+  // As the store has it.
+  bool has_its_node(const pod_ref& p, std::string_view node) const {
+    auto pod = c_.objects.get(pods, p->ns, p->name);
+    return pod && (*pod)["metadata"]["uid"].as_string() == p->uid && (*pod)["spec"]["nodeName"].as_string() == node;
   }
 
   task<void> tell_refused(pod_ref p, std::string text, std::string_view reason, std::optional<std::string> nominated,
@@ -475,8 +798,14 @@ class run {
   cluster_view cluster_;
   queue queue_;
   event_recorder events_;
+  schedule_metrics measures_;
   volume_binder volumes_;
   claim_binder devices_;
+  extender_client extenders_;
+  std::deque<pod_ref> to_ask_about_;  // pods that wait until fewer are asked about
+  std::size_t asked_about_ = 0;
+  reactor::semaphore extender_bindings_{asked_at_once_max};
+  reactor::semaphore long_searches_{1};
   reactor::event wake_;
   std::size_t writing_ = 0;
 };

@@ -11,6 +11,7 @@
 #include "crypto/files.h"
 #include "node/claims/messages.h"
 #include "node/runtime/pod_runtime.h"
+#include "pod/amounts.h"
 #include "reactor/loop.h"
 #include "reactor/offload.h"
 #include "reactor/scope.h"
@@ -54,6 +55,40 @@ result<std::optional<std::string>> claim_name(const value& pod, const value& sou
   return fail(errc::not_found,
               fmt::format("pod \"{}/{}\": ResourceClaim not created yet", pod["metadata"]["namespace"].as_string(),
                           pod["metadata"]["name"].as_string()));
+}
+
+// Those of the spec, and the one that the scheduler made for its extended resources.
+json::array sources_of(const value& pod) {
+  json::array out;
+  if (auto* list = pod["spec"]["resourceClaims"].array()) out = *list;
+  if (auto& made = pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"]; made.is_string())
+    out.push_back(json::object{{"resourceClaimName", made}});
+  return out;
+}
+
+// A use of a claim by a container: of its devices for a request, or of all.
+struct claim_use {
+  std::string claim, request;
+};
+
+result<std::vector<claim_use>> uses_of(const value& pod, const value& container) {
+  std::vector<claim_use> out;
+  auto &wanted = container["resources"]["claims"], &sources = pod["spec"]["resourceClaims"];
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    for (std::size_t j = 0; j < wanted.size(); ++j) {
+      if (wanted[j]["name"].as_string() != sources[i]["name"].as_string()) continue;
+      KEDGE_TRY(auto name, claim_name(pod, sources[i]));
+      if (name) out.push_back({*std::move(name), std::string(wanted[j]["request"].as_string())});
+    }
+  auto& made = pod["status"]["extendedResourceClaimStatus"];
+  auto& mappings = made["requestMappings"];
+  for (std::size_t i = 0; i < mappings.size(); ++i) {
+    auto& m = mappings[i];
+    if (m["containerName"].as_string() == container["name"].as_string() &&
+        !pod::amount_of(container["resources"]["requests"][m["resourceName"].as_string()]).is_zero())
+      out.push_back({std::string(made["resourceClaimName"].as_string()), std::string(m["requestName"].as_string())});
+  }
+  return out;
 }
 
 result<void> may_use(const value& pod, const value& claim, bool made_for_it) {
@@ -164,7 +199,7 @@ task<result<void>> claim_manager::save() {
 // All claims of the pod, as they may be used, and nothing is changed yet: where one can't be, none is begun.
 task<result<std::vector<prepared_claim>>> claim_manager::claims_of(value pod) {
   std::vector<prepared_claim> out;
-  auto& sources = pod["spec"]["resourceClaims"];
+  const auto sources = sources_of(pod);
   auto ns = pod["metadata"]["namespace"].as_string();
   for (std::size_t i = 0; i < sources.size(); ++i) {
     KEDGE_CO_TRY(auto name, claim_name(pod, sources[i]));
@@ -211,7 +246,7 @@ task<result<void>> claim_manager::prepare_all(value pod) {
 }
 
 task<result<void>> claim_manager::prepare(value pod) {
-  if (pod["spec"]["resourceClaims"].empty()) co_return result<void>();
+  if (sources_of(pod).empty()) co_return result<void>();
   co_await restored_.wait();
   auto done = co_await prepare_all(std::move(pod));
   if (!done) co_return fail(done.error().code, "prepare dynamic resources: " + done.error().message);
@@ -261,22 +296,18 @@ task<result<void>> claim_manager::unprepare(std::string pod_uid) {
 
 task<result<std::vector<std::string>>> claim_manager::cdi_devices(value pod, value container) {
   std::vector<std::string> out;
-  auto &wanted = container["resources"]["claims"], &sources = pod["spec"]["resourceClaims"];
-  if (wanted.empty()) co_return std::move(out);
+  KEDGE_CO_TRY(const auto uses, uses_of(pod, container));
+  if (uses.empty()) co_return std::move(out);
   co_await restored_.wait();
   auto ns = pod["metadata"]["namespace"].as_string();
-  for (std::size_t i = 0; i < sources.size(); ++i)
-    for (std::size_t j = 0; j < wanted.size(); ++j) {
-      if (wanted[j]["name"].as_string() != sources[i]["name"].as_string()) continue;
-      KEDGE_CO_TRY(auto name, claim_name(pod, sources[i]));
-      if (!name) continue;
-      if (!ledger_.find(ns, *name))
-        co_return fail(errc::internal, fmt::format("internal error: unable to get claim info for ResourceClaim {} in "
-                                                   "namespace {}",
-                                                   *name, ns));
-      for (auto& device : ledger_.cdi_devices(ns, *name, wanted[j]["request"].as_string()))
-        if (std::ranges::find(out, device) == out.end()) out.push_back(device);
-    }
+  for (auto& use : uses) {
+    if (!ledger_.find(ns, use.claim))
+      co_return fail(
+          errc::internal,
+          fmt::format("internal error: unable to get claim info for ResourceClaim {} in namespace {}", use.claim, ns));
+    for (auto& device : ledger_.cdi_devices(ns, use.claim, use.request))
+      if (std::ranges::find(out, device) == out.end()) out.push_back(device);
+  }
   co_return std::move(out);
 }
 

@@ -28,12 +28,21 @@ bool is_extended(std::string_view name) {
          !name.starts_with("requests.");
 }
 
+// Whether the container has devices of a claim for it (KEP-5004).
+bool is_claimed(const value& pod, const value& container, std::string_view resource) {
+  auto& mappings = pod["status"]["extendedResourceClaimStatus"]["requestMappings"];
+  for (std::size_t i = 0; i < mappings.size(); ++i)
+    if (mappings[i]["containerName"] == container["name"] && mappings[i]["resourceName"].as_string() == resource)
+      return true;
+  return false;
+}
+
 // Those that a container needs, of devices: requests can't be another number.
-std::vector<std::pair<std::string, std::size_t>> needs_of(const value& container) {
+std::vector<std::pair<std::string, std::size_t>> needs_of(const value& pod, const value& container) {
   std::vector<std::pair<std::string, std::size_t>> out;
   if (auto* limits = container["resources"]["limits"].object())
     for (auto& [name, amount] : *limits)
-      if (is_extended(name))
+      if (is_extended(name) && !is_claimed(pod, container, name))
         out.emplace_back(name, static_cast<std::size_t>(std::max<std::int64_t>(pod::amount_of(amount).value(), 0)));
   return out;
 }
@@ -280,7 +289,7 @@ task<device_manager::turns> device_manager::turns_for(value pod) {
   for (auto* list : {"initContainers", "containers"})
     if (auto* all = pod["spec"][list].array())
       for (auto& c : *all)
-        for (auto& [resource, count] : needs_of(c))
+        for (auto& [resource, count] : needs_of(pod, c))
           if (ledger_.knows(resource)) wanted.insert(resource);
   turns out;
   for (auto& resource : wanted) {
@@ -295,7 +304,7 @@ task<device_manager::turns> device_manager::turns_for(value pod) {
 hints_by_resource device_manager::hints(const value& pod, const value& container) const {
   hints_by_resource out;
   auto uid = pod["metadata"]["uid"].as_string(), name = container["name"].as_string();
-  for (auto& [resource, count] : needs_of(container)) {
+  for (auto& [resource, count] : needs_of(pod, container)) {
     if (!ledger_.knows(resource)) continue;
     auto* has = ledger_.find(uid, name, resource);
     out[resource] = ledger_.hints(resource, count, has ? ids_of(has->devices) : device_ids(),
@@ -322,7 +331,7 @@ hints_by_resource device_manager::pod_hints(const value& pod) const {
 
 result<void> device_manager::can_give(const value& pod, const value& container) const {
   auto name = container["name"].as_string();
-  for (auto& [resource, count] : needs_of(container))
+  for (auto& [resource, count] : needs_of(pod, container))
     if (ledger_.knows(resource))
       KEDGE_CHECK(ledger_.begin(pod["metadata"]["uid"].as_string(), name, resource, count,
                                 reusable(pod, name, resource), std::nullopt));
@@ -331,7 +340,7 @@ result<void> device_manager::can_give(const value& pod, const value& container) 
 
 task<result<void>> device_manager::give(value pod, value container, numa_hint near) {
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
-  for (auto& [resource, count] : needs_of(container)) {
+  for (auto& [resource, count] : needs_of(pod, container)) {
     // Who registered since then may be asked for another pod right now; the container gets its own when it is made.
     auto queue = turns_.find(resource);
     if (!ledger_.knows(resource) || queue == turns_.end() || queue->second.holder != uid) continue;
@@ -345,7 +354,7 @@ task<result<device_options>> device_manager::options_for(value pod, value contai
   auto uid = std::string(pod["metadata"]["uid"].as_string()), name = std::string(container["name"].as_string());
   co_await restored_.wait();
   bool lacks = false;
-  for (auto& [resource, count] : needs_of(container)) {
+  for (auto& [resource, count] : needs_of(pod, container)) {
     if (count == 0 || !ledger_.knows(resource)) continue;
     auto* has = ledger_.find(uid, name, resource);
     lacks |= !has;  // its plugin wasn't there yet when the pod was admitted

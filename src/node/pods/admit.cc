@@ -50,11 +50,25 @@ std::optional<waiting_reason> out_of(std::string_view name, std::int64_t asked, 
                                     asked, used, capacity)};
 }
 
+// Without the extended resources that its containers have devices of a claim for: the node counts none of them.
+value without_claimed_resources(value pod) {
+  const auto mappings = pod["status"]["extendedResourceClaimStatus"]["requestMappings"];
+  for (auto* list : {"initContainers", "containers"})
+    if (auto* all = pod.member("spec").member(list).array())
+      for (auto& c : *all)
+        for (auto& m : list_of(mappings))
+          if (m["containerName"] == c["name"] && c["resources"]["requests"].is_object())
+            c.member("resources").member("requests").erase(m["resourceName"].as_string());
+  return pod;
+}
+
 std::optional<waiting_reason> lacks_resources(const value& pod, const std::vector<std::shared_ptr<const value>>& others,
                                               const pod_settings& s) {
   auto count = static_cast<std::int64_t>(others.size());
   if (count + 1 > s.pods_max) return out_of("pods", 1, count, s.pods_max);
-  auto asked = pod::amounts_of_pod(pod, "requests");
+  const bool claims = pod["status"]["extendedResourceClaimStatus"].is_object();
+  auto asked =
+      claims ? pod::amounts_of_pod(without_claimed_resources(pod), "requests") : pod::amounts_of_pod(pod, "requests");
   pod::amounts used;
   for (auto& other : others) pod::add(used, pod::amounts_of_pod(*other, "requests"));
   auto has = pod::amounts_of(s.node.allocatable);

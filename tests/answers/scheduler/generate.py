@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Makes small clusters and a pod that is to be placed, for record.go: one case a line, as JSON.
 
-  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption|devices]]]
+  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption|devices|resources]]]
 
 Each plugin of kube-scheduler has its corners here: what is just enough and just too much, keys that are missing, operators of every kind,
 terms that are empty, pods that are ending, namespaces that are selected. `volumes` is about claims and what they are bound to, `preemption`
-about pods of less priority that would have to go, `devices` about claims of devices.
+about pods of less priority that would have to go, `devices` about claims of devices, `resources` about extended resources that are given
+as devices.
 """
 import json
 import random
@@ -576,7 +577,65 @@ class DeviceMaker(Maker):
         return {"nodes": nodes, "pods": [], "namespaces": {"default": {}}, "pod": pod, "slices": slices, "deviceClasses": classes, "deviceClaims": claims, "taintRules": rules}
 
 
-KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker, "devices": DeviceMaker}
+class ResourceMaker(DeviceMaker):
+    """Pods that ask for extended resources, which classes stand for, nodes count, or nobody knows."""
+
+    NAMES = ["example.com/gpu", "example.com/nic", "example.com/other", "deviceclass.resource.kubernetes.io/any", "deviceclass.resource.kubernetes.io/gpu"]
+
+    def container(self, name, init=False):
+        requests = {"cpu": "1m"} if self.some(0.5) else {}
+        for resource in self.NAMES:
+            if self.some(0.25 if resource != "example.com/other" else 0.08):
+                requests[resource] = self.pick("1", "1", "1", "2", "3", "0", *(["20"] if self.some(0.1) else []))
+        c = {"name": name, "image": "x"}
+        if requests:
+            c["resources"] = {"requests": requests, "limits": dict(requests)}
+        if init and self.some(0.35):
+            c["restartPolicy"] = "Always"
+        return c
+
+    def case(self):
+        case = super().case()
+        nodes, slices, pod, claims = case["nodes"], case["slices"], case["pod"], case["deviceClaims"]
+        classes = case["deviceClasses"]
+        names = {"gpu": "example.com/gpu", "nic": "example.com/nic"}
+        for c in classes:
+            if c["metadata"]["name"] in names and self.some(0.85):
+                c["spec"]["extendedResourceName"] = names[c["metadata"]["name"]]
+        if self.some(0.1):  # the newer one counts
+            classes.append({"metadata": {"name": "newer", "creationTimestamp": "2026-01-02T00:00:00Z"}, "spec": {"extendedResourceName": "example.com/gpu"}})
+            classes[0]["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        for n in nodes:
+            for amounts in [n["status"]["allocatable"]]:
+                amounts.pop("example.com/gpu", None)
+                if self.some(0.2):
+                    amounts["example.com/gpu"] = self.pick("0", "1", "4")
+                if self.some(0.1):
+                    amounts["example.com/other"] = self.pick("0", "2")
+                amounts["pods"] = "110"
+        own = {c["name"] for c in pod["spec"]["resourceClaims"]}
+        if self.some(0.65):
+            pod["spec"]["resourceClaims"] = []
+            case["deviceClaims"] = claims = [c for c in claims if c["metadata"]["name"] not in own]
+        pod["spec"]["initContainers"] = [self.container(f"i{i}", True) for i in range(self.pick(0, 0, 0, 1, 2, 3))]
+        pod["spec"]["containers"] = [self.container(f"c{i}") for i in range(self.pick(1, 1, 2, 3))]
+        if not any("/" in r for c in pod["spec"]["initContainers"] + pod["spec"]["containers"] for r in c.get("resources", {}).get("requests", {})):
+            pod["spec"]["containers"][0]["resources"] = {"requests": {"example.com/gpu": "1"}, "limits": {"example.com/gpu": "1"}}
+        if slices and self.some(0.06):  # an earlier try left it
+            left = self.given({"metadata": {"name": "new-extended-resources-abc", "namespace": "default", "uid": "c-left",
+                                            "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"},
+                                            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "new", "uid": "uid-new", "controller": True}]},
+                               "spec": {"devices": {"requests": [{"name": "container-0-request-0", "exactly": {"deviceClassName": "any", "allocationMode": "ExactCount", "count": 1}}]}}},
+                              slices, nodes[0]["metadata"]["name"])
+            if left.get("status"):
+                left["status"]["reservedFor"] = [{"resource": "pods", "name": "new", "uid": "uid-new"}]
+            claims.append(left)
+        if self.some(0.3):
+            case["scoring"] = self.r.sample(self.NAMES, self.pick(1, 2))
+        return case
+
+
+KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker, "devices": DeviceMaker, "resources": ResourceMaker}
 
 
 def main():

@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"sort"
 	"time"
+	"unsafe"
 
 	v1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -23,6 +25,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/dynamic-resource-allocation/deviceclass/extendedresourcecache"
 	"k8s.io/dynamic-resource-allocation/resourceslice/tracker"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -68,6 +71,7 @@ type asked struct {
 	DeviceClaims  []*resourceapi.ResourceClaim    `json:"deviceClaims"`
 	TaintRules    []*resourceapi.DeviceTaintRule  `json:"taintRules"`
 	Preempts      bool                            `json:"preempts"` // asks who would have to go
+	Scoring       []string                        `json:"scoring"`  // resources that count in scores, beside cpu and memory
 }
 
 type answer struct {
@@ -78,8 +82,8 @@ type answer struct {
 	Message string                      `json:"message,omitempty"` // when it fits nowhere
 	Scores  map[string]map[string]int64 `json:"scores,omitempty"`  // by node and plugin; without zeros
 
-	Failed      []string                                   `json:"failed,omitempty"`      // the errors that end the attempt, on one node or another
-	Allocations map[string][]*resourceapi.AllocationResult `json:"allocations,omitempty"` // by node: of the claims that have no devices yet
+	Failed      []string         `json:"failed,omitempty"`      // the errors that end the attempt, on one node or another
+	Allocations map[string][]any `json:"allocations,omitempty"` // by node: of the claims that have no devices yet; for extended resources the allocation, requests and mappings
 
 	Candidates map[string]victims `json:"candidates,omitempty"` // for preemption, by node
 	Chosen     []string           `json:"chosen,omitempty"`     // of these, those that are as good as any
@@ -148,6 +152,16 @@ func preempt(ctx context.Context, a asked, f framework.Framework, state fwk.Cycl
 
 // Until what the devices are counted in knows all of them.
 func waitForDevices(a asked, devices fwk.SharedDRAManager) {
+	for _, c := range a.DeviceClasses {
+		// Of two classes for one resource, an older one that comes later isn't found by its own name either.
+		named := func() bool {
+			own, other := devices.DeviceClassResolver().GetDeviceClass(v1.ResourceName(resourceapi.ResourceDeviceClassPrefix+c.Name)), c.Spec.ExtendedResourceName
+			return own != nil || (other != nil && devices.DeviceClassResolver().GetDeviceClass(v1.ResourceName(*other)) != nil)
+		}
+		for !named() {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	for {
 		slices, err := devices.ResourceSlices().ListWithDeviceTaintRules()
 		must(err)
@@ -197,35 +211,68 @@ func waitForDevices(a asked, devices fwk.SharedDRAManager) {
 	}
 }
 
-// What the claims would get on each of the nodes.
-func allocate(ctx context.Context, a asked, f framework.Framework, state fwk.CycleState, devices fwk.SharedDRAManager, nodes []fwk.NodeInfo) map[string][]*resourceapi.AllocationResult {
-	out := map[string][]*resourceapi.AllocationResult{}
+// A member that its package keeps to itself.
+func private(of reflect.Value, name string) reflect.Value {
+	f := of.FieldByName(name)
+	return reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem()
+}
+
+// What the claims would get on each of the nodes, as the plugin keeps it between its points.
+func allocate(state fwk.CycleState, nodes []fwk.NodeInfo) map[string][]any {
+	out := map[string][]any{}
+	data, err := state.Read("DynamicResources")
+	if err != nil {
+		return out
+	}
+	of := private(reflect.ValueOf(data).Elem(), "nodeAllocations")
 	for _, n := range nodes {
-		name := n.Node().Name
-		if status := f.RunReservePluginsReserve(ctx, state, a.Pod, name); !status.IsSuccess() {
-			panic(status.AsError())
+		found := of.MapIndex(reflect.ValueOf(n.Node().Name))
+		if !found.IsValid() {
+			continue
 		}
-		var all []*resourceapi.AllocationResult
-		for _, named := range a.Pod.Spec.ResourceClaims {
-			for _, c := range a.DeviceClaims {
-				if named.ResourceClaimName == nil || c.Name != *named.ResourceClaimName || c.Status.Allocation != nil {
-					continue
+		one := reflect.New(found.Type()).Elem()
+		one.Set(found)
+		results := private(one, "allocationResults").Interface().([]resourceapi.AllocationResult)
+		claim := private(one, "extendedResourceClaim").Interface().(*resourceapi.ResourceClaim)
+		if claim != nil && len(claim.Spec.Devices.Requests) == 0 && len(results) > 0 {
+			results = results[:len(results)-1]
+			claim = nil
+		}
+		var all []any
+		for i := range results {
+			got := results[i].DeepCopy()
+			for i := range got.Devices.Results {
+				if got.Devices.Results[i].ShareID != nil {
+					got.Devices.Results[i].ShareID = new(types.UID)
 				}
-				got := devices.ResourceClaims().GetPendingAllocation(c.UID).DeepCopy()
-				for i := range got.Devices.Results {
-					if got.Devices.Results[i].ShareID != nil {
-						got.Devices.Results[i].ShareID = new(types.UID)
-					}
-				}
-				all = append(all, got)
 			}
+			all = append(all, got)
 		}
-		f.RunReservePluginsUnreserve(ctx, state, a.Pod, name)
+		if claim != nil {
+			all = append(all, claim.Spec.Devices.Requests, private(one, "containerResourceRequestMappings").Interface())
+		}
 		if len(all) > 0 {
-			out[name] = all
+			out[n.Node().Name] = all
 		}
 	}
 	return out
+}
+
+// The profile, with more resources that count in NodeResourcesFit's scores. NodeResourcesBalancedAllocation 1.37.2 panics where a class with
+// selectors stands for one.
+func withScoring(profile *schedulerconfig.KubeSchedulerProfile, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	resources := []schedulerconfig.ResourceSpec{{Name: "cpu", Weight: 1}, {Name: "memory", Weight: 1}}
+	for _, n := range names {
+		resources = append(resources, schedulerconfig.ResourceSpec{Name: n, Weight: 1})
+	}
+	for i := range profile.PluginConfig {
+		if args, ok := profile.PluginConfig[i].Args.(*schedulerconfig.NodeResourcesFitArgs); ok {
+			args.ScoringStrategy.Resources = resources
+		}
+	}
 }
 
 // Null when a plugin fails.
@@ -248,11 +295,14 @@ func answerOf(a asked) *answer {
 	config, err := latest.Default()
 	must(err)
 	profile := &config.Profiles[0]
+	withScoring(profile, a.Scoring)
 	deviceClaims := assumecache.NewAssumeCache(klog.FromContext(ctx), factory.Resource().V1().ResourceClaims().Informer(), "ResourceClaim", "", nil)
 	slices, err := tracker.StartTracker(ctx, tracker.Options{EnableDeviceTaintRules: true, EnableConsumableCapacity: true, KubeClient: client,
 		SliceInformer: factory.Resource().V1().ResourceSlices(), TaintInformer: factory.Resource().V1().DeviceTaintRules()})
 	must(err)
 	devices := dynamicresources.NewDRAManager(ctx, deviceClaims, slices, factory)
+	_, err = factory.Resource().V1().DeviceClasses().Informer().AddEventHandler(devices.DeviceClassResolver().(*extendedresourcecache.ExtendedResourceCache))
+	must(err)
 	snapshot := cache.NewSnapshot(a.Pods, a.Nodes)
 	f, err := frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		frameworkruntime.WithClientSet(client), frameworkruntime.WithInformerFactory(factory), frameworkruntime.WithSnapshotSharedLister(snapshot),
@@ -273,7 +323,7 @@ func answerOf(a asked) *answer {
 	diagnosis.UnschedulablePlugins = by
 	if !status.IsSuccess() {
 		if !status.IsRejected() {
-			if len(a.DeviceClaims) > 0 {
+			if len(a.DeviceClasses) > 0 {
 				out.Failed = []string{status.AsError().Error()}
 				return out
 			}
@@ -308,7 +358,7 @@ func answerOf(a asked) *answer {
 			continue
 		}
 		if !status.IsRejected() {
-			if len(a.DeviceClaims) > 0 {
+			if len(a.DeviceClasses) > 0 {
 				out.Failed = append(out.Failed, status.AsError().Error())
 				continue
 			}
@@ -335,8 +385,8 @@ func answerOf(a asked) *answer {
 		}
 		return out
 	}
-	if len(a.DeviceClaims) > 0 {
-		out.Allocations = allocate(ctx, a, f, state, devices, feasible)
+	if len(a.DeviceClasses) > 0 {
+		out.Allocations = allocate(state, feasible)
 	}
 	if status := f.RunPreScorePlugins(ctx, state, a.Pod, feasible); !status.IsSuccess() {
 		panic(status.AsError())
@@ -376,7 +426,7 @@ func main() {
 		must(json.Unmarshal(line, &a))
 		text, merr := json.Marshal(answerOf(a))
 		must(merr)
-		for again := 0; again < 5 && len(a.Claims)+len(a.DeviceClaims) > 0; again++ {
+		for again := 0; again < 5 && len(a.Claims)+len(a.DeviceClasses) > 0; again++ {
 			if next, _ := json.Marshal(answerOf(a)); !bytes.Equal(next, text) {
 				text = []byte("null")
 				break

@@ -460,11 +460,6 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
       {"ingresses",
        {"/apis/networking.k8s.io/v1/namespaces/default/ingresses",
         R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
-      {"deviceclasses",
-       {"/apis/resource.k8s.io/v1/deviceclasses", R"({"spec":{"extendedResourceName":"example.com/gpu"}})"}},
-      {"devicetaintrules",
-       {"/apis/resource.k8s.io/v1/devicetaintrules",
-        R"({"spec":{"deviceSelector":{"driver":"gpu.example.org"},"taint":{"key":"example.org/k","effect":"NoExecute"}}})"}},
   };
   api_world w;
   for (auto& row : all_not_yet()) {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "at_work.h"
+#include "control/conditions.h"
 
 using namespace kedge;
 using namespace kedge::control;
@@ -122,4 +123,131 @@ TEST_CASE("resourceclaim-controller: what nobody uses any more gives its devices
       "c, image: i}], resourceClaims: [{name: gpu, resourceClaimName: c}, {name: other, resourceClaimTemplateName: "
       "t}]}, status: {phase: Failed}}"));
   CHECK(lines(w.look("default/p", at())).empty());
+}
+
+// ---- taints of devices
+
+namespace {
+
+json::value slice(std::string_view taints, int generation = 1) {
+  return yaml(
+      fmt::format("{{kind: ResourceSlice, apiVersion: resource.k8s.io/v1, metadata: {{name: s{1}}}, spec: {{driver: "
+                  "gpu.example.com, nodeName: n1, pool: {{name: a, generation: {1}, resourceSliceCount: 1}}, devices: "
+                  "[{{name: d0, taints: [{0}]}}, {{name: d1}}]}}}}",
+                  taints, generation));
+}
+
+json::value rule(std::string_view name, std::string_view effect, std::string_view more = "driver: gpu.example.com") {
+  return yaml(fmt::format(
+      "{{kind: DeviceTaintRule, apiVersion: resource.k8s.io/v1, metadata: {{name: {}, generation: 1}}, spec: "
+      "{{deviceSelector: {{{}}}, taint: {{key: k, effect: {}, timeAdded: '2026-01-01T12:00:00Z'}}}}}}",
+      name, more, effect));
+}
+
+// A claim that has a device, and the pod of that name that uses it.
+void put_user(at_work& w, std::string_view name, std::string_view device, std::string_view tolerations = "") {
+  w.put(claim(fmt::format("name: {}", name),
+              fmt::format("allocation: {{devices: {{results: [{{request: r, driver: gpu.example.com, pool: a, device: "
+                          "{}, tolerations: [{}]}}]}}}}, reservedFor: [{{resource: pods, name: {}, uid: uid-{}}}]",
+                          device, tolerations, name, name)));
+  auto p = pod(name, fmt::format("{{name: g, resourceClaimName: {}}}", name));
+  p.member("spec").set("nodeName", "n1");
+  w.put(p);
+}
+
+constexpr std::string_view no_execute = "{key: k, effect: NoExecute, timeAdded: '2026-01-01T12:00:00Z'}";
+
+text goes(std::string_view name) {
+  return {fmt::format("update pods/status default/{}", name), fmt::format("remove pods default/{0} uid-{0}", name),
+          fmt::format("event Normal DeviceTaintManagerEviction about Pod default/{}: Marking for deletion", name)};
+}
+
+json::value progress(at_work& w, std::string_view name) {
+  return w.get(fmt::format("/registry/devicetaintrules/{}", name))["status"]["conditions"][0];
+}
+
+}  // namespace
+
+TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now, later or not at all") {
+  at_work w("device-taint-eviction-controller");
+  w.put(slice(""));
+  put_user(w, "now", "d0");
+  put_user(w, "later", "d0", "{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}");
+  put_user(w, "ever", "d0", "{operator: Exists, effect: NoExecute}");
+  // A toleration of every effect isn't one of this: as with kube-controller-manager.
+  put_user(w, "vague", "d0", "{operator: Exists}");
+  put_user(w, "other", "d1");
+  CHECK(w.named().empty());
+  w.put(slice("{key: k, effect: NoSchedule, timeAdded: '2026-01-01T12:00:00Z'}"));
+  CHECK(w.named().empty());
+  w.put(slice(no_execute));
+  auto claims = w.named();
+  CHECK(claims == text{"claim:default/ever", "claim:default/later", "claim:default/now", "claim:default/other",
+                       "claim:default/vague"});
+  for (auto& c : claims) CHECK(w.work(c) == "");
+  CHECK(w.named() ==
+        text{"pod:default/ever", "pod:default/later", "pod:default/now", "pod:default/other", "pod:default/vague"});
+  auto noon = at("2026-01-01T12:00:20Z");
+  CHECK(lines(w.look("pod:default/now", noon)) == goes("now"));
+  CHECK(lines(w.look("pod:default/vague", noon)) == goes("vague"));
+  CHECK(lines(w.look("pod:default/later", noon)) == text{"again 40s"});
+  CHECK(lines(w.look("pod:default/later", at("2026-01-01T12:01:00Z"))) == goes("later"));
+  CHECK(lines(w.look("pod:default/ever", noon)).empty());
+  CHECK(lines(w.look("pod:default/other", noon)).empty());
+  // What was done is done once.
+  CHECK(w.work("pod:default/now") == "");
+  auto gone = w.get("/registry/pods/default/now");
+  CHECK(gone["metadata"]["deletionTimestamp"].is_string());
+  CHECK(condition_of(gone, "DisruptionTarget")["reason"].as_string() == "DeletionByDeviceTaintManager");
+  CHECK(lines(w.look("pod:default/now", noon)).empty());
+  // A newer generation of the pool has it no more: who was to go stays.
+  w.put(slice("", 2));
+  for (auto& c : w.named()) CHECK(w.work(c) == "");
+  CHECK(lines(w.look("pod:default/later", noon)) ==
+        text{"event Normal DeviceTaintManagerEviction about Pod default/later: Cancelling deletion"});
+  CHECK(lines(w.look("pod:default/later", noon)).empty());
+}
+
+TEST_CASE("device-taint-eviction-controller: a rule makes pods go, and tells how far that is") {
+  at_work w("device-taint-eviction-controller");
+  w.put(slice(""));
+  put_user(w, "a", "d0");
+  put_user(w, "b", "d1");
+  w.put(rule("tries", "None"));
+  CHECK(w.named() == text{"rule:tries"});
+  CHECK(w.work("rule:tries") == "");
+  CHECK(progress(w, "tries")["reason"].as_string() == "NoEffect");
+  CHECK(progress(w, "tries")["message"].as_string() ==
+        "2 published devices selected. 2 allocated devices selected. 2 pods would be evicted in 1 namespace if the "
+        "effect was NoExecute. This information will not be updated again. Recreate the DeviceTaintRule to trigger an "
+        "update.");
+  w.put(rule("keeps", "NoSchedule"));
+  CHECK(w.work("rule:keeps") == "");
+  CHECK(progress(w, "keeps")["reason"].as_string() == "OtherEffect");
+  w.named();
+
+  w.put(rule("evicts", "NoExecute", "driver: gpu.example.com, device: d1"));
+  CHECK(w.named() == text{"rule:evicts", "claims"});
+  CHECK(w.work("rule:evicts") == "");
+  CHECK(progress(w, "evicts")["status"].as_string() == "True");
+  CHECK(progress(w, "evicts")["reason"].as_string() == "PodsPendingEviction");
+  CHECK(progress(w, "evicts")["message"].as_string() == "1 pod needs to be evicted in 1 namespace.");
+  CHECK(w.work("claims") == "");
+  for (auto& c : w.named()) CHECK(w.work(c) == "");
+  CHECK(w.named() == text{"pod:default/a", "pod:default/b"});
+  CHECK(w.work("pod:default/a") == "");
+  CHECK(w.work("pod:default/b") == "");
+  CHECK(w.get("/registry/pods/default/a")["metadata"]["deletionTimestamp"].is_null());
+  CHECK(w.get("/registry/pods/default/b")["metadata"]["deletionTimestamp"].is_string());
+  // Not more often than each ten seconds.
+  CHECK(w.work("rule:evicts") == "");
+  CHECK(progress(w, "evicts")["reason"].as_string() == "PodsPendingEviction");
+  auto told = w.get("/registry/devicetaintrules/evicts");
+  for (auto& c : told.member("status").member("conditions").make_array())
+    c.set("lastTransitionTime", "2026-01-01T00:00:00Z");
+  w.put(told);
+  CHECK(w.work("rule:evicts") == "");
+  CHECK(progress(w, "evicts")["status"].as_string() == "False");
+  CHECK(progress(w, "evicts")["reason"].as_string() == "Completed");
+  CHECK(progress(w, "evicts")["message"].as_string() == "1 pod evicted since starting the controller.");
 }

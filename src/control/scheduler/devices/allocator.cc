@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <set>
 #include <unordered_map>
+#include <utility>
 
 #include "control/scheduler/devices/allocation_text.h"
 #include "control/scheduler/devices/capacity.h"
@@ -39,7 +41,8 @@ struct place_in_pools {
   std::size_t pool = 0, slice = 0, device = 0;
 };
 
-// Over how many devices a claim may have, another alternative of an earlier request may still do.
+// What a part of the search came to. Over how many devices a claim may have, another alternative of an earlier request
+// may still do.
 enum class ending : unsigned char { done, none, too_many, failed };
 
 bool is_tainted(const candidate& c, const device_request& r, const devices_view& devices) {
@@ -59,46 +62,105 @@ struct counter_state {
   std::map<std::string, pod::amounts, std::less<>> left, promised;
 };
 
-class search {
+// What was taken with a device, for giving it back.
+struct taking {
+  bool counters = false, marked = false, shared = false, was_shared = false, listed = false;
+  std::size_t constraints = 0;
+  pod::amounts consumed;
+};
+
+// A choice that is being made, while what comes behind it is looked for.
+struct choice {
+  enum class kind : unsigned char {
+    claim,         // all of one claim; behind it the next
+    alternatives,  // of a request: at.alternative is tried
+    fixed,         // the next of "all" devices
+    any,           // a device, from `next` on
+  } what;
+  position at;
+  bool in_alternative = false;
+  place_in_pools next = {};
+  bool only_too_many = true;
+  candidate device = {};
+  taking with = {};
+};
+
+// Nothing: all that may be had are through.
+std::optional<candidate> next_candidate(const std::vector<device_pool>& pools, place_in_pools& at) {
+  for (; at.pool < pools.size(); at = {at.pool + 1, 0, 0}) {
+    auto& pool = pools[at.pool];
+    if (pool.incomplete || pool.invalid) continue;
+    for (; at.slice < pool.slices.size(); at = {at.pool, at.slice + 1, 0}) {
+      auto& in = *pool.slices[at.slice];
+      if (at.device < in.devices.size()) return candidate{&in.devices[at.device++], &in, at.pool};
+    }
+  }
+  return std::nullopt;
+}
+
+bool reaches_by_device(const std::vector<device_pool>& pools) {
+  return std::ranges::any_of(
+      pools, [](auto& p) { return std::ranges::any_of(p.slices, [](auto& s) { return s->by_device; }); });
+}
+
+}  // namespace
+
+// What it reads is its own, or immutable, but for `devices`.
+class device_search::state {
  public:
-  search(std::span<const device_claim_ref> claims, const node_view& node, const devices_view& devices,
-         std::uint64_t& steps)
-      : claims_(claims),
-        node_(node),
+  state(std::vector<device_claim_ref> claims, const node_view& node, const devices_view& devices, std::uint64_t steps)
+      : claims_(std::move(claims)),
+        node_(node.name),
         devices_(devices),
         steps_(steps),
+        steps_max_(steps),
         pools_(pools_of(node, devices)),
         counters_(pools_.size()),
-        demands_(claims.size()),
-        constraints_(claims.size()),
-        chosen_(claims.size()),
-        results_(claims.size()) {}
+        demands_(claims_.size()),
+        constraints_(claims_.size()),
+        chosen_(claims_.size()),
+        results_(claims_.size()) {
+    if (reaches_by_device(pools_)) labels_ = node.labels;
+  }
 
-  device_allocation run() {
-    for (auto& pool : pools_)
-      for (auto* list : {&pool.slices, &pool.of_others})
-        for (auto& s : *list)
-          if (!spend(1 + s->devices.size() / gathered_in_step)) return failure();
-    for (std::size_t i = 0; i < claims_.size(); ++i)
-      if (!prepare(i)) return failure();
-    switch (next({}, false, {})) {
-      case ending::done: break;
-      case ending::failed: return failure();
-      default:
-        if (std::ranges::any_of(pools_, &device_pool::invalid))
-          return {device_allocation::kind::refused, {}, "invalid resource pools were encountered"};
-        return {};
+  bool run(std::uint64_t& steps) {
+    turn_ = steps;
+    while (!over_ && turn_ > 0) go_on();
+    steps = turn_;
+    return over_;
+  }
+  std::uint64_t taken_steps() const noexcept { return steps_max_ - steps_; }
+
+  device_allocation result() {
+    if (!wrong_.empty() || gave_up_)
+      return {gave_up_ ? device_allocation::kind::given_up : device_allocation::kind::failed, {}, std::move(wrong_)};
+    if (last_ != ending::done) {
+      if (std::ranges::any_of(pools_, &device_pool::invalid))
+        return {device_allocation::kind::refused, {}, "invalid resource pools were encountered"};
+      return {};
     }
     device_allocation out{device_allocation::kind::found, {}, {}};
     for (std::size_t i = 0; i < claims_.size(); ++i)
-      out.results.push_back(allocation_of(*claims_[i], choices(i), results_[i], node_.name));
+      out.results.push_back(allocation_of(*claims_[i], choices(i), results_[i], node_));
     return out;
   }
 
  private:
-  device_allocation failure() {
-    return {gave_up_ ? device_allocation::kind::given_up : device_allocation::kind::failed, {}, std::move(wrong_)};
+  // One step of what is to be done, whatever it is.
+  void go_on() {
+    if (!gathered_)
+      over_ = !gather();
+    else if (preparing_.claim < claims_.size())
+      over_ = !(all_of_ ? find_next() : prepare_next());
+    else if (!begun_)
+      begin({});
+    else if (!choices_.empty())
+      choose();
+    else
+      over_ = true;
+    over_ = over_ || gave_up_ || !wrong_.empty();
   }
+
   bool fail(std::string why) {
     wrong_ = std::move(why);
     return false;
@@ -107,6 +169,7 @@ class search {
   bool spend(std::uint64_t steps) {
     gave_up_ |= steps_ < steps;
     steps_ = gave_up_ ? 0 : steps_ - steps;
+    turn_ -= std::min(turn_, steps);
     return !gave_up_;
   }
   std::string about(std::size_t claim, const device_request& r) const {
@@ -123,32 +186,74 @@ class search {
 
   // ---- before the search: what each request needs, and whether the claim makes sense
 
-  bool prepare(std::size_t claim) {
+  // What it took to gather the pools.
+  bool gather() {
+    gathered_ = true;
+    std::uint64_t all = 1;
+    for (auto& pool : pools_)
+      for (auto* list : {&pool.slices, &pool.of_others})
+        for (auto& s : *list) all += 1 + s->devices.size() / gathered_in_step;
+    return spend(all);
+  }
+
+  // One request or alternative.
+  bool prepare_next() {
+    if (!spend(1)) return false;
+    auto& [claim, request, alternative, device] = preparing_;
     auto& c = *claims_[claim];
-    chosen_[claim].resize(c.requests.size());
-    std::size_t least = 0;  // devices that the claim needs, whatever alternatives are chosen
-    for (auto& group : c.requests) {
-      auto& demands = demands_[claim].emplace_back();
-      auto fewest = std::numeric_limits<std::size_t>::max();
-      for (auto& r : group.of) {
-        demands.push_back(
-            {.request = &r, .of_class = nullptr, .devices = 0, .all = false, .fixed = {}, .selected = {}});
-        if (!check(claim, demands.back())) return false;
-        fewest = std::min(fewest, demands.back().devices);
-      }
-      if (fewest > devices_of_claim_max - least)
-        return fail(
-            fmt::format("claim {}, request {}: adding {} devices exceeds the claim limit of {}, with {} already "
-                        "accounted for",
-                        c.key(), group.name, fewest, devices_of_claim_max, least));
-      least += fewest;
+    if (request == c.requests.size()) return finish_claim();
+    auto& group = c.requests[request];
+    if (alternative == 0) {
+      chosen_[claim].push_back(0);
+      demands_[claim].emplace_back();
+      fewest_ = std::numeric_limits<std::size_t>::max();
     }
+    if (alternative == group.of.size()) return finish_request();
+    demands_[claim].back().push_back({.request = &group.of[alternative],
+                                      .of_class = nullptr,
+                                      .devices = 0,
+                                      .all = false,
+                                      .fixed = {},
+                                      .selected = {}});
+    auto& d = demands_[claim].back().back();
+    if (!check(claim, d)) return false;
+    if (d.all) {
+      all_of_ = true;
+      finding_ = {};
+    } else {
+      finish_alternative(d);
+    }
+    return true;
+  }
+
+  void finish_alternative(const demand& d) {
+    fewest_ = std::min(fewest_, d.devices);
+    ++preparing_.alternative;
+  }
+
+  bool finish_request() {
+    auto& c = *claims_[preparing_.claim];
+    if (fewest_ > devices_of_claim_max - least_)
+      return fail(
+          fmt::format("claim {}, request {}: adding {} devices exceeds the claim limit of {}, with {} already "
+                      "accounted for",
+                      c.key(), c.requests[preparing_.request].name, fewest_, devices_of_claim_max, least_));
+    least_ += fewest_;
+    ++preparing_.request;
+    preparing_.alternative = 0;
+    return true;
+  }
+
+  bool finish_claim() {
+    auto& c = *claims_[preparing_.claim];
     for (std::size_t i = 0; i < c.constraints.size(); ++i) {
       if (c.constraints[i].what == device_constraint::kind::unknown)
         return fail(
             fmt::format("claim {}, constraint #{}: empty constraint (unsupported constraint type?)", c.key(), i));
-      constraints_[claim].emplace_back(c.constraints[i]);
+      constraints_[preparing_.claim].emplace_back(c.constraints[i]);
     }
+    preparing_ = {.claim = preparing_.claim + 1, .request = 0, .alternative = 0, .device = 0};
+    least_ = 0;
     return true;
   }
 
@@ -170,29 +275,40 @@ class search {
     }
     if (r.mode != "All") return fail(fmt::format("{}: unsupported count mode {}", here, r.mode));
     d.all = true;
-    return find_all(claim, d);
+    return true;
   }
 
-  // "All" is only known when every pool is.
-  bool find_all(std::size_t claim, demand& d) {
-    const auto here = about(claim, *d.request);
-    for (std::size_t i = 0; i < pools_.size(); ++i) {
-      auto& pool = pools_[i];
+  // The next device of "all", which is only known when every pool is.
+  bool find_next() {
+    const auto claim = preparing_.claim;
+    auto& d = demands_[claim].back().back();
+    for (; finding_.pool < pools_.size(); finding_ = {finding_.pool + 1, 0, 0}) {
+      auto& pool = pools_[finding_.pool];
       if (pool.incomplete || pool.invalid)
-        return fail(fmt::format("{}: asks for all devices, but resource pool {} is currently {}", here, pool.id.text(),
+        return fail(fmt::format("{}: asks for all devices, but resource pool {} is currently {}",
+                                about(claim, *d.request), pool.id.text(),
                                 pool.incomplete ? "being updated" : "invalid"));
-      for (auto& s : pool.slices)
-        for (auto& one : s->devices) {
-          if (!spend(1)) return false;
-          auto yes = is_selected(claim, d, *s, one);
-          if (!yes) return false;
-          if (!*yes) continue;
-          auto fits = has_capacity(one, d.request->capacity, nullptr, nullptr);
-          if (!fits) return fail(fmt::format("{}: checking capacity for device {}: {}", here, one.name, fits.error()));
-          if (*fits) d.fixed.push_back({&one, s.get(), i});
-        }
+      for (; finding_.slice < pool.slices.size(); finding_ = {finding_.pool, finding_.slice + 1, 0}) {
+        auto& s = *pool.slices[finding_.slice];
+        if (finding_.device < s.devices.size()) return look_at_one_of_all(claim, d, s, s.devices[finding_.device++]);
+      }
     }
     d.devices = d.fixed.size();
+    all_of_ = false;
+    finish_alternative(d);
+    return true;
+  }
+
+  bool look_at_one_of_all(std::size_t claim, demand& d, const slice& s, const device& one) {
+    if (!spend(1)) return false;
+    auto yes = is_selected(claim, d, s, one);
+    if (!yes) return false;
+    if (!*yes) return true;
+    auto fits = has_capacity(one, d.request->capacity, nullptr, nullptr);
+    if (!fits)
+      return fail(
+          fmt::format("{}: checking capacity for device {}: {}", about(claim, *d.request), one.name, fits.error()));
+    if (*fits) d.fixed.push_back({&one, &s, finding_.pool});
     return true;
   }
 
@@ -208,7 +324,7 @@ class search {
       if (!own) return std::nullopt;
       yes = *own;
     }
-    if (yes && s.by_device) yes = one.from.matches(node_.name, node_.labels);
+    if (yes && s.by_device) yes = one.from.matches(node_, labels_);
     d.selected.emplace(&one, yes);
     return yes;
   }
@@ -241,89 +357,121 @@ class search {
 
   // ---- the search
 
-  ending next(position at, bool in_alternative, place_in_pools from) {
-    gave_up_ |= depth_ == search_depth_max;
-    if (!spend(1)) return ending::failed;
-    ++depth_;
-    auto e = go_on(at, in_alternative, from);
-    --depth_;
-    return e;
-  }
-
-  ending go_on(position at, bool in_alternative, place_in_pools from) {
-    if (at.claim >= claims_.size()) return ending::done;
-    if (at.request >= demands_[at.claim].size()) {
-      auto e = next({.claim = at.claim + 1, .request = 0, .alternative = 0, .device = 0}, false, {});
-      return e == ending::too_many ? ending::none : e;
-    }
-    if (!in_alternative && claims_[at.claim]->requests[at.request].alternatives) return first_alternative(at);
-    auto& d = demands_[at.claim][at.request][at.alternative];
-    if (d.all && d.fixed.empty()) return ending::none;
-    if (at.device >= d.devices)
-      return next({.claim = at.claim, .request = at.request + 1, .alternative = 0, .device = 0}, false, {});
-    if (d.devices - at.device > devices_of_claim_max - results_[at.claim].size()) return ending::too_many;
-    return d.all ? take_fixed(at, d, in_alternative) : take_any(at, d, in_alternative, from);
-  }
-
-  ending first_alternative(position at) {
-    bool only_too_many = true;
-    for (; at.alternative < demands_[at.claim][at.request].size(); ++at.alternative) {
-      auto e = next(at, true, {});
-      if (e == ending::too_many) continue;
-      only_too_many = false;
-      if (e == ending::failed) return e;
-      if (e == ending::done) {
-        chosen_[at.claim][at.request] = at.alternative;
-        return e;
+  // What comes at a place: an end, or one more choice.
+  void begin(position at, bool in_alternative = false, place_in_pools from = {}) {
+    begun_ = true;
+    for (;;) {
+      gave_up_ |= choices_.size() >= search_depth_max;
+      if (!spend(1)) return end(ending::failed);
+      if (at.claim >= claims_.size()) return end(ending::done);
+      if (at.request >= demands_[at.claim].size()) {
+        choices_.push_back({.what = choice::kind::claim, .at = at});
+        at = {.claim = at.claim + 1, .request = 0, .alternative = 0, .device = 0};
+        in_alternative = false;
+        from = {};
+        continue;
       }
+      if (!in_alternative && claims_[at.claim]->requests[at.request].alternatives)
+        return choices_.push_back({.what = choice::kind::alternatives, .at = at});
+      auto& d = demands_[at.claim][at.request][at.alternative];
+      if (d.all && d.fixed.empty()) return end(ending::none);
+      if (at.device >= d.devices) {
+        at = {.claim = at.claim, .request = at.request + 1, .alternative = 0, .device = 0};
+        in_alternative = false;
+        from = {};
+        continue;
+      }
+      if (d.devices - at.device > devices_of_claim_max - results_[at.claim].size()) return end(ending::too_many);
+      return choices_.push_back({.what = d.all ? choice::kind::fixed : choice::kind::any,
+                                 .at = at,
+                                 .in_alternative = in_alternative,
+                                 .next = from});
     }
-    return only_too_many ? ending::too_many : ending::none;
   }
+
+  void end(ending e) { last_ = e; }
+  // The choice itself came to that.
+  void end_choice(ending e) {
+    choices_.pop_back();
+    last_ = e;
+  }
+
+  // Goes on with the last choice: with what came of what is behind it, or with the next that may be chosen.
+  void choose() {
+    auto& c = choices_.back();
+    auto came = std::exchange(last_, std::nullopt);
+    switch (c.what) {
+      case choice::kind::claim: return end_choice(came == ending::too_many ? ending::none : *came);
+      case choice::kind::alternatives: return choose_alternative(c, came);
+      case choice::kind::fixed: return choose_fixed(c, came);
+      case choice::kind::any: return choose_any(c, came);
+    }
+  }
+
+  void choose_alternative(choice& c, std::optional<ending> came) {
+    if (came) {
+      if (came == ending::failed) return end_choice(ending::failed);
+      if (came == ending::done) {
+        chosen_[c.at.claim][c.at.request] = c.at.alternative;
+        return end_choice(ending::done);
+      }
+      c.only_too_many &= came == ending::too_many;
+      ++c.at.alternative;
+    }
+    if (c.at.alternative == demands_[c.at.claim][c.at.request].size())
+      return end_choice(c.only_too_many ? ending::too_many : ending::none);
+    begin(position(c.at), true);
+  }
+
+  demand& demand_at(const position& at) { return demands_[at.claim][at.request][at.alternative]; }
 
   // Of "all" devices the order doesn't matter: when the next one can't be had, there is no solution.
-  ending take_fixed(position at, demand& d, bool in_alternative) {
-    auto undo = take(at, d, d.fixed[at.device], true);
-    if (!undo) return wrong_.empty() ? ending::none : ending::failed;
-    ++at.device;
-    auto e = next(at, in_alternative, {});
-    if (e == ending::done) return e;
-    give_back(at.claim, *d.request, d.fixed[at.device - 1], *undo);
-    return e;
+  void choose_fixed(choice& c, std::optional<ending> came) {
+    auto& d = demand_at(c.at);
+    auto& next = d.fixed[c.at.device];
+    if (came) {
+      if (came != ending::done) give_back(c.at.claim, *d.request, next, c.with);
+      return end_choice(*came);
+    }
+    auto with = take(c.at, d, next, true);
+    if (!with) return end_choice(wrong_.empty() ? ending::none : ending::failed);
+    c.with = *std::move(with);
+    auto behind = c.at;
+    ++behind.device;
+    begin(behind, c.in_alternative);
   }
 
   // Combinations, not permutations: the next device of the same request stands behind this one.
-  ending take_any(position at, demand& d, bool in_alternative, place_in_pools from) {
-    for (auto p = from.pool; p < pools_.size(); ++p) {
-      auto& pool = pools_[p];
-      if (pool.incomplete || pool.invalid) continue;
-      for (auto s = p == from.pool ? from.slice : 0; s < pool.slices.size(); ++s) {
-        auto& in = *pool.slices[s];
-        const bool begun = p == from.pool && s == from.slice;
-        for (auto i = begun ? from.device : 0; i < in.devices.size(); ++i) {
-          auto e = try_one(at, d, {&in.devices[i], &in, p}, in_alternative, {p, s, i + 1});
-          if (e != ending::none) return e;
-        }
-      }
+  void choose_any(choice& c, std::optional<ending> came) {
+    auto& d = demand_at(c.at);
+    if (came) {
+      if (came != ending::done) give_back(c.at.claim, *d.request, c.device, c.with);
+      if (came != ending::none) return end_choice(*came);
     }
-    return ending::none;
+    auto one = next_candidate(pools_, c.next);
+    if (!one) return end_choice(ending::none);
+    auto with = try_one(c.at, d, *one);
+    if (!with) {
+      if (gave_up_ || !wrong_.empty()) end_choice(ending::failed);
+      return;
+    }
+    c.device = *one;
+    c.with = *std::move(with);
+    auto behind = c.at;
+    ++behind.device;
+    begin(behind, c.in_alternative, place_in_pools(c.next));
   }
 
-  ending try_one(position at, demand& d, const candidate& c, bool in_alternative, place_in_pools behind) {
+  // Nothing: it isn't to be had, or the search is over.
+  std::optional<taking> try_one(position at, demand& d, const candidate& c) {
     auto& r = *d.request;
-    if (!spend(1)) return ending::failed;
-    if (r.admin ? is_promised_to(*c.is, at.claim) : is_in_use(c)) return ending::none;
+    if (!spend(1)) return std::nullopt;
+    if (r.admin ? is_promised_to(*c.is, at.claim) : is_in_use(c)) return std::nullopt;
     auto yes = is_selected(at.claim, d, *c.in, *c.is);
-    if (!yes) return ending::failed;
-    if (!*yes) return ending::none;
+    if (!yes || !*yes) return std::nullopt;
     auto fits = has_room(at.claim, r, c);
-    if (!fits) return ending::failed;
-    if (!*fits) return ending::none;
-    auto undo = take(at, d, c, false);
-    if (!undo) return wrong_.empty() ? ending::none : ending::failed;
-    ++at.device;
-    auto e = next(at, in_alternative, behind);
-    if (e != ending::done) give_back(at.claim, r, c, *undo);
-    return e;
+    if (!fits || !*fits) return std::nullopt;
+    return take(at, d, c, false);
   }
 
   // Nothing: it can't be said, and no other device would help.
@@ -347,19 +495,13 @@ class search {
     return (it != promised_.end() && !it->second.empty()) || devices_.is_taken(c.id());
   }
 
-  struct taken {
-    bool counters = false, marked = false, shared = false, was_shared = false, listed = false;
-    std::size_t constraints = 0;
-    pod::amounts consumed;
-  };
-
   // Nothing: it can't be had, or (`wrong_` is set) something is wrong. `must`: nothing else will do.
-  std::optional<taken> take(position at, const demand& d, const candidate& c, bool must) {
+  std::optional<taking> take(position at, const demand& d, const candidate& c, bool must) {
     auto& r = *d.request;
     const bool shareable = c.is->shareable;
     if (!shareable && r.admin && is_promised_to(*c.is, at.claim)) return std::nullopt;
     if (!r.admin && is_in_use(c)) return std::nullopt;
-    taken out;
+    taking out;
     auto refuse = [&] {
       give_back(at.claim, r, c, out);
       return std::nullopt;
@@ -397,7 +539,7 @@ class search {
     return out;
   }
 
-  void give_back(std::size_t claim, const device_request& r, const candidate& c, const taken& t) {
+  void give_back(std::size_t claim, const device_request& r, const candidate& c, const taking& t) {
     if (t.listed) results_[claim].pop_back();
     if (t.shared) {
       auto it = promised_capacity_.find(c.is);
@@ -454,10 +596,11 @@ class search {
       for (auto& [name, amount] : use.amounts) counters_[c.pool]->promised[use.set][name] -= amount;
   }
 
-  std::span<const device_claim_ref> claims_;
-  const node_view& node_;
+  std::vector<device_claim_ref> claims_;
+  std::string node_;
+  label_set labels_;  // when a device asks for them
   const devices_view& devices_;
-  std::uint64_t& steps_;
+  std::uint64_t steps_, steps_max_, turn_ = 0;
   std::vector<device_pool> pools_;
   std::vector<std::optional<counter_state>> counters_;  // by pool, when it is asked for
   // By claim, request, alternative.
@@ -467,16 +610,39 @@ class search {
   std::vector<std::vector<chosen_device>> results_;                    // by claim
   std::unordered_map<const device*, std::set<std::size_t>> promised_;  // to which claims
   std::unordered_map<const device*, pod::amounts> promised_capacity_;
+  std::vector<choice> choices_;
+  std::optional<ending> last_;  // what the choice behind the last came to
+  // While it is prepared: where, and of the claim and the request the devices that they need at least.
+  position preparing_;
+  std::size_t least_ = 0, fewest_ = 0;
+  bool all_of_ = false;  // looks for "all" devices
+  place_in_pools finding_;
   std::string wrong_;
-  std::size_t depth_ = 0;
-  bool gave_up_ = false;
+  bool gathered_ = false, begun_ = false, gave_up_ = false, over_ = false;
 };
 
-}  // namespace
+device_search::device_search(std::vector<device_claim_ref> claims, const node_view& node, const devices_view& devices,
+                             std::uint64_t steps)
+    : state_(std::make_unique<state>(std::move(claims), node, devices, steps)) {}
+device_search::~device_search() = default;
+bool device_search::run(std::uint64_t& steps) { return state_->run(steps); }
+std::uint64_t device_search::taken() const noexcept { return state_->taken_steps(); }
+device_allocation device_search::result() { return state_->result(); }
 
-device_allocation allocate_devices(std::span<const device_claim_ref> claims, const node_view& node,
-                                   const devices_view& devices, std::uint64_t& steps) {
-  return search(claims, node, devices, steps).run();
+bool still_free(std::span<const json::value> allocations, const devices_view& devices) {
+  for (auto& a : allocations) {
+    auto& results = a["devices"]["results"];
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      auto& r = results[i];
+      if (r["adminAccess"].as_bool()) continue;
+      const device_id id{{std::string(r["driver"].as_string()), std::string(r["pool"].as_string())},
+                         std::string(r["device"].as_string())};
+      const bool counted =
+          std::ranges::any_of(devices.pool(id.pool), [](auto& s) { return !s.second->counters.empty(); });
+      if (r["shareID"].is_string() || counted || devices.is_taken(id) || devices.is_shared(id)) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace kedge::control::scheduler

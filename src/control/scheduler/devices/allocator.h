@@ -2,10 +2,11 @@
 // parameters, KEP-4381): the first that all requests and constraints take, in the order of pools, slices and devices by
 // name.
 //
-// A search: device after device, request after request, claim after claim, and back where it leads to nothing. Pure;
-// the steps are bounded (limits.h).
+// A search: device after device, request after request, claim after claim, and back where it leads to nothing. It is
+// gone on with piece by piece, so that a long one holds nobody up; its steps are bounded (limits.h). No I/O, no clock.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,8 +28,29 @@ struct device_allocation {
   std::string why;
 };
 
-// `steps`: what the search may still take; what it took is taken off.
-device_allocation allocate_devices(std::span<const device_claim_ref> claims, const node_view& node,
-                                   const devices_view& devices, std::uint64_t& steps);
+class device_search {
+ public:
+  // `devices` outlives it. What others are given meanwhile is seen, or not: what was found is to be looked at again
+  // then (still_free). It must not be gone on with when devices.generation() has changed. `steps`: what it may take
+  // in all.
+  device_search(std::vector<device_claim_ref> claims, const node_view& node, const devices_view& devices,
+                std::uint64_t steps);
+  ~device_search();
+
+  // Goes on for about `steps`, of which what it took is taken off. True: it is over.
+  bool run(std::uint64_t& steps);
+  // What it took of all its steps so far.
+  std::uint64_t taken() const noexcept;
+  // Once, when it is over.
+  device_allocation result();
+
+ private:
+  class state;
+  std::unique_ptr<state> state_;
+};
+
+// Whether devices that were found may still be given, although others were given since: none of them is taken, and none
+// is one of which others take parts.
+bool still_free(std::span<const json::value> allocations, const devices_view& devices);
 
 }  // namespace kedge::control::scheduler

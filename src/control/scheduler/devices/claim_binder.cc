@@ -10,7 +10,7 @@
 namespace kedge::control::scheduler {
 namespace {
 
-const api::resource_id device_claims{"resource.k8s.io", "v1", "resourceclaims"};
+const api::resource_id device_claims{"resource.k8s.io", "v1", "resourceclaims"}, pods{"", "v1", "pods"};
 // Keeps a claim that has devices until they are given back.
 constexpr std::string_view protection = "resource.kubernetes.io/delete-protection";
 
@@ -27,6 +27,17 @@ bool reserves(const json::value& claim, std::string_view uid) {
   return false;
 }
 
+// Whether a write may have landed all the same.
+bool is_in_doubt(const api::status& refused) noexcept { return refused.code == 504; }
+// Until it is tried again: a database that is away comes back some time.
+constexpr std::chrono::milliseconds doubt_pause{200};
+
+// What is written of an allocation, with nothing that its write adds.
+bool is_same(const json::value& allocation, json::value written) {
+  written.erase("allocationTimestamp");
+  return allocation == written;
+}
+
 json::value with_share_ids(json::value allocation) {
   auto& random = reactor::loop::current().random();
   for (auto& r : allocation.member("devices").member("results").make_array())
@@ -37,41 +48,88 @@ json::value with_share_ids(json::value allocation) {
 }  // namespace
 
 void claim_binder::assume(device_plan& plan) {
-  for (auto& one : plan.claims) {
-    if (one.allocation.is_null()) continue;
-    one.allocation = with_share_ids(std::move(one.allocation));
-    cluster_.devices().assume(with_allocation(*one.claim, one.allocation));
-  }
+  auto take = [&](const device_claim& claim, json::value& allocation) {
+    if (allocation.is_null()) return;
+    allocation = with_share_ids(std::move(allocation));
+    cluster_.devices().assume(with_allocation(claim, allocation));
+  };
+  for (auto& one : plan.claims) take(*one.claim, one.allocation);
+  if (plan.for_resources) take(*plan.for_resources->what.claim, plan.for_resources->allocation);
 }
 
 void claim_binder::forget(const device_plan& plan) {
   for (auto& one : plan.claims)
     if (!one.allocation.is_null()) cluster_.devices().forget(one.claim->uid);
+  if (plan.for_resources) cluster_.devices().forget(plan.for_resources->what.claim->uid);
 }
 
-task<result<void>> claim_binder::write(pod_ref pod, device_plan plan) {
+task<result<void>> claim_binder::write(pod_ref pod, device_plan plan, device_claim_ref& made) {
   result<void> done;
   for (auto& one : plan.claims) {
     if (!done || one.claim->is_reserved_for(pod->uid)) continue;
     done = co_await write_one(pod, one);
   }
+  if (done && plan.for_resources) {
+    auto& more = *plan.for_resources;
+    auto claim = co_await make(pod, more);
+    if (claim) {
+      made = *claim;
+      done = co_await write_one(pod, {*claim, more.allocation});
+      if (done) done = co_await tell(pod, more, made->name);
+    } else {
+      done = std::unexpected(claim.error());
+    }
+  }
   forget(plan);
   co_return done;
 }
 
+task<result<device_claim_ref>> claim_binder::make(pod_ref pod, const device_plan::made& what) {
+  json::value claim = json::object{
+      {"apiVersion", "resource.k8s.io/v1"},
+      {"kind", "ResourceClaim"},
+      {"metadata", json::object{{"generateName", pod->name + "-extended-resources-"},
+                                {"namespace", pod->ns},
+                                {"annotations", json::object{{std::string(extended_resource_claim), "true"}}},
+                                {"ownerReferences", json::array{json::object{{"apiVersion", "v1"},
+                                                                             {"kind", "Pod"},
+                                                                             {"name", pod->name},
+                                                                             {"uid", pod->uid},
+                                                                             {"controller", true}}}}}},
+      {"spec", json::object{{"devices", json::object{{"requests", what.what.requests}}}}}};
+  // One that was made without our knowing has no devices, and is found by the next try.
+  auto done = co_await objects_.create(device_claims, pod->ns, std::move(claim));
+  measures_.claim_made(done.has_value());
+  if (!done)
+    co_return fail(errc::conflict,
+                   fmt::format("create claim for extended resources {}: {}", pod->ns + "/", done.error().message));
+  cluster_.devices().set_claim(*done);
+  co_return device_claim_of(*done);
+}
+
+task<result<void>> claim_binder::tell(pod_ref pod, const device_plan::made& what, std::string name) {
+  const json::value status =
+      json::object{{"requestMappings", what.what.mappings}, {"resourceClaimName", std::move(name)}};
+  auto change = [&](json::value& now) {
+    if (now["metadata"]["uid"].as_string() != pod->uid || now["status"]["extendedResourceClaimStatus"] == status)
+      return false;
+    now.member("status").set("extendedResourceClaimStatus", status);
+    return true;
+  };
+  auto done = co_await objects_.modify(pods, pod->ns, pod->name, change, "status");
+  if (done) co_return result<void>();
+  co_return fail(errc::conflict,
+                 fmt::format("update pod {} ExtendedResourceClaimStatus: {}", pod->key(), done.error().message));
+}
+
 task<result<void>> claim_binder::write_one(pod_ref pod, device_plan::one one) {
   const auto& c = *one.claim;
-  const bool gives = !one.allocation.is_null();
-  std::string wrong;
-  auto is_there = [&](const json::value& claim) {
-    if (claim["metadata"]["uid"].as_string() == c.uid && !claim["metadata"]["deletionTimestamp"].is_string())
-      return true;
-    wrong = fmt::format("claim {} got deleted in the meantime", c.key());
-    return false;
-  };
-  if (gives) {
+  if (!one.allocation.is_null()) {
+    std::string wrong;
     auto protect = [&](json::value& claim) {
-      if (!is_there(claim) || has(claim["metadata"]["finalizers"], protection)) return false;
+      if (claim["metadata"]["uid"].as_string() != c.uid || claim["metadata"]["deletionTimestamp"].is_string())
+        wrong = fmt::format("claim {} got deleted in the meantime", c.key());
+      if (!wrong.empty() || has(claim["metadata"]["finalizers"], protection)) return false;
       claim.member("metadata").member("finalizers").push_back(protection);
       return true;
     };
@@ -80,17 +138,28 @@ task<result<void>> claim_binder::write_one(pod_ref pod, device_plan::one one) {
       co_return fail(errc::conflict, fmt::format("add finalizer to claim {}: {}", c.key(), done.error().message));
     if (!wrong.empty()) co_return fail(errc::conflict, wrong);
   }
-  auto reserve = [&](json::value& claim) {
-    if (!is_there(claim)) return false;
+  co_return co_await reserve(std::move(pod), std::move(one));
+}
+
+task<result<void>> claim_binder::reserve(pod_ref pod, device_plan::one one) {
+  const auto& c = *one.claim;
+  const bool gives = !one.allocation.is_null();
+  std::string wrong;
+  auto change = [&](json::value& claim) {
+    wrong.clear();
+    if (claim["metadata"]["uid"].as_string() != c.uid || claim["metadata"]["deletionTimestamp"].is_string()) {
+      wrong = fmt::format("claim {} got deleted in the meantime", c.key());
+      return false;
+    }
     auto& has_devices = claim["status"]["allocation"];
-    if (gives && has_devices.is_object()) {
+    // What was written without our knowing is ours.
+    const bool there = gives && has_devices.is_object() && is_same(one.allocation, has_devices);
+    if (there && reserves(claim, pod->uid)) return false;
+    if (gives && has_devices.is_object() && !there)
       wrong = fmt::format("claim {} got allocated elsewhere in the meantime", c.key());
-      return false;
-    }
-    if (!gives && !has_devices.is_object()) {
+    else if (!gives && !has_devices.is_object())
       wrong = fmt::format("claim {} got deallocated elsewhere in the meantime", c.key());
-      return false;
-    }
+    if (!wrong.empty()) return false;
     auto& status = claim.member("status");
     if (gives) status.set("allocation", one.allocation);
     auto& allocation = status.member("allocation");
@@ -101,13 +170,20 @@ task<result<void>> claim_binder::write_one(pod_ref pod, device_plan::one one) {
           .push_back(json::object{{"resource", "pods"}, {"name", pod->name}, {"uid", pod->uid}});
     return true;
   };
-  auto done = co_await objects_.modify(device_claims, c.ns, c.name, reserve, "status");
-  if (!done)
-    co_return fail(errc::conflict, fmt::format("add {}reservation to claim {}: {}", gives ? "allocation and " : "",
-                                               c.key(), done.error().message));
-  if (!wrong.empty()) co_return fail(errc::conflict, wrong);
-  cluster_.devices().set_claim(*done);
-  co_return result<void>();
+  for (bool doubt = false;;) {
+    auto done = co_await objects_.modify(device_claims, c.ns, c.name, change, "status");
+    if (done) {
+      cluster_.devices().set_claim(*done);
+      if (!wrong.empty()) co_return fail(errc::conflict, wrong);
+      co_return result<void>();
+    }
+    // While it may have landed, nothing but a certain answer ends it.
+    doubt |= is_in_doubt(done.error());
+    if (!doubt || (done.error().code != 503 && !is_in_doubt(done.error())))
+      co_return fail(errc::conflict, fmt::format("add {}reservation to claim {}: {}", gives ? "allocation and " : "",
+                                                 c.key(), done.error().message));
+    co_await reactor::sleep_for(doubt_pause);
+  }
 }
 
 task<result<void>> claim_binder::bound(device_plan plan, std::chrono::seconds timeout) {
@@ -137,7 +213,8 @@ task<result<void>> claim_binder::bound(device_plan plan, std::chrono::seconds ti
   }
 }
 
-task<void> claim_binder::unreserve(pod_ref pod, device_plan plan) {
+task<void> claim_binder::unreserve(pod_ref pod, device_plan plan, device_claim_ref made) {
+  if (made) co_await remove(std::move(made));
   for (auto& one : plan.claims) {
     auto leave = [&](json::value& claim) {
       if (claim["metadata"]["uid"].as_string() != one.claim->uid || !reserves(claim, pod->uid)) return false;
@@ -150,6 +227,23 @@ task<void> claim_binder::unreserve(pod_ref pod, device_plan plan) {
     if (!done && done.error().code != 404)
       log::debug("scheduler: unreserving {}: {}", one.claim->key(), done.error().message);
   }
+}
+
+task<void> claim_binder::remove(device_claim_ref claim) {
+  auto unprotect = [&](json::value& now) {
+    if (now["metadata"]["uid"].as_string() != claim->uid || !has(now["metadata"]["finalizers"], protection))
+      return false;
+    std::erase_if(now.member("metadata").member("finalizers").make_array(),
+                  [](auto& f) { return f.as_string() == protection; });
+    return true;
+  };
+  api::api_result<void> gone;
+  auto done = co_await objects_.modify(device_claims, claim->ns, claim->name, unprotect);
+  if (done)
+    gone = co_await objects_.remove(device_claims, claim->ns, claim->name, {.uid = claim->uid});
+  else
+    gone = std::unexpected(done.error());
+  if (!gone && gone.error().code != 404) log::debug("scheduler: removing {}: {}", claim->key(), gone.error().message);
 }
 
 task<void> claim_binder::deallocate(device_claim_ref claim, pod_ref pod) {

@@ -175,7 +175,9 @@ slice_ref slice_of(const json::value& object) {
 class_ref class_of(const json::value& object) {
   auto out = std::make_shared<device_class>();
   out->name = text(object["metadata"]["name"]);
+  out->created = text(object["metadata"]["creationTimestamp"]);
   auto& spec = object["spec"];
+  out->resource = text(spec["extendedResourceName"]);
   for (std::size_t i = 0; i < spec["selectors"].size(); ++i)
     out->selectors.push_back(text(spec["selectors"][i]["cel"]["expression"]));
   out->config = spec["config"];
@@ -205,6 +207,7 @@ device_claim_ref device_claim_of(const json::value& object) {
   out->uid = text(m["uid"]);
   out->version = parse_uint(m["resourceVersion"].as_string()).value_or(0);
   out->deleting = m["deletionTimestamp"].is_string();
+  out->of_resources = m["annotations"][extended_resource_claim].as_string() == "true";
   for (std::size_t i = 0; i < m["ownerReferences"].size(); ++i)
     if (m["ownerReferences"][i]["controller"].as_bool()) out->owner = text(m["ownerReferences"][i]["uid"]);
   auto& devices = object["spec"]["devices"];

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/scheduler/placement.h"
@@ -15,6 +16,9 @@
 #include "schema/quantity.h"
 
 namespace kedge::control::scheduler {
+
+// "true" on a claim: the scheduler made it for the extended resources of its owner, a pod.
+inline constexpr std::string_view extended_resource_claim = "resource.kubernetes.io/extended-resource-claim";
 
 struct pool_id {
   std::string driver, name;
@@ -94,6 +98,8 @@ slice_ref slice_of(const json::value& object);
 
 struct device_class {
   std::string name;
+  std::string resource;  // the extended resource that its devices are given for, too; empty: none of that name
+  std::string created;   // RFC 3339
   std::vector<std::string> selectors;
   json::value config;  // a list
 };
@@ -149,6 +155,7 @@ struct device_claim {
   std::string ns, name, uid, owner;  // owner: the controller's uid
   std::uint64_t version = 0;
   bool deleting = false;
+  bool of_resources = false;  // made by the scheduler for its owner's extended resources
   std::vector<request_group> requests;
   std::vector<device_constraint> constraints;
   json::value config;                     // spec.devices.config

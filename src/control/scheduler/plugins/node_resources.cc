@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "control/scheduler/devices/extended_resources.h"
 #include "control/scheduler/plugins/shape.h"
 
 namespace kedge::control::scheduler {
@@ -20,7 +21,8 @@ struct usage {
   std::int64_t allocatable = 0, allocated = 0, requested = 0;
 };
 
-usage usage_of(std::string_view resource, const pod_class& pod, const node_view& node, bool real) {
+usage usage_of(std::string_view resource, const pod_class& pod, const node_view& node, const devices_view& devices,
+               bool real) {
   usage out;
   std::int64_t own = 0;
   if (resource == "cpu") {
@@ -36,6 +38,11 @@ usage usage_of(std::string_view resource, const pod_class& pod, const node_view&
     if (own == 0 && is_scalar(resource)) return {};
     out.allocatable = node.allocatable.get(resource);
     out.allocated = node.requested.get(resource);
+    if (auto by = out.allocatable == 0 && may_be_devices(resource) ? devices.class_for_resource(resource) : nullptr) {
+      auto there = count_devices(node, by, devices);
+      out.allocatable = there.all;
+      out.allocated = there.given;
+    }
   }
   if (out.allocatable == 0) return {};
   out.requested = out.allocated + own;
@@ -75,7 +82,8 @@ class fit final : public plugin {
   bool filters() const noexcept override { return true; }
   bool scores() const noexcept override { return true; }
 
-  verdict filter(const pod_view& pod, const node_view& node, const plugin_state*, const cluster_view&) const override {
+  verdict filter(const pod_view& pod, const node_view& node, const plugin_state*,
+                 const cluster_view& cluster) const override {
     auto& wants = pod.is->requests;
     auto& has = node.allocatable;
     auto& used = node.requested;
@@ -97,7 +105,8 @@ class fit final : public plugin {
     check(wants.memory, has.memory, used.memory, "memory");
     check(wants.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage, "ephemeral-storage");
     for (auto& [resource, amount] : wants.scalars)
-      if (!ignores(resource)) check(amount, has.scalar(resource), used.scalar(resource), resource);
+      if (!ignores(resource) && !are_devices(resource, has, cluster.devices()))
+        check(amount, has.scalar(resource), used.scalar(resource), resource);
     return out;
   }
 
@@ -106,10 +115,10 @@ class fit final : public plugin {
     return std::make_unique<no_state>();
   }
   std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
-                     const cluster_view&) const override {
+                     const cluster_view& cluster) const override {
     std::int64_t sum = 0, weights = 0;
     for (auto& r : a_.resources) {
-      auto u = usage_of(r.resource, *pod.is, node, false);
+      auto u = usage_of(r.resource, *pod.is, node, cluster.devices(), false);
       if (u.allocatable == 0) continue;
       auto one = score_of(u);
       if (a_.how == strategy::requested_to_capacity && one <= 0) continue;
@@ -134,14 +143,27 @@ class fit final : public plugin {
         auto& has = e.node->allocatable;
         bool fits = wants.milli_cpu <= has.milli_cpu && wants.memory <= has.memory &&
                     wants.ephemeral_storage <= has.ephemeral_storage && e.node->pods_max > 0;
-        for (auto& [resource, amount] : wants.scalars) fits &= ignores(resource) || amount <= has.scalar(resource);
+        for (auto& [resource, amount] : wants.scalars)
+          fits &= ignores(resource) || amount <= has.scalar(resource) ||
+                  (e.cluster && are_devices(resource, has, e.cluster->devices()));
         return fits;
       }
+      case cluster_event::kind::device_classes: return stands_for_more(e, pod.is->requests);
       default: return false;
     }
   }
 
  private:
+  // The node doesn't count the resource itself, and a class stands for it: then devices are given for it.
+  static bool are_devices(std::string_view resource, const resources& has, const devices_view& devices) {
+    return may_be_devices(resource) && has.scalar(resource) == 0 && devices.class_for_resource(resource);
+  }
+  // Whether a class is new, or has another resource now, that is asked for.
+  static bool stands_for_more(const cluster_event& e, const resources& wants) {
+    auto *before = e.class_before, *after = e.class_after;
+    if (!after || (before && before->resource == after->resource)) return false;
+    return wants.names(after->resource) || (!before && wants.names(std::string(device_class_prefix) + after->name));
+  }
   bool ignores(std::string_view resource) const {
     if (a_.ignored.empty() && a_.ignored_groups.empty()) return false;
     return is_extended(resource) &&
@@ -177,11 +199,11 @@ class balanced_allocation final : public plugin {
     return std::make_unique<no_state>();
   }
   std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
-                     const cluster_view&) const override {
+                     const cluster_view& cluster) const override {
     // How far apart the used fractions are, with the pod and without.
     fractions with, without;
     for (auto& r : resources_) {
-      auto u = usage_of(r.resource, *pod.is, node, true);
+      auto u = usage_of(r.resource, *pod.is, node, cluster.devices(), true);
       if (u.allocatable == 0) continue;
       with.add(u.requested, u.allocatable);
       without.add(u.allocated, u.allocatable);

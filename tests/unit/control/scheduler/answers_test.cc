@@ -60,6 +60,24 @@ void fill(kit::world& w, const json::value& asked) {
   each("taintRules", [&](auto& v) { devices.set_rule(v); });
 }
 
+// The default profile, with more resources that count in NodeResourcesFit's scores.
+configuration with_scoring(const json::value& names) {
+  if (names.empty()) return default_configuration();
+  json::array resources{json::object{{"name", "cpu"}}, json::object{{"name", "memory"}}};
+  for (std::size_t i = 0; i < names.size(); ++i) resources.push_back(json::object{{"name", names[i]}});
+  json::value args =
+      json::object{{"scoringStrategy", json::object{{"type", "LeastAllocated"}, {"resources", resources}}}};
+  json::value file = json::object{
+      {"apiVersion", "kubescheduler.config.k8s.io/v1"},
+      {"kind", "KubeSchedulerConfiguration"},
+      {"profiles", json::array{json::object{
+                       {"schedulerName", "default-scheduler"},
+                       {"pluginConfig", json::array{json::object{{"name", "NodeResourcesFit"}, {"args", args}}}}}}}};
+  auto read = parse_configuration(json::write(file));
+  REQUIRE_MESSAGE(read.has_value(), (read ? "" : read.error().message));
+  return *std::move(read);
+}
+
 // "n1: a b (1 budgets broken)" of each node where the removal of pods helps.
 std::map<std::string, std::string> candidates_told(const json::value& told) {
   std::map<std::string, std::string> out;
@@ -100,10 +118,20 @@ void compare_victims(const kit::world& w, const pod_view& pod, const outcome& re
 std::vector<std::string> differences(const json::value& c) {
   kit::world w;
   auto &asked = c["case"], &told = c["answer"];
+  w.settings = with_scoring(asked["scoring"]);
   fill(w, asked);
   auto pod = w.cluster.read_pod(asked["pod"], {});
   auto& by = w.settings.profiles.front();
-  auto found = place(by, *pod, w.cluster, w.random);
+  auto found = w.place(pod);
+  // In as many turns as it takes.
+  auto fits = [&](const node_view& node) {
+    for (;;) {
+      auto no = control::scheduler::fits(by, found.states, *pod, node, w.cluster);
+      if (no.why.what != verdict::kind::unfinished) return no;
+      found.unfinished = true;
+      found = place(by, *pod, w.cluster, w.random, std::move(found));
+    }
+  };
 
   std::vector<std::string> out;
   auto differ = [&](std::string what, const auto& ours, const auto& theirs) {
@@ -131,13 +159,13 @@ std::vector<std::string> differences(const json::value& c) {
   for (auto& name : fitting) {
     auto node = w.cluster.find_node(name);
     nodes.push_back(node);
-    auto no = fits(by, found.states, *pod, *node, w.cluster);
+    auto no = fits(*node);
     if (!no.why) differ(name, fmt::format("{}", fmt::join(no.why.reasons, "; ")), "fits");
   }
   auto never = texts(told["never"]);
   if (auto why = told["why"].object())
     for (auto& n : *why) {
-      auto no = fits(by, found.states, *pod, *w.cluster.find_node(n.name), w.cluster);
+      auto no = fits(*w.cluster.find_node(n.name));
       // A Go map's order is another each time.
       auto theirs = texts(n.value);
       std::ranges::sort(theirs);
@@ -150,8 +178,14 @@ std::vector<std::string> differences(const json::value& c) {
     }
   for (auto& name : fitting) {
     json::array ours;
-    for (auto& one : device_plan_on(by, found.states, name).claims)
+    auto plan = device_plan_on(by, found.states, name);
+    for (auto& one : plan.claims)
       if (!one.allocation.is_null()) ours.push_back(one.allocation);
+    if (plan.for_resources) {
+      ours.push_back(plan.for_resources->allocation);
+      ours.push_back(plan.for_resources->what.requests);
+      ours.push_back(plan.for_resources->what.mappings);
+    }
     auto& theirs = told["allocations"][name];
     if (!ours.empty() || !theirs.empty())
       if (json::value all = std::move(ours); !(all == theirs))
@@ -159,7 +193,7 @@ std::vector<std::string> differences(const json::value& c) {
   }
   if (nodes.empty() && asked["preempts"].as_bool()) compare_victims(w, *pod, found, told, differ);
   if (!out.empty() || nodes.empty()) return out;
-  for (auto& s : scores_of(by, *pod, nodes, w.cluster))
+  for (auto& s : scores_of(by, found.states, *pod, nodes, w.cluster))
     for (std::size_t i = 0; i < by.scorers.size(); ++i) {
       auto plugin = std::string(by.scorers[i].of->name());
       if (auto theirs = told["scores"][s.node->name][plugin].as_integer(); s.of[i] != theirs)
@@ -188,5 +222,7 @@ TEST_CASE("pods are placed as kube-scheduler places them") { check_all("cases", 
 TEST_CASE("pods are placed by their volumes as kube-scheduler places them") { check_all("volumes", 1400); }
 
 TEST_CASE("pods are given devices as kube-scheduler gives them") { check_all("devices", 900); }
+
+TEST_CASE("pods are given devices for extended resources as kube-scheduler gives them") { check_all("resources", 900); }
 
 TEST_CASE("pods are preempted as kube-scheduler preempts them") { check_all("preemption", 900); }

@@ -64,7 +64,13 @@ struct world {
     cluster.set_pod(read);
     return read;
   }
-  outcome place(const pod_ref& p) { return scheduler::place(settings.profiles.front(), *p, cluster, random); }
+  // However many turns it takes.
+  outcome place(const pod_ref& p) {
+    auto& by = settings.profiles.front();
+    auto out = scheduler::place(by, *p, cluster, random);
+    while (out.unfinished) out = scheduler::place(by, *p, cluster, random, std::move(out));
+    return out;
+  }
   // The node's name, or why there is none.
   std::string where(const json::value& p) {
     auto read = cluster.read_pod(p, {});

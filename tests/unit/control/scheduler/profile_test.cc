@@ -108,7 +108,53 @@ TEST_CASE("what is wrong in the file is named") {
                "(0, inf)"},
        })
     CHECK(problem(r.given) == r.message);
-  CHECK(problem("extenders: [{urlPrefix: \"http://x\"}]").starts_with("extenders: "));
+}
+
+TEST_CASE("extenders are read as kube-scheduler reads them") {
+  struct row {
+    std::string given, message;
+  };
+  for (auto& r : {
+           row{"{urlPrefix: 'ftp://x'}", "extenders[0].urlPrefix: not an http or https URL: \"ftp://x\""},
+           row{"{urlPrefix: 'http://x', prioritizeVerb: p}",
+               "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it"},
+           row{"{urlPrefix: 'http://x', httpTimeout: soon}",
+               "extenders[0].httpTimeout: \"soon\" is not a duration such as 5s"},
+           row{"{urlPrefix: 'http://x', bindVerb: b}, {urlPrefix: 'http://y', bindVerb: b}",
+               "extenders: Invalid value: \"found 2 extenders implementing bind\": only one extender can implement "
+               "bind"},
+           row{"{urlPrefix: 'http://x', managedResources: [{name: cpu}]}",
+               "extenders[0].managedResources[0].name: Invalid value: \"cpu\": is an invalid extended resource name"},
+           row{"{urlPrefix: 'http://x', managedResources: [{name: a.b/c}]}, {urlPrefix: 'http://y', managedResources: "
+               "[{name: a.b/c}]}",
+               "extenders[1].managedResources[0].name: Invalid value: \"a.b/c\": duplicate extender managed resource "
+               "name"},
+           row{"{urlPrefix: 'https://x', tlsConfig: {caFile: /nowhere}}",
+               "extenders[0].tlsConfig.caFile: open /nowhere: No such file or directory"},
+           row{"{urlPrefix: 'http://x', verb: v}", "unknown field \"extenders[0].verb\""},
+       })
+    CHECK(problem("extenders: [" + r.given + "]") == r.message);
+  auto c = parse_configuration(std::string(head) +
+                               "extenders: [{urlPrefix: 'http://first/', filterVerb: f, ignorable: true}, {urlPrefix: "
+                               "'https://second:8443/a', filterVerb: f, enableHTTPS: true, httpTimeout: 2s, "
+                               "managedResources: [{name: a.b/c, ignoredByScheduler: true}]}]\n");
+  REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
+  // Who may be ignored is asked last.
+  REQUIRE(c->extenders.size() == 2);
+  CHECK(c->extenders[0].path == "/a");
+  CHECK(c->extenders[0].to.tls->insecure());
+  CHECK(c->extenders[0].timeout == std::chrono::seconds(2));
+  CHECK(c->extenders[1].url == "http://first");
+  CHECK(c->extenders[1].timeout == std::chrono::seconds(5));
+  CHECK(c->extenders[1].is_asked_about(kit::a_pod("p")));
+  CHECK_FALSE(c->extenders[0].is_asked_about(kit::a_pod("p")));
+  auto asks = kit::a_pod("q", "containers: [{name: c, resources: {limits: {a.b/c: 1}, requests: {a.b/c: 1}}}]");
+  CHECK(c->extenders[0].is_asked_about(asks));
+  // What the scheduler leaves to it fits everywhere.
+  kit::world w;
+  w.settings = *std::move(c);
+  w.cluster.set_node(kit::a_node("n1"));
+  CHECK(w.where(asks) == "n1");
 }
 
 TEST_CASE("what kube-scheduler has and Kedge's scheduler doesn't is told") {
@@ -145,7 +191,7 @@ TEST_CASE("the search for nodes ends when enough are found") {
   world w;
   for (int i = 0; i < 500; ++i) w.cluster.set_node(a_node("n" + std::to_string(i)));
   auto p = w.cluster.read_pod(a_pod("p"), {});
-  auto feasible = [&](std::string_view name) { return place(*c->find(name), *p, w.cluster, w.random).feasible; };
+  auto feasible = [&](std::string_view name) { return place(*c->find(name), *p, w.cluster, w.random).passed.size(); };
   CHECK(feasible("few") == 150);
   CHECK(feasible("all") == 500);
   CHECK(feasible("usual") == 230);  // 50 % less one for each 125
