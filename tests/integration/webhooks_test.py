@@ -19,8 +19,6 @@ from webhook_cases import CASES, Stage, add, patching  # noqa: E402
 
 # What is asked or answered otherwise, by where it stands, and why.
 DEPARTURES = {
-    # What a client leaves out of a PUT is there when webhooks see it, though they are to see it as it came.
-    "a ConfigMap's life": r"/1/asked/0/review/request/object/metadata/(creationTimestamp|resourceVersion|uid) ",
     # A deletion that ends at once is judged once, and marks nothing.
     "a pod deleted": r"/1/(asked/[2-5]/.*|body/metadata/(deletion.*|generation .*))",
     # Nobody owns fields of what isn't stored.

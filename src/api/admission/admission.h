@@ -35,11 +35,10 @@ struct admission_request {
   const served* asked = nullptr;              // as the URL names it; null: no webhook is asked
   const json::value* owned = nullptr;         // metadata.managedFields of `object`, which stand apart
   const json::value* owned_before = nullptr;  // and of `old`
-  store::revision revision = 0;               // of the stored object
+  store::revision revision = 0;               // of the stored object that `object` replaces; 0: it says itself
+  store::revision revision_before = 0;        // and of `old`
   std::function<void()> let_go = {};          // before another server is waited for: what others wait for meanwhile
   std::function<json::value()> tell_options = {};  // CreateOptions, DeleteOptions …; null: there are none
-
-  bool changed = false;  // by policies or webhooks
 };
 
 class admission {

@@ -189,8 +189,6 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
     if (obeyed.again || !(obeyed.wanted || asked.changed)) break;
     obeyed.again = asked.second = true;
   }
-  r.changed = obeyed.wanted || asked.changed;
-
   co_return api_result<void>{};
 }
 
