@@ -8,6 +8,7 @@
 #include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
+#include "api/request_trace.h"
 #include "api/write/applying.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -85,6 +86,8 @@ task<void> api_handler::serve(net::http::exchange& e) {
   const bool going = co_await begin_watch(e, *watch);
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
+  request->work.end();
+  auto trace = std::move(request->trace);  // goes on for as long as the watch does
   if (!request->trail) request.reset();
   if (going) {
     flight standing(watches_standing_);
@@ -130,6 +133,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   if (watch) {
     r.answer.code = 200;
     measure(r);
+    r.trace.add({"http.response.status_code", std::int64_t{r.answer.code}});
     if (r.trail) co_await r.trail->started(r.answer.code);
     watching = std::move(request);
     co_return;
@@ -156,6 +160,7 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
     co_return std::nullopt;
   }
   r.info.user = *std::move(who);
+  r.trace = begin_trace(parts_.traces, r);
   if (!co_await begin_trail(r)) {
     co_await send_plain(r, 500, fmt::format("Internal Server Error: {}: failed to store audit event\n", quote(q.path)));
     co_return std::nullopt;
@@ -265,6 +270,7 @@ void api_handler::measure(api_request& r) {
 
 task<void> api_handler::finish(api_request& r) {
   measure(r);
+  end_trace(r);
   if (r.trail) co_await r.trail->complete(r.answer.code);
 }
 

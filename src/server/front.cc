@@ -197,6 +197,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .checks = s.checks,
                      .measures = s.measures,
                      .audit = s.audit.get(),
+                     .traces = s.traces.get(),
                      .ranges = f->ranges_,
                      .virtuals = std::move(virtuals),
                      .version = {.git_version = s.settings.version, .git_commit = s.settings.commit},

@@ -7,6 +7,7 @@
 #include "reactor/offload.h"
 #include "server/auditing.h"
 #include "server/file_follower.h"
+#include "server/tracing.h"
 
 namespace kedge::server {
 
@@ -48,6 +49,7 @@ task<result<void>> fronts::start() {
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));
+  KEDGE_CO_CHECK(start_tracing(shared_));
   start_issuers();
   start_authorization();
   follow_encryption();
@@ -165,6 +167,7 @@ task<void> fronts::stop() {
   });
   if (shared_.issuers) shared_.issuers->stop();
   co_await end_auditing(shared_);
+  co_await end_tracing(shared_);
 }
 
 }  // namespace kedge::server

@@ -18,6 +18,7 @@
 #include "api/write/metadata.h"
 #include "api/write/not_yet.h"
 #include "api/write/options_object.h"
+#include "api/write/traced.h"
 #include "base/assert.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -300,6 +301,7 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.owned_before = b.owned_before;
   r.revision = b.revision;
   r.revision_before = b.revision_before;
+  r.span = c.span;
   r.tell_options = [&c, what] { return options_object(c, what); };
   const bool had_turn = c.turn.has_value();
   r.let_go = [&c] { c.turn.reset(); };
@@ -325,6 +327,7 @@ task<api_result<void>> storage::judge(operation what, json::value& body, std::st
   admission_request r{
       .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
   r.asked = &c.to.what();
+  r.span = c.span;
   if (what != operation::connect) r.tell_options = [&c, what] { return options_object(c, what); };
   auto answer = co_await admission_.mutate(r, *cluster);
   if (answer) answer = co_await admission_.validate(r, *cluster);
@@ -490,7 +493,10 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   }
   object = nullptr;  // many wait for the disk at once: each with its text alone
   bool unknown = false;
+  auto writing = storage_span(c, "Create etcd3", key);
   auto created = co_await write_new(s, std::move(key), std::move(text), c, cluster, unknown);
+  if (!created) writing.happened("Txn call failed", {{"err", created.error().message}});
+  writing.end();
   if (!created) {
     if (service && !unknown) co_await claims.give_back();
     co_return fail(std::move(created).error());
@@ -563,6 +569,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       co_return co_await create_missing_object(how, c);
     co_return fail(not_found(s.group, s.resource, name));
   }
+  const auto writing = storage_span(c, "GuaranteedUpdate etcd3", key);
   const bool apart = goes_apart(c);
   auto read = [of = custom::lasting(s), current] -> api_result<json::value> {
     KEDGE_TRY(auto v, value_of(*current));

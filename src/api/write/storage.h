@@ -22,6 +22,7 @@
 #include "api/registry/registry.h"
 #include "api/registry/stored.h"
 #include "api/request/request.h"
+#include "api/tracing/span.h"
 #include "api/write/service_addresses.h"
 #include "json/parse.h"
 #include "reactor/sync.h"
@@ -67,6 +68,8 @@ struct call {
   const projection* seen_as = nullptr;            // null: admission sees the object itself
   std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
   request_witness* told = nullptr;                // of what the body holds; null: nobody
+  const tracing::live_span* span = nullptr;       // what it is a part of; null: nobody is told
+  std::string_view audit_id = {};
   bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 

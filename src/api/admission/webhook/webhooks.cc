@@ -51,6 +51,33 @@ std::string mutation_text(const hook& h, bool changed) {
   return json::write(json::object{{"configuration", h.configuration}, {"webhook", h.name}, {"mutated", changed}});
 }
 
+// What a trace tells of asking one.
+tracing::live_span call_span(const hook& h, const subject& s, const admission_request& r, const std::string& uid) {
+  auto out = tracing::child_of(r.span, h.mutates ? "Call mutating webhook" : "Call validating webhook");
+  if (out.told())
+    out.add_all({{"configuration", h.configuration},
+                 {"webhook", h.name},
+                 {"resource", fmt::format("{}/{}, Resource={}", s.asked->group, s.asked->version, s.asked->resource)},
+                 {"subresource", s.subresource},
+                 {"operation", operation_text(r.what)},
+                 {"UID", uid}});
+  return out;
+}
+
+void tell_outcome(tracing::live_span& posting, const hook& h, const result<callout::answer>& answer) {
+  if (!posting.told()) return;
+  auto& to = **h.to;
+  posting.add_all({{"http.request.method", "POST"},
+                   {"url.full", fmt::format("{}?timeout={}s", to.url(), h.time.count())},
+                   {"server.address", to.host}});
+  if (to.port != 443) posting.add({"server.port", std::int64_t{to.port}});
+  if (!answer) return posting.failed(answer.error().message);
+  posting.add({"http.response.status_code", std::int64_t{answer->status}});
+  if (answer->status < 400) return;
+  posting.add({"error.type", std::to_string(answer->status)});
+  posting.failed();
+}
+
 }  // namespace
 
 webhooks::webhooks(parts p) : parts_(p), mutating_(p.objects, true), validating_(p.objects, false) {}
@@ -172,6 +199,8 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
   co_await reactor::maybe_yield();
   json::value options = r.tell_options ? r.tell_options() : json::value();
   const auto uid = reactor::loop::current().random().uuid();
+  auto calling = call_span(h, s, r, uid);
+  auto posting = calling.child("HTTP POST", tracing::span_kind::client);
   callout::call c{.to = *h.to, .on_behalf = h.configuration, .time = h.time, .tells_time = true};
   c.body = review_text({.to = h,
                         .about = s,
@@ -183,8 +212,12 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
                         .options = r.tell_options ? &options : nullptr},
                        uid);
   if (r.let_go) r.let_go();
+  posting.tell(c.more);
   auto answer = co_await parts_.calls.post(std::move(c));
   const int code = answer ? answer->status : 0;
+  tell_outcome(posting, h, answer);
+  posting.end();
+  if (answer) calling.happened("Request completed");
   auto review = answer ? co_await callout::object_in(*std::move(answer), "admission.k8s.io", "AdmissionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) {
