@@ -146,6 +146,7 @@ class api_handler final : public net::http::handler {
   // Of one whose user isn't.
   task<void> refuse_unknown(api_request& r, const status& s);
   void measure(api_request& r);
+  request_labels labels_for(const api_request& r) const;
 
   // entering.cc
   task<void> take_body(api_request& r);
@@ -204,7 +205,7 @@ class api_handler final : public net::http::handler {
   storage storage_;
   metric_cell &reads_running_, &writes_running_;
   request_metrics requests_;
-  metric_cell &known_users_, &unknown_users_, &watches_standing_;
+  metric_cell &known_users_, &unknown_users_;
 };
 
 }  // namespace kedge::api

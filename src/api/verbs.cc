@@ -73,6 +73,17 @@ void tell_options(request_witness& told, const json::value& given) {
   told.asked(out);
 }
 
+// Of what is served, so there is an end of them.
+void count_deprecated(metrics& all, const request_labels& l) {
+  all.gauge(
+         "apiserver_requested_deprecated_apis",
+         "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, "
+         "and removed_release.",
+         fmt::format("group=\"{}\",removed_release=\"\",resource=\"{}\",subresource=\"{}\",version=\"{}\"", l.group,
+                     l.resource, l.subresource, l.version))
+      .set(1);
+}
+
 // As kube-apiserver names the part of a request that is a write.
 std::string_view work_name(std::string_view verb) {
   return verb == "create" ? "Create" : verb == "update" ? "Update" : verb == "patch" ? "Patch" : "Delete";
@@ -183,7 +194,11 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_await refuse(r, bad_request(fmt::format("Name parameter invalid: {}: {}", quote(to.name()), join(wrong, ";"))));
     co_return;
   }
-  if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
+  if (auto text = deprecation(*s); !text.empty()) {
+    r.answer.warnings.emplace_back(text);
+    // Endpoints still have no release that they go with.
+    if (s->resource != "endpoints") count_deprecated(parts_.measures, labels_for(r));
+  }
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"),

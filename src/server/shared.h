@@ -31,6 +31,7 @@
 #include "reactor/cores.h"
 #include "reactor/scope.h"
 #include "server/home_caller.h"
+#include "server/kms_metrics.h"
 #include "server/settings.h"
 #include "supervisor/aggregated_servers.h"
 #include "tunnel/server.h"
@@ -68,6 +69,7 @@ struct shared {
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   api::health checks;
   api::metrics measures;
+  std::unique_ptr<kms_metrics> kms;                   // what `sealing` tells
   std::unique_ptr<api::encryption::sealing> sealing;  // null: no encryption-provider-config
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;

@@ -298,6 +298,11 @@ class Traces(WebhookTest):
         self.assertEqual(serving["attributes"]["audit-id"], creating["attributes"]["audit-id"])
         self.assertEqual("apiserver", serving["resource"]["service.name"])
         self.assertEqual([], [s for s in spans.values() if s["nanoseconds"] < 0])
+        measured = self.kubectl("get", "--raw", "/metrics")
+        for name, half in (("NamespaceLifecycle", "admit"), ("MutatingAdmissionWebhook", "admit"), ("ResourceQuota", "validate")):
+            self.assertRegex(measured, rf'(?m)^apiserver_admission_controller_admission_duration_seconds_count\{{name="{name}",'
+                                       rf'operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
+            self.assertRegex(measured, rf'(?m)^apiserver_admission_step_admission_duration_seconds_count\{{operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
 
 
 if __name__ == "__main__":
