@@ -8,6 +8,7 @@
 #include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
+#include "api/request_trace.h"
 #include "api/write/applying.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -65,12 +66,7 @@ api_handler::api_handler(api_parts parts)
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)),
       requests_(parts_.measures, parts_.core + 1),
       known_users_(attempts(parts_, "success")),
-      unknown_users_(attempts(parts_, "failure")),
-      watches_standing_(parts_.measures.gauge(
-          "apiserver_longrunning_requests",
-          "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and "
-          "component. Not all requests are tracked this way.",
-          "component=\"apiserver\",verb=\"WATCH\"", parts_.core + 1)) {
+      unknown_users_(attempts(parts_, "failure")) {
   storage_.write_anew(parts_.outdated);
 }
 
@@ -82,12 +78,18 @@ task<void> api_handler::serve(net::http::exchange& e) {
   co_await answer(e, watch, request);
   if (!watch) co_return;
   fairness::watch_count counted(parts_.gate, request->info);
+  auto& standing_there = requests_.standing(labels_for(*request));
+  watch->start.state->counts = requests_.watch(labels_for(*request));
+  const bool lists = watch->start.end_mark;
   const bool going = co_await begin_watch(e, *watch);
+  if (lists && going) requests_.listed(labels_for(*request), reactor::loop::current().now() - request->received);
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
+  request->work.end();
+  auto trace = std::move(request->trace);  // goes on for as long as the watch does
   if (!request->trail) request.reset();
   if (going) {
-    flight standing(watches_standing_);
+    flight standing(standing_there);
     co_await follow_watch(e, *watch);
   }
   if (request) co_await request->trail->complete(request->answer.code);
@@ -119,8 +121,11 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     else if (!co_await wait_for_seat(r, cost))
       co_return co_await finish(r);
   }
+  // A watch counts from its stream on.
   metric_cell ignored;
-  flight counted(stays ? ignored : reading ? reads_running_ : writes_running_);
+  flight counted(!stays                   ? reading ? reads_running_ : writes_running_
+                 : r.info.verb == "watch" ? ignored
+                                          : requests_.standing(labels_for(r)));
   if (elsewhere)
     co_await hand_over(r, elsewhere);
   else if (r.info.is_resource)
@@ -130,6 +135,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   if (watch) {
     r.answer.code = 200;
     measure(r);
+    r.trace.add({"http.response.status_code", std::int64_t{r.answer.code}});
     if (r.trail) co_await r.trail->started(r.answer.code);
     watching = std::move(request);
     co_return;
@@ -156,6 +162,7 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
     co_return std::nullopt;
   }
   r.info.user = *std::move(who);
+  r.trace = begin_trace(parts_.traces, r);
   if (!co_await begin_trail(r)) {
     co_await send_plain(r, 500, fmt::format("Internal Server Error: {}: failed to store audit event\n", quote(q.path)));
     co_return std::nullopt;
@@ -249,6 +256,12 @@ task<void> api_handler::refuse_unknown(api_request& r, const status& s) {
   co_await trail->not_authenticated(r.answer.code, authentication_tried(r.http.request(), certificate));
 }
 
+request_labels api_handler::labels_for(const api_request& r) const {
+  auto& i = r.info;
+  return labels_of(
+      {.info = i, .what = i.is_resource ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr});
+}
+
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
   const bool admitted = r.allowed && r.answer.code != 429;
@@ -259,12 +272,14 @@ void api_handler::measure(api_request& r) {
        .admitted = admitted,
        .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
        .dry_run = r.query.get("dryRun") == "All",
-       .waited_seconds = std::chrono::duration<double>(r.waited).count()},
+       .waited_seconds = std::chrono::duration<double>(r.waited).count(),
+       .bytes = r.answer.bytes},
       reactor::loop::current().now() - r.received);
 }
 
 task<void> api_handler::finish(api_request& r) {
   measure(r);
+  end_trace(r);
   if (r.trail) co_await r.trail->complete(r.answer.code);
 }
 

@@ -28,6 +28,7 @@
 #include "api/publish/health.h"
 #include "api/read/watching.h"
 #include "api/request/request.h"
+#include "api/tracing/collector.h"
 #include "api/usage/usage.h"
 #include "api/write/storage.h"
 #include "api/write/subresources.h"
@@ -63,6 +64,7 @@ struct api_request {
   fairness::flow flow;
   fairness::seat seat;                           // refers to `flow` and `info`
   std::unique_ptr<audit_trail> trail = nullptr;  // null: nothing is told of it
+  tracing::live_span trace, work;                // the whole of it, and its verb's part; request_trace.h
 };
 
 // Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
@@ -95,7 +97,8 @@ struct api_parts {
   admission& rules;
   health& checks;
   metrics& measures;
-  audit_sink* audit = nullptr;  // null: nothing is told of requests
+  audit_sink* audit = nullptr;           // null: nothing is told of requests
+  tracing::collector* traces = nullptr;  // null: there are none here
   service_ranges ranges;
   virtual_resource virtuals;
   version_info version;
@@ -143,6 +146,7 @@ class api_handler final : public net::http::handler {
   // Of one whose user isn't.
   task<void> refuse_unknown(api_request& r, const status& s);
   void measure(api_request& r);
+  request_labels labels_for(const api_request& r) const;
 
   // entering.cc
   task<void> take_body(api_request& r);
@@ -201,7 +205,7 @@ class api_handler final : public net::http::handler {
   storage storage_;
   metric_cell &reads_running_, &writes_running_;
   request_metrics requests_;
-  metric_cell &known_users_, &unknown_users_, &watches_standing_;
+  metric_cell &known_users_, &unknown_users_;
 };
 
 }  // namespace kedge::api

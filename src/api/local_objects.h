@@ -12,7 +12,7 @@ class tables;
 }
 
 // Asks the API as that user, over the network.
-using asker = std::function<task<result<raw_answer>>(user_ref as, std::string method, std::string path)>;
+using asker = std::function<task<result<raw_answer>>(user_ref as, raw_request q)>;
 
 // A client of one core, acting as `as`: nothing is authorized, admission applies to it as to everyone. `tables`: the
 // core's custom resources; null: built-in ones only. `manager`: whom metadata.managedFields names. All must outlive it.

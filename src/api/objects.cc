@@ -23,9 +23,9 @@ class local_objects final : public objects {
         manager_(std::move(manager)),
         ask_(std::move(ask)) {}
 
-  task<result<raw_answer>> ask(std::string path, std::string method) override {
+  task<result<raw_answer>> ask(raw_request q) override {
     if (!ask_) co_return raw_answer{404, {}};
-    co_return co_await ask_(as_, std::move(method), std::move(path));
+    co_return co_await ask_(as_, std::move(q));
   }
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
@@ -205,7 +205,7 @@ class local_objects final : public objects {
 
 }  // namespace
 
-task<result<raw_answer>> objects::ask(std::string, std::string) { co_return raw_answer{404, {}}; }
+task<result<raw_answer>> objects::ask(raw_request) { co_return raw_answer{404, {}}; }
 
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 

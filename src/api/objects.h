@@ -31,7 +31,10 @@ struct delete_options {
 
 enum class patch_kind : unsigned char { json, merge, strategic };
 
-// An answer as it came.
+// A request, and an answer as it came.
+struct raw_request {
+  std::string path, method = "GET", body = {}, content_type = "application/json", accept = "application/json";
+};
 struct raw_answer {
   int code = 0;
   std::string body;
@@ -71,9 +74,9 @@ class objects {
                                                std::function<bool(json::value&)> change,
                                                std::string subresource = {}) = 0;
 
-  // A request without a body, for what isn't objects of this store: "/apis/metrics.k8s.io/…". An error: nobody
-  // answered. 404 for all of them without a server around.
-  virtual task<result<raw_answer>> ask(std::string path, std::string method = "GET");
+  // A request for what isn't objects of this store: "/apis/metrics.k8s.io/…". An error: nobody answered. 404 for all of
+  // them without a server around.
+  virtual task<result<raw_answer>> ask(raw_request q);
 
   // The etcd key prefix of a resource (in a namespace), for store::watch and snapshot::scan.
   virtual std::string prefix(const resource_id& r, std::string_view ns = {}) const = 0;

@@ -16,6 +16,13 @@ bool has_dot_segments(std::string_view path) {
   return std::ranges::any_of(split(path, '/'), [](std::string_view part) { return part == "." || part == ".."; });
 }
 
+// Of the request to the other server, which the trace knows.
+void tell_answered(api_request& r) {
+  if (r.answer.code == 0) return r.work.failed();
+  r.work.add({"http.response.status_code", std::int64_t{r.answer.code}});
+  if (r.answer.code >= 400) r.work.failed();
+}
+
 }  // namespace
 
 aggregation::api_service_ref api_handler::other_server(const api_request& r) const {
@@ -30,10 +37,15 @@ task<void> api_handler::hand_over(api_request& r, aggregation::api_service_ref t
   r.seat.leave();
   auto ours = head_of(r.answer, 200, {}).headers;
   ours.remove("Content-Type");
+  r.work = r.trace.child("HTTP " + r.http.request().method, tracing::span_kind::client);
+  net::http::headers trace;
+  r.work.tell(trace);
   auto going = parts_.others.ways->forward(
-      r.http, to, {.as = r.info.user, .audit_id = r.answer.audit_id, .answer = std::move(ours)});
+      r.http, to,
+      {.as = r.info.user, .audit_id = r.answer.audit_id, .answer = std::move(ours), .trace = std::move(trace)});
   if (r.info.long_running()) {
     r.answer.code = co_await std::move(going);
+    tell_answered(r);
     co_return;
   }
   auto within = r.deadline;
@@ -42,8 +54,10 @@ task<void> api_handler::hand_over(api_request& r, aggregation::api_service_ref t
       [](task<int> work) -> task<result<int>> { co_return co_await std::move(work); }(std::move(going)), within);
   if (done) {
     r.answer.code = *done;
+    tell_answered(r);
     co_return;
   }
+  r.work.failed("context deadline exceeded");
   if (r.http.started()) co_return r.http.abort();
   co_await refuse(r, timeout("request did not complete within the allotted timeout"));
 }

@@ -12,6 +12,7 @@
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/read/list_answer.h"
+#include "api/request_trace.h"
 #include "api/write/apart.h"
 #include "api/write/applying.h"
 #include "api/write/body.h"
@@ -70,6 +71,27 @@ void tell_options(request_witness& told, const json::value& given) {
     for (auto& [name, value] : *members)
       if (name != "kind" && name != "apiVersion") out.set(name, value);
   told.asked(out);
+}
+
+// Of what is served, so there is an end of them.
+void count_deprecated(metrics& all, const request_labels& l) {
+  all.gauge(
+         "apiserver_requested_deprecated_apis",
+         "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, "
+         "and removed_release.",
+         fmt::format("group=\"{}\",removed_release=\"\",resource=\"{}\",subresource=\"{}\",version=\"{}\"", l.group,
+                     l.resource, l.subresource, l.version))
+      .set(1);
+}
+
+// As kube-apiserver names the part of a request that is a write.
+std::string_view work_name(std::string_view verb) {
+  return verb == "create" ? "Create" : verb == "update" ? "Update" : verb == "patch" ? "Patch" : "Delete";
+}
+
+void trace_within(const api_request& r, call& c) {
+  c.span = &r.work;
+  c.audit_id = r.answer.audit_id;
 }
 
 bool leads_to_a_node(std::string_view sub) {
@@ -172,7 +194,11 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_await refuse(r, bad_request(fmt::format("Name parameter invalid: {}: {}", quote(to.name()), join(wrong, ";"))));
     co_return;
   }
-  if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
+  if (auto text = deprecation(*s); !text.empty()) {
+    r.answer.warnings.emplace_back(text);
+    // Endpoints still have no release that they go with.
+    if (s->resource != "endpoints") count_deprecated(parts_.measures, labels_for(r));
+  }
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"),
@@ -222,7 +248,11 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authorized& to) {
   auto& s = to.what();
+  r.work = begin_work(r, "Get");
+  r.work.happened("About to Get from storage");
+  auto reading = begin_reading(r, s, "cacher.Get");
   auto cluster = co_await snapshot_for(parts_.objects, s, std::string(r.query.get("resourceVersion")), {}, false);
+  reading.end();
   if (!cluster) {
     co_await refuse(r, cluster.error());
     co_return;
@@ -234,7 +264,11 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authoriz
   }
   auto shown = co_await custom::show(storage_.versions(), s, std::move(found));
   if (!shown) co_return co_await refuse(r, shown.error());
+  r.work.happened("About to write a response");
+  auto answering = begin_answer(r);
   co_await send_object(r.http, r.answer, s, 200, *std::move(shown));
+  answering.end();
+  r.work.happened("Writing http response done");
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authorized& to) {
@@ -242,8 +276,13 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authori
   if (!options) co_return co_await refuse(r, options.error());
   auto which = make_selection(to, options->label_selector, options->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
+  r.work = begin_work(r, "List");
+  auto reading = begin_reading(r, to.what(), "cacher.GetList");
   auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which), storage_.versions());
   if (!p) co_return co_await refuse(r, p.error());
+  if (reading.told()) reading.happened("Filtered items", {{"count", static_cast<std::int64_t>(p->objects.size())}});
+  reading.end();
+  auto answering = begin_answer(r);
   co_await send_page(r.http, r.answer, to.what(), *std::move(p));
 }
 
@@ -251,6 +290,8 @@ task<api_result<void>> api_handler::start_watch(api_request& r, const authorized
                                                 std::unique_ptr<prepared_watch>& watch) {
   KEDGE_CO_TRY(auto options, parse_list_options(r.query, true));
   KEDGE_CO_TRY(auto which, make_selection(to, options.label_selector, options.field_selector));
+  if (options.send_initial_events.value_or(false) && options.allow_bookmarks) r.work = begin_work(r, "WatchList");
+  auto reading = begin_reading(r, to.what(), "cacher.Watch");
   KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, to, std::move(options), std::move(which), r.answer.as,
                                                parts_.custom));
   watch = std::make_unique<prepared_watch>();
@@ -273,6 +314,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized t
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
   c.told = r.answer.witness;
+  r.work = begin_work(r, work_name(c.to.verb()));
+  trace_within(r, c);
   c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
   // The call lives in this frame, which awaits all that is asked of it.
   c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
@@ -280,12 +323,16 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized t
   c.turn.reset();  // the answer may take as long as its reader likes
   take_findings(r, c);
   if (!done) co_return co_await refuse(r, done.error());
+  r.work.happened("About to write a response");
+  auto answering = begin_answer(r);
   if (done->object)
     co_await send_object(r.http, r.answer, s, done->code, std::move(done->object));
   else if (done->is_status)
     co_await send_value(r.http, r.answer, done->code, done->value);
   else
     co_await send_stored_form(r.http, r.answer, s, done->code, std::move(done->value));
+  answering.end();
+  r.work.happened("Writing http response done");
 }
 
 task<api_result<written>> api_handler::write(api_request& r, call& c) {
@@ -298,6 +345,7 @@ task<api_result<written>> api_handler::write(api_request& r, call& c) {
 
 task<api_result<std::string>> api_handler::read_body(api_request& r, call& c) {
   KEDGE_CO_TRY(auto text, std::move(r.body));
+  if (r.work.told()) r.work.happened("limitedReadBody succeeded", {{"len", static_cast<std::int64_t>(text.size())}});
   if (auto turn = co_await reactor::with_deadline(storage_.take_turn(c, text.size()), r.deadline); !turn)
     co_return fail(timeout("request did not complete within the allotted timeout"));
   co_return std::move(text);
@@ -385,6 +433,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   if (!write) co_return co_await refuse(r, write.error());
   call c{.to = to, .options = *std::move(write)};
   c.told = r.answer.witness;
+  r.work = begin_work(r, "Delete");
+  trace_within(r, c);
   auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = co_await read_delete_options(r, *std::move(text), c);
@@ -416,6 +466,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
   c.told = r.answer.witness;
+  r.work = begin_work(r, "Create");
+  trace_within(r, c);
   auto read = [as = *format, wanted = own_body(s), validation = c.options.validation](
                   std::string& from, std::vector<std::string>& warnings) {
     return read_object(from, as, wanted, validation, warnings);
@@ -483,6 +535,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     if (!options) co_return co_await refuse(r, options.error());
     call c{.to = std::move(to), .options = *std::move(options)};
     c.told = r.answer.witness;
+    r.work = begin_work(r, reads ? "Get" : work_name(c.to.verb()));
+    trace_within(r, c);
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
     subresource_request q{.store = storage_,
                           .sub = sub,

@@ -35,6 +35,9 @@ struct overload {
   // What calls cost, when it isn't what the environment's model says or the standard.
   call_estimate_function estimate = nullptr;
   call_cost cost = nullptr;
+  // Told of each call in a text that is compiled, for what takes time before the first one runs. `last`: that argument,
+  // when it is a constant; else null.
+  void (*prepare)(const value* last) = nullptr;
 };
 
 struct function {

@@ -88,7 +88,7 @@ std::optional<moment> parse_rfc3339_moment(std::string_view text) noexcept {
   }
   auto offset = take_offset(text);
   if (!offset || !text.empty()) return std::nullopt;
-  return moment{*day + *hour * 3600 + *minute * 60 + *second - *offset, nanoseconds};
+  return moment{*day + *hour * 3600 + *minute * 60 + *second - *offset, nanoseconds, *offset};
 }
 
 // The shortest digits that read back as d (finite, not zero), and the power of ten of the first of them.
@@ -290,7 +290,8 @@ std::string decimal_text(double d) {
   return plain(shortest(d), d < 0);
 }
 
-std::string timestamp_text(std::int64_t seconds, std::uint32_t nanoseconds) {
+std::string timestamp_text(const moment& m) {
+  const std::int64_t seconds = m.seconds + m.offset;
   const auto day = std::chrono::floor<std::chrono::days>(std::chrono::sys_seconds(std::chrono::seconds(seconds)));
   const std::chrono::year_month_day date(day);
   const std::int64_t of_day = seconds - std::int64_t{day.time_since_epoch().count()} * 86'400;
@@ -299,13 +300,16 @@ std::string timestamp_text(std::int64_t seconds, std::uint32_t nanoseconds) {
                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(of_day / 3600),
                 static_cast<int>(of_day / 60 % 60), static_cast<int>(of_day % 60));
   std::string out = text;
-  if (nanoseconds > 0) {
-    std::snprintf(text, sizeof text, ".%09u", nanoseconds);
+  if (m.nanoseconds > 0) {
+    std::snprintf(text, sizeof text, ".%09u", m.nanoseconds);
     std::string fraction = text;
     fraction.erase(fraction.find_last_not_of('0') + 1);
     out += fraction;
   }
-  return out + "Z";
+  if (m.offset == 0) return out + "Z";
+  const int minutes = std::abs(m.offset) / 60;
+  std::snprintf(text, sizeof text, "%c%02d:%02d", m.offset < 0 ? '-' : '+', minutes / 60, minutes % 60);
+  return out + text;
 }
 
 std::string duration_text(std::int64_t nanoseconds) {

@@ -11,6 +11,7 @@ namespace kedge::cel {
 struct moment {
   std::int64_t seconds = 0;  // since 1970
   std::uint32_t nanoseconds = 0;
+  std::int32_t offset = 0;  // seconds east of UTC, as the text had it
 };
 
 // From 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, in seconds since 1970.
@@ -27,10 +28,10 @@ std::optional<std::int64_t> parse_duration_format(std::string_view text);
 std::optional<moment> parse_date(std::string_view text);
 std::optional<moment> parse_date_time_format(std::string_view text);
 
-std::string real_text(double d);                                              // Go's %g: "1", "1e+21", "0.1"
-std::string decimal_text(double d);                                           // never with an exponent
-std::string timestamp_text(std::int64_t seconds, std::uint32_t nanoseconds);  // RFC 3339, UTC, fraction as needed
-std::string duration_text(std::int64_t nanoseconds);                          // "1.5s"
+std::string real_text(double d);                      // Go's %g: "1", "1e+21", "0.1"
+std::string decimal_text(double d);                   // never with an exponent
+std::string timestamp_text(const moment& m);          // RFC 3339, fraction as needed
+std::string duration_text(std::int64_t nanoseconds);  // "1.5s"
 
 std::string encode_base64(std::string_view bytes);
 std::optional<std::string> decode_base64(std::string_view text);  // padded or not

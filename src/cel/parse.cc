@@ -39,15 +39,16 @@ enum rule : std::uint8_t { rule_expr, rule_relation, rule_calc, rule_unary, rule
 
 class parser final : public node_factory {
  public:
-  parser(std::vector<token> tokens, const environment& env, issues& found, std::vector<place>& places)
-      : tokens_(std::move(tokens)), env_(env), found_(found), places_(places) {
+  parser(std::string_view text, std::vector<token> tokens, const environment& env, issues& found,
+         std::vector<place>& places)
+      : text_(text), tokens_(std::move(tokens)), env_(env), found_(found), places_(places) {
     places_.push_back({1, 0});  // no node is number 0
   }
 
   node_ptr all() {
     node_ptr root = expr();
     if (root && !is(token_kind::end)) {
-      unexpected("<EOF>", true);
+      unexpected("<EOF>", ahead(1).kind == token_kind::end);
       return nullptr;
     }
     return root;
@@ -107,11 +108,19 @@ class parser final : public node_factory {
     return nullptr;
   }
 
+  // The same, where cel-go's parser goes on as if an operand stood here: what follows may be wrong, too.
+  node_ptr passed_over(place where, std::string message) {
+    if (!failed_) found_.add(where.line, where.column, std::move(message));
+    return new_node(node_kind::literal);
+  }
+
   // The token stands where it can't. One that could be left out (what follows fits) is called extraneous.
   std::nullptr_t unexpected(std::string_view expected, bool extraneous) {
-    return fail_at(place_of(now()), std::string("Syntax error: ") +
-                                        (extraneous && !is(token_kind::end) ? "extraneous" : "mismatched") +
-                                        " input '" + std::string(now().text) + "' expecting " + std::string(expected));
+    return fail_at(place_of(now()), unexpected_text(expected, extraneous && !is(token_kind::end)));
+  }
+  std::string unexpected_text(std::string_view expected, bool extraneous) const {
+    return std::string("Syntax error: ") + (extraneous ? "extraneous" : "mismatched") + " input '" +
+           std::string(now().text) + "' expecting " + std::string(expected);
   }
 
   bool begins_expression(token_kind k) const noexcept {
@@ -132,6 +141,19 @@ class parser final : public node_factory {
       case token_kind::bytes:
       case token_kind::identifier: return true;
       default: return false;
+    }
+  }
+
+  static bool takes_operands(token_kind k) noexcept {
+    switch (k) {
+      case token_kind::star:
+      case token_kind::slash:
+      case token_kind::percent:
+      case token_kind::plus:
+      case token_kind::logical_and:
+      case token_kind::logical_or:
+      case token_kind::question: return true;
+      default: return !relation_of(k).empty();
     }
   }
 
@@ -292,13 +314,52 @@ class parser final : public node_factory {
     const token_kind op = now().kind;
     const bool number_follows = ahead(1).kind == token_kind::integer || ahead(1).kind == token_kind::real;
     if (op != token_kind::exclamation && (op != token_kind::minus || number_follows)) return member();
+    if (op == token_kind::minus)
+      if (auto wrong = nothing_to_negate()) return wrong;
     const token first = now();
     std::size_t n = 0;
     // The last minus before a number is the number's sign, unless there are more of them.
     for (; is(op); ++n) take();
+    if (op == token_kind::exclamation && !begins_expression(now().kind)) {
+      auto wrong = unexpected_text(expression_begins, true);
+      return takes_operands(now().kind) ? passed_over(place_of(now()), std::move(wrong))
+                                        : fail_at(place_of(now()), std::move(wrong));
+    }
     node_ptr operand = member();
     if (!operand || n % 2 == 0) return operand;
     return call_of(first, op == token_kind::exclamation ? "!_" : "-_", nodes(std::move(operand)));
+  }
+
+  // From a token through another, as it stands in the text but for what is no token; through its end, where that is the
+  // other.
+  std::string between(const token& from, const token& to) const {
+    std::string out;
+    const char* at = from.text.data();
+    for (auto& t : tokens_) {
+      const bool last = t.kind == token_kind::end;
+      const char* begins = last ? text_.data() + text_.size() : t.text.data();
+      if (begins < at) continue;
+      std::string_view gap(at, begins);
+      if (auto other = gap.find_first_not_of(" \t\r\n\f"); other < gap.size() && !gap.substr(other).starts_with("//"))
+        gap = gap.substr(0, other);
+      out += gap;
+      if (last) break;
+      out += t.text;
+      if (begins == to.text.data()) break;
+      at = begins + t.text.size();
+    }
+    return out;
+  }
+
+  // Of a sign without an operand cel-go's parser makes a difference without its first part. The signs before it are
+  // gone then; null: there is an operand.
+  node_ptr nothing_to_negate() {
+    std::size_t n = 0;
+    while (ahead(n).kind == token_kind::minus) ++n;
+    if (begins_expression(ahead(n).kind)) return nullptr;
+    for (; n > 1; --n) take();
+    return passed_over(place_of(ahead(1)),
+                       "Syntax error: no viable alternative at input '" + between(now(), ahead(1)) + "'");
   }
 
   node_ptr member() {
@@ -330,12 +391,14 @@ class parser final : public node_factory {
     const bool optional = is(token_kind::question);
     if (optional) take();
     if (!is(token_kind::identifier) && !is(token_kind::escaped_identifier)) {
-      const bool word = is(token_kind::true_) || is(token_kind::false_) || is(token_kind::null);
-      if (word)
-        return fail_at(place_of(now()),
-                       "Syntax error: mismatched input '" + std::string(now().text) + "' expecting IDENTIFIER");
-      return fail_at(place_of(now()), "Syntax error: no viable alternative at input '." +
-                                          (is(token_kind::end) ? std::string() : std::string(now().text)) + "'");
+      const place here = place_of(now());
+      if (optional) {
+        passed_over(here, unexpected_text("{IDENTIFIER, ESC_IDENTIFIER}", false));
+        return fail_at(here, "unsupported ident kind");
+      }
+      if (is(token_kind::true_) || is(token_kind::false_) || is(token_kind::null))
+        return fail_at(here, unexpected_text("IDENTIFIER", false));
+      return fail_at(here, "Syntax error: no viable alternative at input '" + between(op, now()) + "'");
     }
     const token name = take();
     const bool escaped = name.kind == token_kind::escaped_identifier;
@@ -572,6 +635,7 @@ class parser final : public node_factory {
     }
     // A token too many, or something else altogether?
     if (!is(token_kind::end) && begins_expression(ahead(1).kind)) return unexpected(expression_begins, true);
+    if (takes_operands(now().kind)) return passed_over(place_of(now()), unexpected_text(expression_begins, false));
     return unexpected(expression_begins, false);
   }
 
@@ -621,6 +685,7 @@ class parser final : public node_factory {
     return constant(first, {.is = bytes ? literal::form::bytes : literal::form::string, .text = std::move(*content)});
   }
 
+  std::string_view text_;
   std::vector<token> tokens_;
   std::size_t at_ = 0;
   const environment& env_;
@@ -645,7 +710,7 @@ parsed parse(std::string_view text, const environment& env, issues& found) {
     return out;
   }
   auto tokens = lex(text, found);
-  out.root = parser(std::move(tokens), env, found, out.places).all();
+  out.root = parser(text, std::move(tokens), env, found, out.places).all();
   if (!found.empty()) out.root.reset();
   return out;
 }

@@ -201,6 +201,8 @@ class planner {
     if (id == "in_list" && is_constant(s.parts[1])) return place_in(std::move(s));
     if (converts(n.name) && s.parts.size() == 1 && is_constant(s.parts[0])) return convert(s);
     if (r.function->any_with_regex) compile_pattern(s);
+    for (const overload* o : s.overloads)
+      if (o->prepare) o->prepare(is_constant(s.parts.back()) ? &at(s.parts.back()).constant : nullptr);
     return add(std::move(s));
   }
 

@@ -127,7 +127,7 @@ value formatted(std::string_view text, shape::form as, arena& memory) {
             as == shape::form::date ? "Invalid date formatted string " : "Invalid date-time formatted string ";
         return value::error(memory, what + std::string(text));
       }
-      return value::timestamp(t->seconds, t->nanoseconds);
+      return value::timestamp(t->seconds, t->nanoseconds, t->offset);
     }
     case shape::form::bytes: {
       auto decoded = decode_base64(text);
@@ -215,10 +215,11 @@ value value::duration(std::int64_t nanoseconds) noexcept {
   v.kind_ = cel::kind::duration;
   return v;
 }
-value value::timestamp(std::int64_t seconds, std::uint32_t nanoseconds) noexcept {
+value value::timestamp(std::int64_t seconds, std::uint32_t nanoseconds, std::int32_t offset) noexcept {
   value v = integer(seconds);
   v.kind_ = cel::kind::timestamp;
   v.size_ = nanoseconds;
+  v.offset_ = offset;
   return v;
 }
 value value::type(const cel::type& borrowed) noexcept {
@@ -620,7 +621,7 @@ std::string text_of(const value& v) {
     case kind::error:
     case kind::bytes: return std::string(v.as_text());
     case kind::duration: return format_duration(kedge::duration(v.as_nanoseconds()));
-    case kind::timestamp: return timestamp_text(v.seconds(), v.nanoseconds());
+    case kind::timestamp: return timestamp_text({v.seconds(), v.nanoseconds(), v.offset()});
     case kind::type: return v.as_type().name();
     default: return std::string(kind_text(v));
   }
@@ -640,7 +641,7 @@ std::optional<json::value> to_json(const value& v, arena& memory, int depth) {
     case kind::string: return json::value(v.as_text());
     case kind::bytes: return json::value(encode_base64(v.as_text()));
     case kind::duration: return json::value(duration_text(v.as_nanoseconds()));
-    case kind::timestamp: return json::value(timestamp_text(v.seconds(), v.nanoseconds()));
+    case kind::timestamp: return json::value(text_of(v));
     case kind::list: {
       json::array out;
       for (std::size_t i = 0, n = *v.size(); i < n; ++i) {

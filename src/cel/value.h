@@ -104,8 +104,8 @@ class value {
   static value string(std::string_view borrowed) noexcept;
   static value bytes(std::string_view borrowed) noexcept;
   static value duration(std::int64_t nanoseconds) noexcept;
-  // Seconds since 1970 and 0 … 999,999,999 nanoseconds.
-  static value timestamp(std::int64_t seconds, std::uint32_t nanoseconds) noexcept;
+  // Seconds since 1970 and 0 … 999,999,999 nanoseconds. The offset from UTC, in seconds, is part of its text alone.
+  static value timestamp(std::int64_t seconds, std::uint32_t nanoseconds, std::int32_t offset = 0) noexcept;
   static value type(const cel::type& borrowed) noexcept;
   static value none() noexcept;  // the optional without a value
   static value some(arena& memory, const value& v);
@@ -133,6 +133,7 @@ class value {
   std::int64_t as_nanoseconds() const noexcept { return integer_; }     // of a duration
   std::int64_t seconds() const noexcept { return integer_; }            // of a timestamp
   std::uint32_t nanoseconds() const noexcept { return size_; }
+  std::int32_t offset() const noexcept { return offset_; }
   const cel::type& as_type() const noexcept { return *type_; }
   const cel::opaque& as_opaque() const noexcept { return *opaque_; }
   // Of an optional: what it holds, null pointer for none.
@@ -182,6 +183,7 @@ class value {
   union {
     const cel::shape* shape_ = nullptr;
     list_data* grows_;
+    std::int32_t offset_;
   };
 };
 

@@ -86,6 +86,7 @@ const argument table[] = {
     {"authorization-webhook-cache-unauthorized-ttl", &api_server_arguments::authorization_webhook_unauthorized_ttl},
     {"encryption-provider-config", &api_server_arguments::encryption_provider_config},
     {"encryption-provider-config-automatic-reload", &api_server_arguments::encryption_provider_config_automatic_reload},
+    {"tracing-config-file", &api_server_arguments::tracing_config_file},
     {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
     {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
     {"request-timeout", &api_server_arguments::request_timeout},

@@ -188,7 +188,7 @@ const flag table[] = {
              "event-ttl, anonymous-auth, audit-policy-file, audit-log-…, audit-webhook-…, "
              "authentication-config, oidc-…, token-auth-file, authentication-token-webhook-…, service-account-…, api-audiences, "
              "authorization-mode, authorization-config, authorization-webhook-…, "
-             "encryption-provider-config, encryption-provider-config-automatic-reload, "
+             "encryption-provider-config, encryption-provider-config-automatic-reload, tracing-config-file, "
              "max-requests-inflight, max-mutating-requests-inflight, request-timeout"},
     {.name = "kube-controller-manager-arg", .group = components, .into = &server::controller_manager_args,
      .check = check_key_value,

@@ -1,14 +1,15 @@
 #include "meta/time_zones.h"
 
+#include <atomic>
 #include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
 #include <mutex>
-
 #include <unordered_set>
 
 #include "base/strings.h"
+#include "reactor/offload.h"
 
 namespace kedge::api {
 namespace {
@@ -114,20 +115,67 @@ bool is_time_zone(std::string_view name) {
   return known.contains(name);
 }
 
+namespace {
+
+// What has been read. A zone that the machine doesn't have is null, and isn't looked for again.
+class zone_cache {
+ public:
+  std::shared_ptr<const time_zone> find(std::string_view name) {
+    {
+      std::scoped_lock lock(guard_);
+      if (auto found = known_.find(name); found != known_.end()) return found->second;
+    }
+    auto zone = read(name);  // two may do it at once: neither waits for the other's disk
+    std::scoped_lock lock(guard_);
+    return known_.try_emplace(std::string(name), std::move(zone)).first->second;
+  }
+  bool has(std::string_view name) {
+    std::scoped_lock lock(guard_);
+    return known_.contains(name);
+  }
+  // True for the first who asks.
+  bool begin_all() { return !all_begun_.exchange(true); }
+
+ private:
+  static std::shared_ptr<const time_zone> read(std::string_view name) {
+    std::ifstream in("/usr/share/zoneinfo/" + std::string(name), std::ios::binary);
+    std::string bytes;
+    if (in) bytes.assign(std::istreambuf_iterator<char>(in), {});
+    auto zone = time_zone::parse(bytes);
+    return zone ? std::make_shared<const time_zone>(*std::move(zone)) : nullptr;
+  }
+  std::mutex guard_;
+  std::map<std::string, std::shared_ptr<const time_zone>, std::less<>> known_;
+  std::atomic<bool> all_begun_{false};
+};
+
+zone_cache& zones() {
+  static zone_cache all;
+  return all;
+}
+
+bool is_utc(std::string_view name) { return name.empty() || name == "UTC" || name == "Local"; }
+
+}  // namespace
+
 std::shared_ptr<const time_zone> find_time_zone(std::string_view name) {
-  static std::mutex guard;
-  static std::map<std::string, std::shared_ptr<const time_zone>, std::less<>> known;
   static const auto utc = std::make_shared<const time_zone>();
-  if (name.empty() || name == "UTC" || name == "Local") return utc;
+  if (is_utc(name)) return utc;
   if (!is_time_zone(name)) return nullptr;  // so that no name is a path elsewhere, and the map is bounded
-  std::scoped_lock lock(guard);
-  if (auto found = known.find(name); found != known.end()) return found->second;
-  std::ifstream in("/usr/share/zoneinfo/" + std::string(name), std::ios::binary);
-  std::string bytes;
-  if (in) bytes.assign(std::istreambuf_iterator<char>(in), {});
-  auto zone = time_zone::parse(bytes);
-  if (!zone) return nullptr;
-  return known.emplace(name, std::make_shared<const time_zone>(*std::move(zone))).first->second;
+  return zones().find(name);
+}
+
+void prefetch_time_zone(std::string_view name) {
+  if (is_utc(name) || !is_time_zone(name) || zones().has(name)) return;
+  // Where too much waits for the other threads, who asks for it reads it.
+  (void)reactor::offload_post([name = std::string(name)] { (void)zones().find(name); });
+}
+
+void prefetch_time_zones() {
+  if (!zones().begin_all()) return;
+  (void)reactor::offload_post([] {
+    for (auto name : all_names()) (void)find_time_zone(name);
+  });
 }
 
 }  // namespace kedge::api

@@ -38,7 +38,9 @@ result<address> to_address(const endpoint& e) {
       return fail(errc::invalid, "unix socket path " + quote(e.address) + " is longer than 107 bytes");
     u->sun_family = AF_UNIX;
     std::memcpy(u->sun_path, e.address.data(), e.address.size());
-    a.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + e.address.size() + 1);
+    // An abstract name begins with a zero byte, and has none at its end.
+    const std::size_t end = e.address.starts_with('\0') ? 0 : 1;
+    a.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + e.address.size() + end);
     return a;
   }
   auto* v4 = reinterpret_cast<sockaddr_in*>(&a.storage);

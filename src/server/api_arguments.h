@@ -57,6 +57,7 @@ struct api_server_arguments {
   std::string authorization_config;        // an AuthorizationConfiguration's file
   std::string encryption_provider_config;  // an EncryptionConfiguration's file
   bool encryption_provider_config_automatic_reload = false;
+  std::string tracing_config_file;                // a TracingConfiguration's file; empty: nothing is traced
   std::vector<std::string> authorization_mode;    // empty: Node,RBAC, as K3s has it
   std::string authorization_webhook_config_file;  // a kubeconfig
   std::string authorization_webhook_version = "v1beta1";

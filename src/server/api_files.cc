@@ -132,6 +132,17 @@ result<void> read_encryption(const api_server_arguments& a, api_files& out) {
   return {};
 }
 
+result<void> read_tracing(const api_server_arguments& a, api_files& out) {
+  auto& path = a.tracing_config_file;
+  if (path.empty()) return {};
+  KEDGE_TRY(auto text, api::read_configuration_file("tracing-config-file", path));
+  auto read = api::tracing::parse_configuration(text);
+  if (!read)
+    return fail(std::move(read).error().with(fmt::format("--kube-apiserver-arg=tracing-config-file={}: ", path)));
+  out.tracing = *std::move(read);
+  return {};
+}
+
 result<void> read_admission(const api_server_arguments& a, api_files& out) {
   auto& path = a.admission_config_file;
   if (path.empty()) return api::check_configured(out.admission, a.enable_admission_plugins);
@@ -172,6 +183,7 @@ result<std::shared_ptr<const api_files>> read_api_files(const api_server_argumen
   KEDGE_CHECK(read_admission(arguments, *out));
   KEDGE_CHECK(read_authorizers(arguments, *out));
   KEDGE_CHECK(read_encryption(arguments, *out));
+  KEDGE_CHECK(read_tracing(arguments, *out));
   KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
   return out;
 }

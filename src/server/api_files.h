@@ -14,6 +14,7 @@
 #include "api/authorization/configuration.h"
 #include "api/encryption/configuration.h"
 #include "api/remote/kubeconfig.h"
+#include "api/tracing/configuration.h"
 #include "server/api_arguments.h"
 
 namespace kedge::server {
@@ -30,6 +31,7 @@ struct api_files {
   std::string authorization_text;                          // of the file
   std::vector<api::encryption::rule_settings> encryption;  // empty: there is no file
   std::string encryption_text;
+  std::optional<api::tracing::settings> tracing;  // nullopt: there is no file
 };
 
 // Those that this server's own tokens may be of, the first that it gives out; and what they are for. `own`: the

@@ -29,18 +29,18 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
 
 task<result<api::raw_answer>> control_front::post_to_node(std::string node, std::string path, std::string body) {
   api::user_info who{.name = "system:k3s-supervisor", .groups = {"system:masters", "system:authenticated"}};
-  return own_api_.ask(std::move(who), "POST", "/api/v1/nodes/" + percent_encode(node) + "/proxy" + path,
-                      std::move(body));
+  return own_api_.ask(
+      std::move(who),
+      {.path = "/api/v1/nodes/" + percent_encode(node) + "/proxy" + path, .method = "POST", .body = std::move(body)});
 }
 
 void control_front::run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
                         store::revision began) {
   objects_.set_term(control::term_key(term), began);
   auto make_client = [this](api::user_info user, std::string manager) {
-    return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
-                             [this](api::user_ref as, std::string method, std::string path) {
-                               return own_api_.ask(std::move(as), std::move(method), std::move(path));
-                             });
+    return api::make_objects(
+        objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
+        [this](api::user_ref as, api::raw_request q) { return own_api_.ask(std::move(as), std::move(q)); });
   };
   if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
   if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client, &measures_));

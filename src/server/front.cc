@@ -1,5 +1,7 @@
 #include "server/front.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "api/authentication/limits.h"
@@ -110,6 +112,24 @@ api::virtual_create front::answers_of_reviews() {
   };
 }
 
+namespace {
+
+// What service accounts' tokens are worth, under kube-apiserver's names.
+std::function<void(api::token_use)> counted_tokens(api::metrics& all, std::size_t core) {
+  auto counter = [&](std::string_view what, std::string_view help) {
+    return &all.counter(fmt::format("serviceaccount_{}_tokens_total", what), fmt::format("Cumulative {} used", help),
+                        "", core);
+  };
+  auto* valid = counter("valid", "valid projected service account tokens");
+  auto* stale = counter("stale", "stale projected service account tokens");
+  auto* legacy = counter("legacy", "legacy service account tokens");
+  return [=](api::token_use use) {
+    (use == api::token_use::valid ? valid : use == api::token_use::stale ? stale : legacy)->count();
+  };
+}
+
+}  // namespace
+
 result<void> front::use(server_identity self) {
   others_->use(std::move(self.as_front_proxy));
   proxy_->use(std::move(self.to_kubelets));
@@ -178,6 +198,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   api::virtual_resource virtuals{.handles = &api::reviews::handles, .create = f->answers_of_reviews()};
   f->tables_ = std::make_unique<api::custom::tables>(
       objects, s.serves_usage() ? api::usage_resources() : std::vector<const api::served*>());
+  f->admission_->measure(s.measures, number + 1);
+  f->tokens_->count_by(counted_tokens(s.measures, number + 1));
   f->call_webhooks(s, objects, number);
   f->tables_->convert_by(*f->versions_);
   f->tables_->follow();
@@ -212,6 +234,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .checks = s.checks,
                      .measures = s.measures,
                      .audit = s.audit.get(),
+                     .traces = s.traces.get(),
                      .ranges = f->ranges_,
                      .virtuals = std::move(virtuals),
                      .version = version_of(s.settings),

@@ -7,6 +7,8 @@
 #include "reactor/offload.h"
 #include "server/auditing.h"
 #include "server/file_follower.h"
+#include "server/instance.h"
+#include "server/tracing.h"
 
 namespace kedge::server {
 
@@ -48,6 +50,7 @@ task<result<void>> fronts::start() {
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));
+  KEDGE_CO_CHECK(start_tracing(shared_));
   start_issuers();
   start_authorization();
   follow_encryption();
@@ -148,13 +151,23 @@ task<void> fronts::take_encryption(std::string text) {
 }
 
 void fronts::reload(std::string_view what, bool good) {
+  const auto labels = fmt::format("apiserver_id_hash=\"{}\",status=\"{}\"", label_hash(instance_of(shared_.process)),
+                                  good ? "success" : "failure");
   shared_.measures
       .counter(fmt::format("apiserver_{}_config_controller_automatic_reloads_total", what),
                fmt::format("Total number of automatic reloads of {} configuration split by status and apiserver "
                            "identity.",
                            what),
-               fmt::format("apiserver_id_hash=\"\",status=\"{}\"", good ? "success" : "failure"))
+               labels)
       .add();
+  shared_.measures
+      .gauge(fmt::format("apiserver_{}_config_controller_automatic_reload_last_timestamp_seconds", what),
+             fmt::format("Timestamp of the last automatic reload of {} configuration split by status and apiserver "
+                         "identity.",
+                         what),
+             labels)
+      .set(std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch())
+               .count());
 }
 
 task<void> fronts::stop() {
@@ -165,6 +178,7 @@ task<void> fronts::stop() {
   });
   if (shared_.issuers) shared_.issuers->stop();
   co_await end_auditing(shared_);
+  co_await end_tracing(shared_);
 }
 
 }  // namespace kedge::server

@@ -9,6 +9,7 @@
 #include "json/parse.h"
 #include "schema/protobuf.h"
 #include "server/database_wait.h"
+#include "server/instance.h"
 
 namespace kedge::server {
 
@@ -111,7 +112,9 @@ task<result<void>> identity::open_store() {
       log::warning(
           "--secrets-encryption has no effect beside --kube-apiserver-arg=encryption-provider-config: what that file "
           "says is done, and `secrets-encrypt` changes nothing of it");
-    shared_.sealing = std::make_unique<api::encryption::sealing>(files->encryption, shared_.where.network);
+    shared_.kms = std::make_unique<kms_metrics>(shared_.measures, label_hash(instance_of(shared_.process)));
+    shared_.sealing =
+        std::make_unique<api::encryption::sealing>(files->encryption, shared_.where.network, shared_.kms.get());
   }
   if (shared_.sealing) {
     co_await shared_.sealing->wait_for_writers();

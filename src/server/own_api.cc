@@ -13,11 +13,11 @@ own_api::own_api(const shared& s) : client_(s.where.network) {
   target_ = {.at = {cluster.own_host(), cluster.https_port}, .host = {}, .tls = s.self.to_servers};
 }
 
-task<result<api::raw_answer>> own_api::ask(api::user_ref as, std::string method, std::string path, std::string body) {
-  net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path)};
-  r.headers.add("Accept", "application/json");
-  if (!body.empty()) r.headers.add("Content-Type", "application/json");
-  r.body = std::move(body);
+task<result<api::raw_answer>> own_api::ask(api::user_ref as, api::raw_request q) {
+  net::http::client_request r{.to = target_, .method = std::move(q.method), .path = std::move(q.path)};
+  r.headers.add("Accept", std::move(q.accept));
+  if (!q.body.empty()) r.headers.add("Content-Type", std::move(q.content_type));
+  r.body = std::move(q.body);
   r.headers.add("User-Agent", "kube-controller-manager");
   r.headers.add("Impersonate-User", as->name);
   for (auto& group : as->groups) r.headers.add("Impersonate-Group", group);

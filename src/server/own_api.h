@@ -14,8 +14,8 @@ class own_api {
   explicit own_api(const shared& s);
 
   void use(std::shared_ptr<net::tls_client_context> server) { target_.tls = std::move(server); }
-  // A request impersonating `as`; a body is JSON.
-  task<result<api::raw_answer>> ask(api::user_ref as, std::string method, std::string path, std::string body = {});
+  // A request impersonating `as`.
+  task<result<api::raw_answer>> ask(api::user_ref as, api::raw_request q);
 
  private:
   net::http::client client_;

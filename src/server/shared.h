@@ -19,6 +19,7 @@
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
 #include "api/publish/health.h"
+#include "api/tracing/collector.h"
 #include "api/usage/usage.h"
 #include "api/write/service_addresses.h"
 #include "api/write/storage.h"
@@ -30,6 +31,7 @@
 #include "reactor/cores.h"
 #include "reactor/scope.h"
 #include "server/home_caller.h"
+#include "server/kms_metrics.h"
 #include "server/settings.h"
 #include "supervisor/aggregated_servers.h"
 #include "tunnel/server.h"
@@ -63,16 +65,18 @@ struct shared {
 
   server_identity self;                                     // of the home loop; others are given copies
   std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
-  std::unique_ptr<api::encryption::sealing> sealing;        // null: no encryption-provider-config
   std::shared_ptr<api::event_limiter> event_limits;         // of the home loop; null: Events aren't limited
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   api::health checks;
   api::metrics measures;
+  std::unique_ptr<kms_metrics> kms;                   // what `sealing` tells
+  std::unique_ptr<api::encryption::sealing> sealing;  // null: no encryption-provider-config
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
   std::shared_ptr<api::audit_backends> audit;  // null: off. And what it tells, each null when it isn't asked for:
   std::shared_ptr<api::audit_log> audit_log;
   std::shared_ptr<api::audit_webhook> audit_webhook;
+  std::unique_ptr<api::tracing::collector> traces;  // null: off
   std::unique_ptr<tunnel::server> tunnels;
   std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there
   std::atomic<bool> controllers_running = false;  // agents may join

@@ -128,6 +128,7 @@ task<int> aggregated_servers::forward(net::http::exchange& e, api_service_ref to
                  .answer = std::move(own.answer),
                  .is_api_server = true};
   how.identity.add("Audit-ID", std::move(own.audit_id));
+  for (auto& [name, value] : own.trace) how.identity.add(name, value);
   co_return co_await supervisor::forward(e, http_, std::move(how));
 }
 

@@ -26,6 +26,7 @@ def make_certificates(folder, *names):
 class HookServer:
     def __init__(self, folder, address="127.0.0.1", port=0):
         self.script, self.asked = {}, []  # path → what answers; (path, query, review), in order
+        self.headers = {}  # of the last of them
         self.lock = threading.Lock()
         self.ca = open(os.path.join(folder, "ca.crt"), "rb").read()
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -50,6 +51,7 @@ class HookServer:
                 path, _, query = self.path.partition("?")
                 with hooks.lock:
                     hooks.asked.append((path, query, review))
+                    hooks.headers = dict(self.headers)
                 answer = hooks.script[path](review)
                 code, headers = 200, {"Content-Type": "application/json"}
                 if isinstance(answer, tuple):

@@ -14,7 +14,8 @@ import yaml
 
 from judge import free_ports
 
-FLAGS = {"Authentication": "authentication-config", "Authorization": "authorization-config", "Encryption": "encryption-provider-config"}
+FLAGS = {"Authentication": "authentication-config", "Authorization": "authorization-config", "Encryption": "encryption-provider-config",
+         "Tracing": "tracing-config-file"}
 PATIENCE = 4  # s; who refuses a file does so within half a second
 HERE = pathlib.Path(__file__).parent / "files"
 KUBECONFIG = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k"}}],
@@ -23,9 +24,10 @@ KUBECONFIG = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "con
 
 def whole(case):
     """The file that a case stands for, and the flag that takes it."""
-    kind = "Authentication" if "jwt" in case else "Authorization" if "authorizers" in case else "Encryption"
+    kind = "Authentication" if "jwt" in case else "Authorization" if "authorizers" in case else "Tracing" if "tracing" in case else "Encryption"
     file = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": f"{kind}Configuration"}
-    file.update({key: value for key, value in case.items() if key != "name"})
+    file.update({key: value for key, value in case.items() if key not in ("name", "tracing")})
+    file.update(case.get("tracing", {}))
     for one in file.get("authorizers", []):
         if one["webhook"].get("matchConditions") == "MANY":
             one["webhook"] = {**one["webhook"], "matchConditions": [{"expression": f"request.user == '{i}'"} for i in range(65)]}

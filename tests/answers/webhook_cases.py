@@ -87,6 +87,7 @@ SCRIPTS = {
     "/code-503": raw("later", 503, "text/plain"),
     "/status": raw(json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "own words", "code": 500}), 500),
     "/sidecar": patching(add("/spec/containers/-", {"name": "side", "image": "side:1"})),
+    "/replicas": patching(add("/spec/replicas", 5)),
     "/slow": slow,
 }
 
@@ -111,6 +112,12 @@ def pod(name="p"):
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
 
 
+def deployment(replicas=0, **more):
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "replicas": replicas, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}, **more}
+
+
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NS}/deployments"
 MAPS = f"/api/v1/namespaces/{NS}/configmaps"
 PODS = f"/api/v1/namespaces/{NS}/pods"
 ANY = [rule(["*/*"], groups=["*"], versions=["*"])]
@@ -126,8 +133,8 @@ def every(name, requests, **more):
 
 CASES = [
     *[simple(path[1:], path) for path in SCRIPTS if path not in (
-        "/label", "/data", "/count", "/noop", "/empty-patch", "/bad-path", "/bad-type", "/unknown-field", "/sidecar", "/slow")],
-    *[simple("mutating " + path[1:], path, "mutating") for path in SCRIPTS if path not in ("/sidecar", "/slow")],
+        "/label", "/data", "/count", "/noop", "/empty-patch", "/bad-path", "/bad-type", "/unknown-field", "/sidecar", "/replicas", "/slow")],
+    *[simple("mutating " + path[1:], path, "mutating") for path in SCRIPTS if path not in ("/sidecar", "/replicas", "/slow")],
     *[simple("ignored " + path[1:], path, "mutating", failurePolicy="Ignore") for path in (
         "/garbage", "/code-500", "/no-response", "/wrong-uid", "/deny", "/bad-path", "/no-patch-text", "/patch-no-type")],
     simple("slow", "/slow", timeoutSeconds=1),
@@ -148,6 +155,14 @@ CASES = [
      "do": [["POST", MAPS, config_map(metadata={"labels": {"a": "b"}})], ["PATCH", MAPS + "/a", {"metadata": {"labels": {"a": None}}}]]},
     every("a ConfigMap's life", [["POST", MAPS + "?fieldManager=me&fieldValidation=Strict", config_map()], ["PUT", MAPS + "/a?fieldManager=me", config_map(immutable=False)],
                                  ["PATCH", MAPS + "/a", {"data": {"k": "w"}}], ["DELETE", MAPS + "/a", {"propagationPolicy": "Background", "gracePeriodSeconds": 0}]]),
+    # What is sent is seen before it is cut to what the request may change, and before its version is looked at.
+    every("a status replaced", [["POST", DEPLOYMENTS, deployment()], ["PUT", DEPLOYMENTS + "/d/status", deployment(3, status={"observedGeneration": 7})]]),
+    {"name": "a spec changed on the way to the status", "hooks": [hook("h", "/replicas", "mutating", [rule(["deployments/status"], ["UPDATE"], ["apps"])])],
+     "do": [["POST", DEPLOYMENTS, deployment()], ["PUT", DEPLOYMENTS + "/d/status", deployment(3, status={"observedGeneration": 7})]]},
+    every("a replacement of another version", [["POST", MAPS, config_map()], ["PUT", MAPS + "/a", config_map(metadata={"resourceVersion": "1"})]]),
+    every("a replacement of another object", [["POST", MAPS, config_map()], ["PUT", MAPS + "/a", config_map(metadata={"uid": "11111111-2222-3333-4444-555555555555"})]]),
+    every("a replacement by a patch's words", [["POST", MAPS, config_map(metadata={"labels": {"a": "b"}})],
+                                               ["PUT", MAPS + "/a", config_map(metadata={"generation": 9, "creationTimestamp": "2001-01-01T00:00:00Z"})]]),
     every("dry run", [["POST", MAPS + "?dryRun=All", config_map()]]),
     every("dry run with side effects", [["POST", MAPS + "?dryRun=All", config_map()]], sideEffects="NoneOnDryRun"),
     every("a generated name", [["POST", MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "a-"}}]]),

@@ -441,6 +441,30 @@ class Aggregation(unittest.TestCase):
         eventually("its dependent follows", lambda: there() == ["unsaid", "lost", "away"])
         self.kubectl("delete", "configmap", "unsaid", "lost", "away")
 
+    def test_what_it_has_goes_with_its_owners(self):
+        things = f"{ROOT}/namespaces/default/things"
+        self.kubectl("create", "configmap", "owner")
+        uid = self.server.get("configmap", "owner")["metadata"]["uid"]
+
+        def owned(name, uid):
+            return {"apiVersion": f"{GROUP}/v1", "kind": "Thing", "metadata": {
+                "name": name, "namespace": "default", "uid": "uid-" + name, "resourceVersion": "3",
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]}}
+        kept, lost = owned("kept", uid), owned("lost", "another")
+        measured = self.wardle.server.measured
+        measured |= {f"{ROOT}/things": {"kind": "ThingList", "apiVersion": f"{GROUP}/v1", "metadata": {}, "items": [kept, lost]},
+                     f"{things}/kept": kept, f"{things}/lost": lost}
+        try:
+            def deleted():
+                return sorted(r["path"].rsplit("/", 1)[1] for r in self.wardle.requests if r["method"] == "DELETE" and r["path"].startswith(things))
+            eventually("what has no owner is deleted", lambda: "lost" in deleted())
+            self.assertNotIn("kept", deleted())
+            self.kubectl("delete", "configmap", "owner")
+            eventually("and the other when its own went", lambda: "kept" in deleted())
+        finally:
+            for path in (f"{ROOT}/things", f"{things}/kept", f"{things}/lost"):
+                measured.pop(path)
+
     def test_who_is_trusted_is_kept_true(self):
         at = ("configmap", "-n", "kube-system", "extension-apiserver-authentication")
         before = self.server.get(*at)["data"]

@@ -4,6 +4,7 @@ The plugin is tests/integration/kms, which needs go and, once, the Go module pro
 """
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -83,8 +84,9 @@ class Encryption(ClusterTest):
         self.kubectl("create", "configmap", "d", "--from-literal=k=v")
         self.assertTrue(self.stored("/registry/configmaps/default/d").startswith(b"k8s:enc:secretbox:v1:b:"))
 
-        self.assertIn('apiserver_encryption_config_controller_automatic_reloads_total{apiserver_id_hash="",status="failure"} ',
-                      self.kubectl("get", "--raw", "/metrics"))
+        told = self.kubectl("get", "--raw", "/metrics")
+        self.assertRegex(told, r'(?m)^apiserver_encryption_config_controller_automatic_reloads_total\{apiserver_id_hash="sha256:[0-9a-f]{64}",status="failure"\} [1-9]')
+        self.assertRegex(told, r'(?m)^apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds\{apiserver_id_hash="sha256:[0-9a-f]{64}",status="failure"\} 1\d{9}$')
 
         self.server.stop()
         self.server.start()
@@ -135,6 +137,14 @@ class Encryption(ClusterTest):
         self.write(*rules)
         eventually("the other key is taken", lambda: "encrypt second" in open(os.path.join(folder, "calls")).read())
         eventually("it writes", lambda: self.replace("kept") or b"second" in self.stored("/registry/secrets/default/kept"))
+        told = self.kubectl("get", "--raw", "/metrics")
+        key = hashlib.sha256(b"second").hexdigest()
+        for family in ("key_id_hash_total", "key_id_hash_last_timestamp_seconds"):
+            self.assertRegex(told, rf'(?m)^apiserver_envelope_encryption_{family}\{{apiserver_id_hash="sha256:[0-9a-f]{{64}}",key_id_hash="sha256:{key}",'
+                                   r'provider_name="vault",transformation_type="to_storage"\} [1-9]')
+        self.assertRegex(told, r'(?m)^apiserver_envelope_encryption_kms_operations_latency_seconds_count\{grpc_status_code="OK",'
+                               r'method_name="/v2.KeyManagementService/Encrypt",provider_name="vault"\} [1-9]')
+        self.assertRegex(told, r'(?m)^apiserver_envelope_encryption_dek_source_cache_size\{provider_name="vault"\} [1-9]')
 
         # A start without the plugin waits for it, and needs no other.
         self.server.stop()

@@ -4,11 +4,15 @@ import base64
 import difflib
 import http.client
 import json
+import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
+import unittest
 
-from harness import ClusterTest, eventually, main
+from harness import ClusterTest, Lab, Server, eventually, main
 
 ANSWERS = pathlib.Path(__file__).resolve().parents[1] / "answers"
 sys.path.insert(0, str(ANSWERS))
@@ -19,8 +23,6 @@ from webhook_cases import CASES, Stage, add, patching  # noqa: E402
 
 # What is asked or answered otherwise, by where it stands, and why.
 DEPARTURES = {
-    # What a client leaves out of a PUT is there when webhooks see it, though they are to see it as it came.
-    "a ConfigMap's life": r"/1/asked/0/review/request/object/metadata/(creationTimestamp|resourceVersion|uid) ",
     # A deletion that ends at once is judged once, and marks nothing.
     "a pod deleted": r"/1/(asked/[2-5]/.*|body/metadata/(deletion.*|generation .*))",
     # Nobody owns fields of what isn't stored.
@@ -201,6 +203,106 @@ class WithKubectl(WebhookTest):
         self.kubectl("patch", "doors.v1.ex.io", "a", "--type=merge", "-p", '{"spec":{"hostPort":"h:9"}}')
         self.assertIn("conversion webhook for ex.io/v1, Kind=Door failed: out of order", self.refused("get", "doors.v2.ex.io", "a"))
         self.kubectl("delete", "crd", "doors.ex.io")
+
+
+class Traces(WebhookTest):
+    """Told to a collector made of OpenTelemetry's own protocol (tests/integration/otlp); skipped without go."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.program = cls.build_collector()
+        cls.spans, cls.socket = os.path.join(cls.lab.folder, "spans"), os.path.join(cls.lab.folder, "collector")
+        config = os.path.join(cls.lab.folder, "tracing.yaml")
+        with open(config, "w") as f:
+            json.dump({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "TracingConfiguration", "endpoint": "unix:" + cls.socket}, f)
+        cls.host = cls.lab.host()
+        cls.server = Server(cls.lab, host=cls.host, args=[
+            "--disable-agent", "--disable-scheduler", "--disable-controller-manager", "--kube-apiserver-arg=tracing-config-file=" + config]).wait_ready()
+        make_certificates(cls.lab.folder, cls.lab.gateway)
+        cls.hooks = HookServer(cls.lab.folder, cls.lab.gateway)
+        cls.addClassCleanup(cls.hooks.close)
+        cls.api = cls.server.api()
+
+    @classmethod
+    def build_collector(cls):
+        if not shutil.which("go"):
+            raise unittest.SkipTest("no go here")
+        source = os.path.join(cls.lab.folder, "otlp")
+        shutil.copytree(pathlib.Path(__file__).parent / "otlp", source)
+        built = subprocess.run(["go", "build", "-ldflags=-s -w", "-o", "receiver", "."], cwd=source, capture_output=True, text=True, timeout=900)
+        if built.returncode != 0 and ("dial tcp" in built.stderr or "lookup" in built.stderr):
+            raise unittest.SkipTest("the Go module proxy can't be reached")
+        assert built.returncode == 0, built.stderr
+        return os.path.join(source, "receiver")
+
+    def traced(self, trace, method, path, body=None):
+        return self.ask(method, path, body, {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+
+    def count(self, what):
+        return int(re.search(rf"^kedge_tracing_spans_{what}_total (\d+)$", self.kubectl("get", "--raw", "/metrics"), re.M)[1])
+
+    def test_1_a_collector_that_is_away_holds_nobody_up(self):
+        self.assertEqual(200, self.traced("a" * 32, "GET", "/api/v1/namespaces").code)
+        eventually("what nobody takes is dropped", lambda: self.count("dropped") > 0)
+        self.assertEqual(0, self.count("sent"))
+
+    def test_2_a_write_is_told_of_through_its_webhook(self):
+        collecting = subprocess.Popen([self.program, "unix:" + self.socket, self.spans])
+        self.addCleanup(lambda: collecting.kill() or collecting.wait())
+        eventually("the collector listens", lambda: os.path.exists(self.socket))
+        self.hooks.script["/label"] = patching(add("/metadata/labels", {"traced": "yes"}))
+        self.kubectl("create", "-f", "-", input=configuration(
+            "Mutating", "traced", {"url": f"https://{self.hooks.at}/label", "caBundle": base64.b64encode(self.hooks.ca).decode()}, ["configmaps"]))
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        maps = "/api/v1/namespaces/default/configmaps"
+
+        def made():
+            self.hooks.take()
+            answer = self.traced(trace, "POST", maps, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "t-"}})
+            self.assertEqual(201, answer.code)
+            return answer.json["metadata"].get("labels")
+        eventually("the webhook is asked", made)
+        asked_by = self.hooks.headers["traceparent"].split("-")
+        self.assertEqual(["00", trace, "01"], [asked_by[0], asked_by[1], asked_by[3]])
+
+        def told():
+            if not os.path.exists(self.spans):
+                return None
+            spans = [s for s in map(json.loads, open(self.spans)) if s["trace"] == trace]
+            return spans if any(s["span"] == asked_by[2] for s in spans) else None
+        spans = {s["span"]: s for s in eventually("all is told", told)}
+
+        def below(parent):
+            return {s["name"]: s for s in spans.values() if s["parent"] == parent["span"]}
+        posting = spans[asked_by[2]]
+        self.assertEqual(("HTTP POST", "SPAN_KIND_CLIENT"), (posting["name"], posting["kind"]))
+        self.assertEqual(200, posting["attributes"]["http.response.status_code"])
+        calling = spans[posting["parent"]]
+        self.assertEqual("Call mutating webhook", calling["name"])
+        self.assertEqual({"configuration": "traced", "webhook": "traced.ex.io", "resource": "/v1, Resource=configmaps", "subresource": "", "operation": "CREATE"},
+                         {k: v for k, v in calling["attributes"].items() if k != "UID"})
+        creating = spans[calling["parent"]]
+        self.assertEqual("Create", creating["name"])
+        self.assertEqual({"api-version": "v1", "namespace": "default", "resource": "configmaps", "scope": "resource", "verb": "POST", "url": maps},
+                         {k: creating["attributes"][k] for k in ("api-version", "namespace", "resource", "scope", "verb", "url")})
+        storing = below(creating)["Create etcd3"]
+        self.assertTrue(storing["attributes"]["key"].startswith("/configmaps/default/t-"), storing)
+        self.assertEqual("*core.ConfigMap", storing["attributes"]["type"])
+        serving = spans[creating["parent"]]
+        self.assertEqual(("POST /api/v1/namespaces/{:namespace}/configmaps", "SPAN_KIND_SERVER", "00f067aa0ba902b7"),
+                         (serving["name"], serving["kind"], serving["parent"]))
+        self.assertEqual(201, serving["attributes"]["http.response.status_code"])
+        self.assertEqual(maps, serving["attributes"]["url.path"])
+        self.assertEqual(serving["attributes"]["audit-id"], creating["attributes"]["audit-id"])
+        self.assertEqual("apiserver", serving["resource"]["service.name"])
+        self.assertEqual([], [s for s in spans.values() if s["nanoseconds"] < 0])
+        measured = self.kubectl("get", "--raw", "/metrics")
+        for name, half in (("NamespaceLifecycle", "admit"), ("MutatingAdmissionWebhook", "admit"), ("ResourceQuota", "validate")):
+            self.assertRegex(measured, rf'(?m)^apiserver_admission_controller_admission_duration_seconds_count\{{name="{name}",'
+                                       rf'operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
+            self.assertRegex(measured, rf'(?m)^apiserver_admission_step_admission_duration_seconds_count\{{operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
 
 
 if __name__ == "__main__":

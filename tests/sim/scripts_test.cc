@@ -299,8 +299,8 @@ control_options options_of(const json::value& script, const measured_items& meas
   control_options out;
   auto& steps = *script["steps"].array();
   if (std::ranges::any_of(steps, [](auto& step) { return step.find("measures") != nullptr; }))
-    out.ask = [&measured](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
-      co_return answer_of(measured, path);
+    out.ask = [&measured](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+      co_return answer_of(measured, q.path);
     };
   std::vector<std::string> arguments, warnings;
   for (auto& a : or_else(script["arguments"], json::array()).make_array()) arguments.emplace_back(a.as_string());

@@ -13,6 +13,7 @@
 
 #include "api/registry/registry.h"
 #include "api/request/attributes.h"
+#include "api/tracing/span.h"
 #include "json/value.h"
 #include "meta/status.h"
 #include "store/store.h"
@@ -35,11 +36,11 @@ struct admission_request {
   const served* asked = nullptr;              // as the URL names it; null: no webhook is asked
   const json::value* owned = nullptr;         // metadata.managedFields of `object`, which stand apart
   const json::value* owned_before = nullptr;  // and of `old`
-  store::revision revision = 0;               // of the stored object
+  store::revision revision = 0;               // of the stored object that `object` replaces; 0: it says itself
+  store::revision revision_before = 0;        // and of `old`
   std::function<void()> let_go = {};          // before another server is waited for: what others wait for meanwhile
+  const tracing::live_span* span = nullptr;   // what it is a part of; null: nobody is told
   std::function<json::value()> tell_options = {};  // CreateOptions, DeleteOptions …; null: there are none
-
-  bool changed = false;  // by policies or webhooks
 };
 
 class admission {

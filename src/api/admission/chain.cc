@@ -158,13 +158,33 @@ void admission_chain::call_webhooks(webhook::webhooks& those) {
   those.judge_access_by(authz_);
 }
 
-api_result<void> admission_chain::mutate_by_plugins(admission_request& r, plugin_context& c) const {
-  for (auto p : plugins_)
-    if (p->mutate && includes(p->operations, r.what)) KEDGE_CHECK(p->mutate(r, c));
+api_result<void> admission_chain::mutate_by_plugins(admission_request& r, plugin_context& c,
+                                                    measured_half& time) const {
+  for (auto p : plugins_) {
+    if (!p->mutate || !includes(p->operations, r.what)) continue;
+    auto done = p->mutate(r, c);
+    if (!always_on(p)) time.passed(p->name, !done);
+    if (!done) return done;
+  }
   return {};
 }
 
 task<api_result<void>> admission_chain::mutate(admission_request& r, const store::snapshot& cluster) {
+  measured_half time(measures_.get(), true, r.what);
+  auto done = co_await mutate_all(r, cluster, time);
+  time.ended(!done);
+  co_return done;
+}
+
+task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
+  measured_half time(measures_.get(), false, r.what);
+  auto done = co_await validate_all(r, cluster, time);
+  time.ended(!done);
+  co_return done;
+}
+
+task<api_result<void>> admission_chain::mutate_all(admission_request& r, const store::snapshot& cluster,
+                                                   measured_half& time) {
   auto view = cluster;
   // Another server may have just made the namespace: before it is called missing, the newest state is asked for.
   bool asks =
@@ -182,15 +202,21 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
   policy::reinvocation obeyed;
   webhook::rounds asked;
   for (;;) {
-    KEDGE_CO_CHECK(mutate_by_plugins(r, c));
-    if (policies) KEDGE_CO_CHECK(co_await policies_->mutate(r, view, obeyed));
-    if (hooks) KEDGE_CO_CHECK(co_await hooks_->mutate(r, view, asked));
+    KEDGE_CO_CHECK(mutate_by_plugins(r, c, time));
+    if (policies) {
+      auto done = co_await policies_->mutate(r, view, obeyed);
+      time.passed(mutating_name, !done);
+      KEDGE_CO_CHECK(std::move(done));
+    }
+    if (hooks) {
+      auto done = co_await hooks_->mutate(r, view, asked);
+      time.passed(mutating_hooks_name, !done);
+      KEDGE_CO_CHECK(std::move(done));
+    }
     if (asked.changed) obeyed.changed();
     if (obeyed.again || !(obeyed.wanted || asked.changed)) break;
     obeyed.again = asked.second = true;
   }
-  r.changed = obeyed.wanted || asked.changed;
-
   co_return api_result<void>{};
 }
 
@@ -207,19 +233,40 @@ task<api_result<void>> admission_chain::limit_events(const admission_request& r)
   co_return fail(std::move(refusal));
 }
 
-task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
+task<api_result<void>> admission_chain::validate_all(admission_request& r, const store::snapshot& cluster,
+                                                     measured_half& time) {
   auto& home = reactor::loop::current();
   plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now(), configuration_};
-  for (auto p : plugins_)
-    if (p->validate && includes(p->operations, r.what))
-      if (auto done = p->validate(r, c); !done) co_return done;
-  if (events_ && (r.what == operation::create || r.what == operation::update)) KEDGE_CO_CHECK(co_await limit_events(r));
-  if (images_ && image_policy::concerns(r)) KEDGE_CO_CHECK(co_await images_->judge(r));
-  if (policies_ && validating_policies_)
-    if (auto done = co_await policies_->validate(r, cluster); !done) co_return done;
-  if (hooks_ && validating_hooks_ && hooks_->concern(r, false)) KEDGE_CO_CHECK(co_await hooks_->validate(r, cluster));
-  if (quotas_) co_return co_await charge_quotas(r, cluster, objects_, configuration_.limited_resources);
-  co_return api_result<void>{};
+  for (auto p : plugins_) {
+    if (!p->validate || !includes(p->operations, r.what)) continue;
+    auto done = p->validate(r, c);
+    if (!always_on(p)) time.passed(p->name, !done);
+    if (!done) co_return done;
+  }
+  if (events_ && (r.what == operation::create || r.what == operation::update)) {
+    auto done = co_await limit_events(r);
+    time.passed(events_name, !done);
+    if (!done) co_return done;
+  }
+  if (images_ && image_policy::concerns(r)) {
+    auto done = co_await images_->judge(r);
+    time.passed(images_name, !done);
+    if (!done) co_return done;
+  }
+  if (policies_ && validating_policies_) {
+    auto done = co_await policies_->validate(r, cluster);
+    time.passed(validating_name, !done);
+    if (!done) co_return done;
+  }
+  if (hooks_ && validating_hooks_ && hooks_->concern(r, false)) {
+    auto done = co_await hooks_->validate(r, cluster);
+    time.passed(validating_hooks_name, !done);
+    if (!done) co_return done;
+  }
+  if (!quotas_) co_return api_result<void>{};
+  auto done = co_await charge_quotas(r, cluster, objects_, configuration_.limited_resources);
+  time.passed(quota_name, !done);
+  co_return done;
 }
 
 }  // namespace kedge::api

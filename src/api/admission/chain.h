@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/admission/configuration.h"
+#include "api/admission/metrics.h"
 #include "api/admission/plugin.h"
 #include "api/admission/policy/policies.h"
 #include "reactor/loop.h"
@@ -52,6 +53,9 @@ class admission_chain final : public admission {
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
+  // Counts what it takes, in that core's own cells. `all` outlives it.
+  void measure(metrics& all, std::size_t core) { measures_ = std::make_unique<admission_metrics>(all, core); }
+
   // Lets admission policies act from now on. `served`: what the API has now. `versions`, who converts custom resources,
   // and `measures`, where what they do is counted, outlive it; null: nobody, nowhere.
   void obey_policies(policy::policies::resources served, custom::converter* versions = nullptr,
@@ -63,7 +67,9 @@ class admission_chain final : public admission {
   admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
       : authz_(authz), rules_(rules), objects_(objects) {}
   task<api_result<void>> limit_events(const admission_request& r);
-  api_result<void> mutate_by_plugins(admission_request& r, plugin_context& c) const;
+  api_result<void> mutate_by_plugins(admission_request& r, plugin_context& c, measured_half& time) const;
+  task<api_result<void>> mutate_all(admission_request& r, const store::snapshot& cluster, measured_half& time);
+  task<api_result<void>> validate_all(admission_request& r, const store::snapshot& cluster, measured_half& time);
   std::vector<const plugin*> plugins_;
   admission_configuration configuration_;
   std::shared_ptr<event_limiter> events_;
@@ -78,6 +84,7 @@ class admission_chain final : public admission {
   rule_source& rules_;
   store::store* objects_;
   std::unique_ptr<policy::policies> policies_;
+  std::unique_ptr<admission_metrics> measures_;  // null: nobody asks
 };
 
 }  // namespace kedge::api

@@ -19,6 +19,7 @@ class backend {
     user_ref as;  // who asks; what the request says of that is left out
     std::string audit_id;
     net::http::headers answer;  // of the answer's, where the service has none of that name
+    net::http::headers trace;   // which the request is a part of, instead of what it says itself
   };
   // The request as it came, to the service and back. Gives the answer's code; 0: none was sent.
   virtual task<int> forward(net::http::exchange& e, api_service_ref to, own_part own) = 0;

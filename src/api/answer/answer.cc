@@ -15,7 +15,7 @@
 namespace kedge::api {
 namespace {
 
-task<void> send_gzip(net::http::exchange& e, net::http::response head, std::string body) {
+task<void> send_gzip(net::http::exchange& e, reply& r, net::http::response head, std::string body) {
   head.headers.add("Content-Encoding", "gzip");
   head.headers.add("Vary", "Accept-Encoding");
   if (!co_await e.start(head)) co_return;
@@ -28,6 +28,7 @@ task<void> send_gzip(net::http::exchange& e, net::http::response head, std::stri
       co_return;
     }
     if (!out.empty() && !co_await e.write(out)) co_return;
+    r.bytes += out.size();
     out.clear();
     co_await reactor::yield();
   }
@@ -83,9 +84,10 @@ task<void> send_text(net::http::exchange& e, reply& r, int code, std::string bod
 task<void> send_body(net::http::exchange& e, reply& r, net::http::response head, std::string body) {
   r.code = head.status;
   if (r.gzip && head.status == 200 && body.size() > gzip_min_bytes) {
-    co_await send_gzip(e, std::move(head), std::move(body));
+    co_await send_gzip(e, r, std::move(head), std::move(body));
     co_return;
   }
+  r.bytes = body.size();
   (void)co_await e.respond(head, body);
 }
 
@@ -132,6 +134,7 @@ task<void> send_object(net::http::exchange& e, reply& r, const served& s, int co
     co_return;
   }
   r.code = code;
+  r.bytes = o->bytes().size() + 1;
   auto head = head_of(r, code, "application/json");
   const bytes parts[] = {as_bytes(o->bytes()), as_bytes("\n")};
   (void)co_await e.respond(head, parts);

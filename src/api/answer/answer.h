@@ -36,6 +36,7 @@ struct reply {
   bool gzip = false;                  // the client takes it
   std::vector<std::string> warnings;  // texts for Warning headers
   int code = 0;                       // what was answered, for metrics and audit
+  std::uint64_t bytes = 0;            // of its body, as they were sent
   std::string reason;
   request_witness* witness = nullptr;  // null: nobody. Lives as long as the request
 };

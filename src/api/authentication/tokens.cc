@@ -119,6 +119,7 @@ result<user_ref> token_authenticator::identify(std::string_view token, std::stri
   KEDGE_TRY(auto known, find_checked(token, fingerprint, now));
   if (!known->second.for_api) return refuse("the token is for another audience");
   KEDGE_CHECK(check_objects(known->first, known->second, cluster, now));
+  note_use(known->second, now);
   return known->second.user;
 }
 
@@ -130,6 +131,7 @@ result<token_identity> token_authenticator::verify_service_account(std::string_v
       audiences_of(known->second, wanted.empty() ? std::span<const std::string>(settings_.api_audiences) : wanted);
   if (audiences.empty()) return refuse("the token is for another audience");
   KEDGE_CHECK(check_objects(known->first, known->second, cluster, now));
+  note_use(known->second, now);
   return token_identity{known->second.user, std::move(audiences)};
 }
 
@@ -151,12 +153,22 @@ result<token_authenticator::checked_tokens::value_type*> token_authenticator::fi
     if (!legacy_issuer && !claims["exp"].is_number()) return refuse("the token never expires");
     if (checked_.size() >= verified_tokens_max) checked_.clear();
     checked fresh;
+    fresh.legacy = legacy_issuer;
+    fresh.warn_after = claims[claim_root]["warnafter"].as_integer();
     fresh.claims = std::move(claims);
     fresh.for_api = !audiences_of(fresh, settings_.api_audiences).empty();
     known = checked_.emplace(std::string(fingerprint), std::move(fresh)).first;
   }
   KEDGE_CHECK(crypto::check_times(known->second.claims, now));
   return &*known;
+}
+
+void token_authenticator::note_use(const checked& c, wall_time now) const {
+  if (!told_) return;
+  if (c.legacy)
+    told_(token_use::legacy);
+  else if (c.warn_after != 0)
+    told_(seconds_of(now) > c.warn_after ? token_use::stale : token_use::valid);
 }
 
 // Those of `wanted` that the token is for.

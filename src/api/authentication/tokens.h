@@ -2,6 +2,7 @@
 // secrets.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -33,6 +34,10 @@ struct token_identity {
   std::vector<std::string> audiences;
 };
 
+// What a service account's token is, each time that it is found good: of those that tell when they should have been
+// replaced, whether that has passed; or one that lies in a Secret.
+enum class token_use : unsigned char { valid, stale, legacy };
+
 // An instance belongs to one core.
 class token_authenticator {
  public:
@@ -54,6 +59,9 @@ class token_authenticator {
 
   const token_settings& settings() const noexcept { return settings_; }
 
+  // Told of each use.
+  void count_by(std::function<void(token_use)> told) { told_ = std::move(told); }
+
  private:
   token_authenticator(token_settings s, crypto::token_verifier v) : settings_(std::move(s)), verifier_(std::move(v)) {}
   result<token_identity> verify_bootstrap(std::string_view token, const store::snapshot& cluster, wall_time now) const;
@@ -69,6 +77,8 @@ class token_authenticator {
     store::revision account = 0, bound = 0, node = 0;
     std::optional<wall_time> good_until;  // set while an object that it hangs on is being deleted
     bool for_api = false;                 // one of its audiences is the API's
+    std::int64_t warn_after = 0;          // when it should have been replaced; 0: it doesn't tell
+    bool legacy = false;
     user_ref user;
   };
   using checked_tokens = std::unordered_map<std::string, checked, string_hash, std::equal_to<>>;  // by the fingerprint
@@ -82,6 +92,8 @@ class token_authenticator {
   token_settings settings_;
   crypto::token_verifier verifier_;
   checked_tokens checked_;
+  std::function<void(token_use)> told_;
+  void note_use(const checked& c, wall_time now) const;
 };
 
 // What a token is bound to, beside its service account.

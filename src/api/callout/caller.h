@@ -15,6 +15,7 @@
 #include "api/callout/limits.h"
 #include "api/callout/target.h"
 #include "json/value.h"
+#include "net/http/handler.h"
 #include "reactor/task.h"
 
 namespace kedge::api::callout {
@@ -25,6 +26,7 @@ struct call {
   std::string body;       // JSON
   std::chrono::seconds time = call_timeout;
   bool tells_time = false;  // the server is told by ?timeout=
+  net::http::headers more = {};
 };
 
 struct answer {

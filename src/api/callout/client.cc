@@ -110,6 +110,7 @@ task<result<std::unique_ptr<net::http::client_exchange>>> client::ask(const call
     r.headers.add("Accept", "application/json, */*");
     r.headers.add("Content-Type", "application/json");
     r.headers.add("User-Agent", "kube-apiserver-admission");
+    for (auto& [name, value] : c.more) r.headers.add(name, value);
     KEDGE_CO_TRY(auto asked, co_await http_.open(std::move(r)));
     auto head = co_await asked->head();
     if (head) co_return std::move(asked);

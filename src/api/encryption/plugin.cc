@@ -17,15 +17,19 @@ auto malformed() { return fail(errc::protocol, "the plugin answered what is no m
 
 }  // namespace
 
-plugin::plugin(const kms_settings& s, reactor::network* network)
+plugin::plugin(const kms_settings& s, reactor::network* network, kms_observer* told)
     : channel_({.at = reactor::endpoint::unix_path(s.socket), .host = {}, .tls = nullptr}, plugin_message_max_bytes,
                network),
-      timeout_(s.timeout) {}
+      timeout_(s.timeout),
+      name_(s.name),
+      told_(told) {}
 
 task<result<std::string>> plugin::call(std::string_view method, std::string message) {
-  co_return co_await reactor::with_deadline(
-      channel_.unary("/v2.KeyManagementService/" + std::string(method), std::move(message)),
-      reactor::loop::current().now() + timeout_);
+  const auto path = "/v2.KeyManagementService/" + std::string(method);
+  const auto began = reactor::loop::current().now();
+  auto answer = co_await reactor::with_deadline(channel_.unary(path, std::move(message)), began + timeout_);
+  if (told_) told_->called(name_, path, answer ? nullptr : &answer.error(), reactor::loop::current().now() - began);
+  co_return answer;
 }
 
 task<result<plugin_status>> plugin::status() {

@@ -5,6 +5,7 @@
 
 #include "api/encryption/configuration.h"
 #include "api/encryption/envelope.h"
+#include "api/encryption/observer.h"
 #include "net/grpc.h"
 
 namespace kedge::api::encryption {
@@ -15,7 +16,8 @@ struct plugin_status {
 
 class plugin {
  public:
-  explicit plugin(const kms_settings& s, reactor::network* network = nullptr);
+  // `told` of each call; null: nobody.
+  explicit plugin(const kms_settings& s, reactor::network* network = nullptr, kms_observer* told = nullptr);
 
   task<result<plugin_status>> status();
   // `uid` names the call in the plugin's log.
@@ -26,6 +28,8 @@ class plugin {
   task<result<std::string>> call(std::string_view method, std::string message);
   net::grpc::channel channel_;
   duration timeout_;
+  std::string name_;
+  kms_observer* told_;
 };
 
 }  // namespace kedge::api::encryption

@@ -46,10 +46,12 @@ result<void> plugin_health::well() const {
   return fail(*ill);
 }
 
-kms_provider::kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network)
+kms_provider::kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network,
+                           kms_observer* told)
     : settings_(std::move(s)),
       key_changed_(std::move(key_changed)),
-      plugin_(settings_, network),
+      told_(told),
+      plugin_(settings_, network, told),
       health_(std::make_shared<plugin_health>()) {}
 kms_provider::~kms_provider() = default;
 
@@ -79,7 +81,9 @@ task<result<void>> kms_provider::look_once() {
                       "got {}",
                       version_, said->version));
   }
-  if (said->key_id.empty() || said->key_id.size() > key_id_max_bytes)
+  const bool no_key = said->key_id.empty(), too_long = said->key_id.size() > key_id_max_bytes;
+  if (told_) told_->told(settings_.name, said->key_id, no_key ? "empty" : too_long ? "too_long" : "");
+  if (no_key || too_long)
     wrong.push_back(fmt::format("got invalid KMSv2 KeyID hash {}: keyID is {}", quote(hash_of(said->key_id)),
                                 said->key_id.empty() ? "empty" : "too long"));
   else if (auto taken = co_await take_key(said->key_id); !taken)
@@ -134,6 +138,7 @@ void kms_provider::remember(const encrypted_seed& seed, std::string opened) {
   if (opened_.size() >= seeds_max) std::erase_if(opened_, [&](auto& one) { return !writes_ || one.first != *writes_; });
   refused_.erase(seed);
   opened_.insert_or_assign(seed, std::move(opened));
+  if (told_) told_->holds(settings_.name, opened_.size());
 }
 
 result<std::string> kms_provider::seal(std::string_view plain, std::string_view datastore_key) const {
@@ -148,13 +153,17 @@ result<std::string> kms_provider::seal(std::string_view plain, std::string_view 
     return fail(errc::unavailable,
                 fmt::format("encryptedDEKSource with keyID hash {} expired at {} (current time is {})",
                             quote(hash_of(writes_->key_id)), format_rfc3339(writes_until_), format_rfc3339(now)));
-  return seal_envelope(*writes_, found->second, plain, datastore_key, loop.random());
+  auto sealed = seal_envelope(*writes_, found->second, plain, datastore_key, loop.random());
+  if (told_ && sealed) told_->used(settings_.name, writes_->key_id, true);
+  return sealed;
 }
 
 result<std::string> kms_provider::open(std::string_view sealed, std::string_view datastore_key) const {
   KEDGE_TRY(auto read, envelope::read(sealed));
-  if (auto known = opened_.find(read.seed); known != opened_.end())
+  if (auto known = opened_.find(read.seed); known != opened_.end()) {
+    if (told_) told_->used(settings_.name, read.seed.key_id, false);
     return open_envelope(read, known->second, datastore_key);
+  }
   if (auto refused = refused_.find(read.seed); refused != refused_.end())
     return fail(errc::unauthenticated, "failed to decrypt DEK, error: " + refused->second.why.message);
   return fail(errc::unavailable, "failed to decrypt DEK, error: the plugin has not been asked yet");

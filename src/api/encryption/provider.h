@@ -35,7 +35,9 @@ class plugin_health {
 class kms_provider {
  public:
   // `key_changed`: values under the key before are old from now on.
-  kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network = nullptr);
+  // `told` what becomes of it; null: nobody.
+  kms_provider(kms_settings s, std::function<void()> key_changed, reactor::network* network = nullptr,
+               kms_observer* told = nullptr);
   ~kms_provider();
 
   const kms_settings& settings() const noexcept { return settings_; }
@@ -67,6 +69,7 @@ class kms_provider {
 
   const kms_settings settings_;
   std::function<void()> key_changed_;
+  kms_observer* told_;
   plugin plugin_;
   std::string version_;                   // that the plugin said first
   std::optional<encrypted_seed> writes_;  // nullopt: there was none yet

@@ -10,7 +10,8 @@
 
 namespace kedge::api::encryption {
 
-sealing::sealing(const std::vector<rule_settings>& settings, reactor::network* network) : network_(network) {
+sealing::sealing(const std::vector<rule_settings>& settings, reactor::network* network, kms_observer* told)
+    : network_(network), told_(told) {
   take(std::make_shared<const rules>(settings, std::vector<std::shared_ptr<kms_provider>>(),
                                      [this](const kms_settings& s) { return make_plugin(s); }));
   for (auto& plugin : rules_->plugins()) plugin->keep();
@@ -18,7 +19,7 @@ sealing::sealing(const std::vector<rule_settings>& settings, reactor::network* n
 sealing::~sealing() = default;
 
 std::shared_ptr<kms_provider> sealing::make_plugin(const kms_settings& s) {
-  return std::make_shared<kms_provider>(s, [this] { all_is_old(); }, network_);
+  return std::make_shared<kms_provider>(s, [this] { all_is_old(); }, network_, told_);
 }
 
 void sealing::take(std::shared_ptr<const rules> now) {

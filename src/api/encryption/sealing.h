@@ -19,7 +19,9 @@ namespace kedge::api::encryption {
 
 class sealing {
  public:
-  explicit sealing(const std::vector<rule_settings>& settings, reactor::network* network = nullptr);
+  // `told` what becomes of plugins, which it outlives; null: nobody.
+  explicit sealing(const std::vector<rule_settings>& settings, reactor::network* network = nullptr,
+                   kms_observer* told = nullptr);
   ~sealing();
 
   // Waits until the plugins that write are well: without them nothing could be kept.
@@ -42,6 +44,7 @@ class sealing {
   void take(std::shared_ptr<const rules> now);
 
   reactor::network* network_;
+  kms_observer* told_;
   std::shared_ptr<const rules> rules_;
   // Swapped as a whole, read by every core: an atomic pointer to what never changes.
   std::atomic<std::shared_ptr<const rules_summary>> shown_;

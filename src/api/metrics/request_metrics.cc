@@ -17,6 +17,10 @@ constexpr std::size_t series_max = 4096;
 constexpr double served_bounds[] = {0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2, 3,
                                     4,    5,   6,   8,   10,  15,  20, 30,   45,  60};
 
+// kube-apiserver's, in bytes: of answers, and of events.
+constexpr double answer_bounds[] = {1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
+constexpr double event_bounds[] = {1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072};
+
 // kube-apiserver counts by HTTP's methods, and apart what is more than one object. Of what isn't here there is no end.
 constexpr std::pair<std::string_view, std::string_view> verbs[] = {{"get", "GET"},
                                                                    {"head", "GET"},
@@ -39,6 +43,12 @@ std::string_view verb_label(const counted_request& r) {
   for (auto& [verb, label] : verbs)
     if (r.info.verb == verb) return label;
   return "other";
+}
+
+std::string without_dry_run(const request_labels& l) {
+  return fmt::format(
+      "component=\"apiserver\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
+      l.group, l.resource, l.scope, l.subresource, l.verb, l.version);
 }
 
 }  // namespace
@@ -92,12 +102,14 @@ request_metrics::cells& request_metrics::find(int code, const request_labels& la
                                "Response latency distribution (not counting webhook duration and priority & fairness "
                                "queue wait times) in seconds for each verb, group, version, resource, subresource, "
                                "scope and component.",
-                               fmt::format("component=\"apiserver\",group=\"{}\",resource=\"{}\",scope=\"{}\","
-                                           "subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-                                           labels.group, labels.resource, labels.scope, labels.subresource, labels.verb,
-                                           labels.version),
-                               served_bounds, core_);
-  return known_.emplace(key_, cells{&total, &seconds, served_seconds}).first->second;
+                               without_dry_run(labels), served_bounds, core_);
+  auto* sizes = labels.verb == "GET" || labels.verb == "LIST"
+                    ? &all_.observations("apiserver_response_sizes",
+                                         "Response size distribution in bytes for each group, version, verb, resource, "
+                                         "subresource, scope and component.",
+                                         without_dry_run(labels), answer_bounds, core_)
+                    : nullptr;
+  return known_.emplace(key_, cells{&total, &seconds, served_seconds, sizes}).first->second;
 }
 
 void request_metrics::observe(const counted_request& r, duration took) {
@@ -106,6 +118,43 @@ void request_metrics::observe(const counted_request& r, duration took) {
   const auto seconds = std::chrono::duration<double>(took).count();
   c.seconds->observe_own(seconds);
   if (c.served_seconds) c.served_seconds->observe_own(std::max(0.0, seconds - r.waited_seconds));
+  if (c.sizes) c.sizes->observe_own(static_cast<double>(r.bytes));
+}
+
+bool request_metrics::has_room(const request_labels& l) {
+  const auto name = fmt::format("{}/{}/{}/{}/{}", l.group, l.version, l.resource, l.subresource, l.verb);
+  if (watched_.contains(name)) return true;
+  if (watched_.size() >= series_max) return false;
+  watched_.insert(name);
+  return true;
+}
+
+metric_cell& request_metrics::standing(const request_labels& l) {
+  const request_labels other{.verb = l.verb, .resource = "other"};
+  return all_.gauge("apiserver_longrunning_requests",
+                    "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, "
+                    "scope and component. Not all requests are tracked this way.",
+                    without_dry_run(has_room(l) ? l : other), core_);
+}
+
+watch_counts request_metrics::watch(const request_labels& l) {
+  const bool named = has_room(l);
+  const auto labels = fmt::format("group=\"{}\",resource=\"{}\",version=\"{}\"", named ? l.group : "",
+                                  named ? l.resource : "other", named ? l.version : "");
+  return {&all_.counter("apiserver_watch_events_total", "Number of events sent in watch clients", labels, core_),
+          &all_.observations("apiserver_watch_events_sizes", "Watch event size distribution in bytes", labels,
+                             event_bounds, core_)};
+}
+
+void request_metrics::listed(const request_labels& l, duration took) {
+  const bool named = has_room(l);
+  all_.observations("apiserver_watch_list_duration_seconds",
+                    "Response latency distribution in seconds for watch list requests broken by group, version, "
+                    "resource and scope.",
+                    fmt::format("group=\"{}\",resource=\"{}\",scope=\"{}\",version=\"{}\"", named ? l.group : "",
+                                named ? l.resource : "other", l.scope, named ? l.version : ""),
+                    served_bounds, core_)
+      .observe_own(std::chrono::duration<double>(took).count());
 }
 
 }  // namespace kedge::api

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "api/metrics/metrics.h"
 #include "api/registry/registry.h"
@@ -26,6 +27,7 @@ struct counted_request {
   bool applies = false;          // a PATCH that is a server-side apply
   bool dry_run = false;
   double waited_seconds = 0;  // for a seat
+  std::uint64_t bytes = 0;    // of the answer
 };
 
 struct request_labels {
@@ -33,21 +35,41 @@ struct request_labels {
 };
 request_labels labels_of(const counted_request& r);
 
+// What is told of the events that watches of a resource are sent. Those of a core's own cells.
+struct watch_counts {
+  metric_cell* events = nullptr;
+  histogram* sizes = nullptr;
+  void sent(std::size_t bytes) const noexcept {
+    if (!events) return;
+    events->count();
+    sizes->observe_own(static_cast<double>(bytes));
+  }
+};
+
 class request_metrics {
  public:
   request_metrics(metrics& all, std::size_t core) : all_(all), core_(core) {}
   void observe(const counted_request& r, duration took);
+  // Requests that last as long as they are wanted, of these labels: how many there are now.
+  metric_cell& standing(const request_labels& labels);
+  watch_counts watch(const request_labels& labels);
+  // How long a watch took to send what there was.
+  void listed(const request_labels& labels, duration took);
 
  private:
   struct cells {
     metric_cell* total;
     histogram* seconds;
     histogram* served_seconds;  // null: of what may last as long as it likes
+    histogram* sizes;           // null: of what isn't read
   };
   cells& find(int code, const request_labels& labels);
   metrics& all_;
   std::size_t core_;  // whose cells these are
   std::unordered_map<std::string, cells, string_hash, std::equal_to<>> known_;
+  // The rest is looked up as long as a watch begins; these are the resources that have series.
+  bool has_room(const request_labels& labels);
+  std::unordered_set<std::string> watched_;
   std::string key_;  // scratch
 };
 

@@ -12,6 +12,9 @@ namespace {
 std::string_view name_of(health_group g) {
   return g == health_group::livez ? "livez" : g == health_group::readyz ? "readyz" : "healthz";
 }
+std::size_t counter_of(health_group g, bool good) {
+  return (g == health_group::healthz ? 0 : g == health_group::livez ? 2 : 4) + (good ? 0 : 1);
+}
 }  // namespace
 
 void health::add(std::string name, health_group in, std::function<result<void>()> check) {
@@ -39,7 +42,9 @@ health_answer health::ask(health_group group, std::string_view sub, bool verbose
       lines += fmt::format("[+]{} excluded: ok\n", c.name);
       continue;
     }
-    if (auto ok = c.run(); ok) {
+    auto ok = c.run();
+    (*c.asked)[counter_of(group, ok.has_value())].fetch_add(1, std::memory_order_relaxed);
+    if (ok) {
       lines += fmt::format("[+]{} ok\n", c.name);
     } else {
       // The reason goes to the log only: anonymous callers may ask.
@@ -67,6 +72,15 @@ std::string health::metrics() const {
       if (c.in & static_cast<unsigned>(g))
         out += fmt::format("kubernetes_healthcheck{{name=\"{}\",type=\"{}\"}} {}\n", c.name, name_of(g), fine ? 1 : 0);
   }
+  out +=
+      "# HELP kubernetes_healthchecks_total This metric records the results of all healthcheck.\n"
+      "# TYPE kubernetes_healthchecks_total counter\n";
+  for (auto& c : checks_)
+    for (auto g : {health_group::healthz, health_group::livez, health_group::readyz})
+      for (bool good : {true, false})
+        if (auto n = (*c.asked)[counter_of(g, good)].load(std::memory_order_relaxed); n > 0)
+          out += fmt::format("kubernetes_healthchecks_total{{name=\"{}\",status=\"{}\",type=\"{}\"}} {}\n", c.name,
+                             good ? "success" : "error", name_of(g), n);
   return out;
 }
 

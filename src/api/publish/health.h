@@ -1,7 +1,11 @@
 // health.h: /healthz, /livez and /readyz. Callers register named checks; a check must not wait.
 #pragma once
 
+#include <array>
+#include <atomic>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,7 +29,7 @@ class health {
   health_answer ask(health_group group, std::string_view sub, bool verbose,
                     const std::vector<std::string>& excluded) const;
   std::vector<std::string> paths() const;
-  // Each check's outcome now, as kubernetes_healthcheck in Prometheus' text format.
+  // Each check's outcome now, and how often they came to what, in Prometheus' text format.
   std::string metrics() const;
 
  private:
@@ -33,6 +37,9 @@ class health {
     std::string name;
     unsigned in;
     std::function<result<void>()> run;
+    // Asked on any core, read for metrics: no order needed. By group and outcome.
+    std::unique_ptr<std::array<std::atomic<std::uint64_t>, 6>> asked =
+        std::make_unique<std::array<std::atomic<std::uint64_t>, 6>>();
   };
   std::vector<check> checks_;
 };

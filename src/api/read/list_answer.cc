@@ -60,7 +60,10 @@ class growing_answer {
       if (!co_await exchange_.start(head)) co_return false;
     }
     auto piece = std::exchange(text_, {});
-    if (!gzip_) co_return bool(co_await exchange_.write(piece));
+    if (!gzip_) {
+      reply_.bytes += piece.size();
+      co_return bool(co_await exchange_.write(piece));
+    }
     std::string out;
     for (std::size_t at = 0; at < piece.size(); at += gzip_piece_bytes) {
       auto part = std::string_view(piece).substr(at, gzip_piece_bytes);
@@ -70,6 +73,7 @@ class growing_answer {
       }
       co_await reactor::maybe_yield();
     }
+    reply_.bytes += out.size();
     co_return out.empty() || co_await exchange_.write(out);
   }
 
@@ -113,14 +117,21 @@ std::size_t gather(const page& p, item_form form, std::size_t i, std::vector<byt
   return out.back().size();
 }
 
-task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& head, const page& p, item_form form,
-                             std::string_view opening) {
+std::size_t bytes_in(const std::vector<bytes>& parts) {
+  std::size_t out = 0;
+  for (auto& p : parts) out += p.size();
+  return out;
+}
+
+task<void> send_ready_pieces(net::http::exchange& e, reply& r, const net::http::response& head, const page& p,
+                             item_form form, std::string_view opening) {
   if (!co_await e.start(head)) co_return;
   std::vector<bytes> parts{as_bytes(opening)};
   for (std::size_t i = 0; i < p.objects.size();) {
     for (std::size_t n = 0, size = 0; i < p.objects.size() && n < list_piece_items && size < list_piece_bytes; ++i, ++n)
       size += gather(p, form, i, parts);
     if (!co_await e.write(parts)) co_return;
+    r.bytes += bytes_in(parts);
     parts.clear();
     co_await reactor::maybe_yield();
   }
@@ -152,7 +163,7 @@ task<void> send_ready(net::http::exchange& e, reply& r, const served& s, const p
   r.code = 200;
   const auto head = head_of(r, 200, "application/json");
   if (p.objects.size() > list_piece_items) {
-    co_await send_ready_pieces(e, head, p, form, opening);
+    co_await send_ready_pieces(e, r, head, p, form, opening);
     co_return;
   }
   std::vector<bytes> parts;
@@ -160,6 +171,7 @@ task<void> send_ready(net::http::exchange& e, reply& r, const served& s, const p
   parts.push_back(as_bytes(opening));
   for (std::size_t i = 0; i < p.objects.size(); ++i) gather(p, form, i, parts);
   parts.push_back(as_bytes(list_end));
+  r.bytes = bytes_in(parts);
   (void)co_await e.respond(head, parts);
 }
 

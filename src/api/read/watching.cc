@@ -40,7 +40,14 @@ std::string_view seen_type(const watch_state& w, const store::event& e) {
 // `shown`: a revision to show instead of the object's own; 0: none.
 frame frame_of(watch_state& w, std::string_view type, const store::object_ref& o, store::revision shown = 0) {
   const bool columns = w.as.as.as == shape::table && !std::exchange(w.columns_sent, true);
-  return watch_frame(*w.what, type, o, w.as, reactor::loop::current().wall_now(), columns, shown);
+  auto out = watch_frame(*w.what, type, o, w.as, reactor::loop::current().wall_now(), columns, shown);
+  w.counts.sent(out->size());
+  return out;
+}
+
+std::string counted(const watch_state& w, std::string event) {
+  w.counts.sent(event.size());
+  return event;
 }
 
 // Takes up to watch_batch_events of `events` from `at` on; advances `at`. Fewer when the loop's turn is over.
@@ -154,7 +161,8 @@ KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_s
     co_await reactor::maybe_yield();
   }
   if (!end_mark) co_return result<void>();
-  co_return co_await write_one(e, watch_frame_of("BOOKMARK", bookmark_object(w, cluster.at(), true), w.as.as));
+  co_return co_await write_one(e,
+                               counted(w, watch_frame_of("BOOKMARK", bookmark_object(w, cluster.at(), true), w.as.as)));
 }
 
 KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_state& w,
@@ -189,7 +197,7 @@ bool tick(watch_state& w, std::string& text) {
   const auto now = reactor::loop::current().now();
   if (now >= w.ends || outlived(w)) return false;
   if (!w.bookmarks || now < w.next_bookmark) return true;
-  text = watch_frame_of("BOOKMARK", bookmark_object(w, std::max(w.source->seen(), w.from), false), w.as.as);
+  text = counted(w, watch_frame_of("BOOKMARK", bookmark_object(w, std::max(w.source->seen(), w.from), false), w.as.as));
   auto last = w.ends - bookmark_before_end;
   w.next_bookmark = now + bookmark_interval;
   if (now < last && w.next_bookmark > last) w.next_bookmark = last;

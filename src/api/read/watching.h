@@ -1,6 +1,7 @@
 // watching.h: WATCH. One small object and one small coroutine frame an idle watch; frames are shared (encode.h).
 #pragma once
 
+#include "api/metrics/request_metrics.h"
 #include "api/read/listing.h"
 
 namespace kedge::api {
@@ -23,6 +24,7 @@ struct watch_state {
   time_point ends{}, next_bookmark{};
   bool bookmarks = false;
   bool columns_sent = false;  // Tables: the first frame only carries the column definitions
+  watch_counts counts = {};
 };
 
 struct watch_start {

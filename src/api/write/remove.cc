@@ -156,7 +156,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
     if (auto why = s.rules->refuse_delete(old); !why.empty()) co_return fail(forbidden(s.group, s.resource, name, why));
   c.deletes = options;
   if (is_pod(s)) c.deletes->grace_seconds = pod_grace(old, options.grace_seconds);
-  const beside told{.revision = current->mod()};
+  const beside told{.revision_before = current->mod()};
   for (bool mutating : {true, false})
     KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating, told));
 

@@ -18,6 +18,7 @@
 #include "api/write/metadata.h"
 #include "api/write/not_yet.h"
 #include "api/write/options_object.h"
+#include "api/write/traced.h"
 #include "base/assert.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -163,8 +164,9 @@ api_result<void> check_body_name(const json::value& body, const authorized& to) 
 
 namespace {
 
-api_result<void> check_identity(const served& s, const json::value& next, const store::object& current,
-                                const json::value& old, part what) {
+// A dry run's check names the key without the prefix of the datastore.
+api_result<void> check_uid(const served& s, const json::value& next, const store::object& current,
+                           const json::value& old, bool dry_run) {
   auto name = name_in(old);
   auto uid = next["metadata"]["uid"].as_string();
   if (!uid.empty() && uid != old["metadata"]["uid"].as_string())
@@ -173,7 +175,13 @@ api_result<void> check_identity(const served& s, const json::value& next, const 
                  fmt::format("StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: "
                              "Precondition failed: UID in "
                              "precondition: {}, UID in object meta: {}",
-                             current.key().substr(registry_prefix.size()), uid, old["metadata"]["uid"].as_string())));
+                             current.key().substr(dry_run ? registry_prefix.size() : 0), uid,
+                             old["metadata"]["uid"].as_string())));
+  return {};
+}
+
+api_result<void> check_revision(const served& s, const json::value& next, const store::object& current, part what) {
+  auto name = name_in(next);
   auto version = next["metadata"]["resourceVersion"].as_string();
   if (version.empty()) {
     if (s.rules->unconditional_update || what == part::own) return {};
@@ -292,6 +300,8 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.owned = b.owned;
   r.owned_before = b.owned_before;
   r.revision = b.revision;
+  r.revision_before = b.revision_before;
+  r.span = c.span;
   r.tell_options = [&c, what] { return options_object(c, what); };
   const bool had_turn = c.turn.has_value();
   r.let_go = [&c] { c.turn.reset(); };
@@ -306,7 +316,6 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
   take_findings(r, c);
-  if (b.changed) *b.changed = r.changed;
   co_await take_again(c, had_turn);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
@@ -318,6 +327,7 @@ task<api_result<void>> storage::judge(operation what, json::value& body, std::st
   admission_request r{
       .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
   r.asked = &c.to.what();
+  r.span = c.span;
   if (what != operation::connect) r.tell_options = [&c, what] { return options_object(c, what); };
   auto answer = co_await admission_.mutate(r, *cluster);
   if (answer) answer = co_await admission_.validate(r, *cluster);
@@ -483,7 +493,10 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   }
   object = nullptr;  // many wait for the disk at once: each with its text alone
   bool unknown = false;
+  auto writing = storage_span(c, "Create etcd3", key);
   auto created = co_await write_new(s, std::move(key), std::move(text), c, cluster, unknown);
+  if (!created) writing.happened("Txn call failed", {{"err", created.error().message}});
+  writing.end();
   if (!created) {
     if (service && !unknown) co_await claims.give_back();
     co_return fail(std::move(created).error());
@@ -556,6 +569,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       co_return co_await create_missing_object(how, c);
     co_return fail(not_found(s.group, s.resource, name));
   }
+  const auto writing = storage_span(c, "GuaranteedUpdate etcd3", key);
   const bool apart = goes_apart(c);
   auto read = [of = custom::lasting(s), current] -> api_result<json::value> {
     KEDGE_TRY(auto v, value_of(*current));
@@ -603,24 +617,24 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
           bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     next->member("metadata").set("namespace", ns);
   }
-  KEDGE_CO_CHECK(check_identity(s, *next, *current, old, what));
+  KEDGE_CO_CHECK(check_uid(s, *next, *current, old, c.options.dry_run));
   old.member("metadata").erase("resourceVersion");
+  if (c.to.verb() != "patch") drop_repeated_owners(*next, c.warnings, false);
+  co_await reactor::maybe_yield();
+  // Those who may change it see what was sent. What becomes of that, and of their changes, is cut to what the request
+  // may change.
+  beside told{.owned = &owners, .owned_before = &held, .revision_before = current->mod()};
+  KEDGE_CO_CHECK(co_await admit(operation::update, &*next, &old, c, *cluster, true, told));
+  KEDGE_CO_CHECK(check_revision(s, *next, *current, what));
   auto object = allowed_part(s, *std::move(next), old, what);
   co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
+  drop_repeated_owners(object, c.warnings, true);
   auto k = context_of(*cluster, c, ranges_);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
-  if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();
-  bool changed = false;
-  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod(), .changed = &changed};
-  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true, told));
-  // A policy or a webhook changes no more of it than the request may.
-  if (changed) object = allowed_part(s, std::move(object), old, what);
-  co_await reactor::maybe_yield();
-  drop_repeated_owners(object, c.warnings, true);
   auto fill = [of = custom::lasting(s), what, applies = c.applies](json::value& now, json::value& before) {
     apply_defaults(worked_on(*of), now, applies);
     normalise(worked_on(*of), now);
@@ -660,6 +674,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
   if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
   co_await reactor::maybe_yield();
+  told.revision = current->mod();
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false, told));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;

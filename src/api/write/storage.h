@@ -1,8 +1,9 @@
 // storage.h: writes. One path for every kind:
 //
 //   create:  admission.mutate ─▶ prepare ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶
-//   allocate ─▶ store update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ keep what may not change ─▶
-//   prepare ─▶ … ─▶ store
+//   allocate ─▶ store
+//   update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ admission.mutate ─▶ keep what may not change
+//   ─▶ prepare ─▶ … ─▶ store
 //            again from the read when another writer was first (conflict_tries)
 //   remove:  read ─▶ preconditions ─▶ mark (grace, finalizers) or remove
 //
@@ -21,6 +22,7 @@
 #include "api/registry/registry.h"
 #include "api/registry/stored.h"
 #include "api/request/request.h"
+#include "api/tracing/span.h"
 #include "api/write/service_addresses.h"
 #include "json/parse.h"
 #include "reactor/sync.h"
@@ -66,6 +68,8 @@ struct call {
   const projection* seen_as = nullptr;            // null: admission sees the object itself
   std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
   request_witness* told = nullptr;                // of what the body holds; null: nobody
+  const tracing::live_span* span = nullptr;       // what it is a part of; null: nobody is told
+  std::string_view audit_id = {};
   bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 
@@ -144,8 +148,7 @@ class storage {
   // What admission sees of an object beside it.
   struct beside {
     const json::value *owned = nullptr, *owned_before = nullptr;  // metadata.managedFields
-    store::revision revision = 0;                                 // of what is stored
-    bool* changed = nullptr;                                      // whether others than plugins changed it
+    store::revision revision = 0, revision_before = 0;            // of the object and of the old one
   };
   // What other requests wait for is let go while this one waits for another server, and taken again.
   task<void> take_again(call& c, bool had);

@@ -92,7 +92,8 @@ void set_condition(json::value& status, json::object condition) {
   list.emplace_back(std::move(condition));
 }
 
-api_result<json::value> bound(const json::value& current, const json::value& binding) {
+// `binding` by a dry run names the key without the prefix of the datastore.
+api_result<json::value> bound(const json::value& current, const json::value& binding, bool dry_run) {
   auto refuse = [&](std::string why) { return fail(conflict("", "pods/binding", name_in(current), why)); };
   auto name = name_in(current);
   auto node = binding["target"]["name"].as_string();
@@ -106,10 +107,12 @@ api_result<json::value> bound(const json::value& current, const json::value& bin
   if (!uid.empty() && uid != current["metadata"]["uid"].as_string())
     return fail(conflict(
         "", "pods", name,
-        fmt::format("StorageError: invalid object, Code: 4, Key: /pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: "
-                    "Precondition failed: "
-                    "UID in precondition: {}, UID in object meta: {}",
-                    current["metadata"]["namespace"].as_string(), name, uid, current["metadata"]["uid"].as_string())));
+        fmt::format(
+            "StorageError: invalid object, Code: 4, Key: {}/pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: "
+            "Precondition failed: "
+            "UID in precondition: {}, UID in object meta: {}",
+            dry_run ? "" : "/registry", current["metadata"]["namespace"].as_string(), name, uid,
+            current["metadata"]["uid"].as_string())));
   auto next = current;
   next.member("spec").set("nodeName", node);
   if (auto notes = binding["metadata"]["annotations"].object())
@@ -402,7 +405,9 @@ task<api_result<written>> bind_pod(storage& s, json::value binding, call& c) {
     found.push_back(not_supported("target.kind", kind, {"Node", "<empty>"}));
   if (target["name"].as_string().empty()) found.push_back(required("target.name"));
   if (!found.empty()) co_return fail(plain_failure(found));
-  auto how = [binding = std::move(binding)](const json::value& current) { return bound(current, binding); };
+  auto how = [binding = std::move(binding), dry_run = c.options.dry_run](const json::value& current) {
+    return bound(current, binding, dry_run);
+  };
   KEDGE_CO_TRY(auto done, co_await s.update(std::move(how), part::own, false, c));
   (void)done;
   co_return written{.code = 201, .value = success_created(), .is_status = true};

@@ -90,9 +90,9 @@ value to_string(args a, arena& memory) {
 }
 
 value to_timestamp(args a, arena& memory) {
-  if (a[0].is(kind::integer)) return timestamp_in_range(a[0].as_integer(), 0, memory);
+  if (a[0].is(kind::integer)) return timestamp_in_range({.seconds = a[0].as_integer()}, memory);
   auto m = parse_timestamp(a[0].as_text());
-  return m ? timestamp_in_range(m->seconds, m->nanoseconds, memory) : cannot_convert(a[0], type::timestamp(), memory);
+  return m ? timestamp_in_range(*m, memory) : cannot_convert(a[0], type::timestamp(), memory);
 }
 
 value to_type(args a, arena&) { return value::type(a[0].runtime_type()); }

@@ -85,7 +85,7 @@ result element(const value& v, arena& memory, int depth) {
       const int n = std::snprintf(buffer, sizeof buffer, "%.*f", default_precision, v.as_real());
       return std::string(buffer, static_cast<std::size_t>(n));
     }
-    case kind::timestamp: return "timestamp(" + quote(timestamp_text(v.seconds(), v.nanoseconds())) + ")";
+    case kind::timestamp: return "timestamp(" + quote(text_of(v)) + ")";
     case kind::duration: return "duration(" + quote(duration_text(v.as_nanoseconds())) + ")";
     case kind::null:
     case kind::boolean:

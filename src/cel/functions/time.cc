@@ -13,9 +13,9 @@
 
 namespace kedge::cel {
 
-value timestamp_in_range(std::int64_t seconds, std::uint32_t nanoseconds, arena& memory) {
-  if (seconds < timestamp_min || seconds > timestamp_max) return value::error(memory, "timestamp overflow");
-  return value::timestamp(seconds, nanoseconds);
+value timestamp_in_range(const moment& m, arena& memory) {
+  if (m.seconds < timestamp_min || m.seconds > timestamp_max) return value::error(memory, "timestamp overflow");
+  return value::timestamp(m.seconds, m.nanoseconds, m.offset);
 }
 
 value add_to_timestamp(const value& t, std::int64_t nanoseconds, arena& memory) {
@@ -29,7 +29,7 @@ value add_to_timestamp(const value& t, std::int64_t nanoseconds, arena& memory) 
     rest -= second;
     ++seconds;
   }
-  return timestamp_in_range(seconds, static_cast<std::uint32_t>(rest), memory);
+  return timestamp_in_range({seconds, static_cast<std::uint32_t>(rest), t.offset()}, memory);
 }
 
 value between_timestamps(const value& later, const value& earlier, arena& memory) {
@@ -115,6 +115,14 @@ value of_timestamp_in(args a, arena& memory) {
   return field_of(wall_of(t.seconds() + offset, t.nanoseconds()), f);
 }
 
+// The zone that a text names is read before it is asked for; those that only a value names, all of them.
+void prepare_zone(const value* zone) {
+  if (!zone)
+    api::prefetch_time_zones();
+  else if (zone->is(kind::string) && !zone->as_text().contains(':'))
+    api::prefetch_time_zone(zone->as_text());
+}
+
 template <std::int64_t unit>
 value of_duration(args a, arena&) {
   return value::integer(a[0].as_nanoseconds() / unit);
@@ -123,9 +131,11 @@ value of_duration(args a, arena&) {
 template <field f>
 function getter(const char* name, const std::string& id, std::string with_zone = {}) {
   if (with_zone.empty()) with_zone = id + "_with_tz";
-  return {name,
-          {method(id, {type::timestamp()}, type::integer(), of_timestamp<f>),
-           method(with_zone, {type::timestamp(), type::string()}, type::integer(), of_timestamp_in<f>)}};
+  function out{name,
+               {method(id, {type::timestamp()}, type::integer(), of_timestamp<f>),
+                method(with_zone, {type::timestamp(), type::string()}, type::integer(), of_timestamp_in<f>)}};
+  out.overloads.back().prepare = prepare_zone;
+  return out;
 }
 
 template <field f, std::int64_t unit>

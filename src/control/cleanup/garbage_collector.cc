@@ -10,14 +10,17 @@
 //   goes
 //
 // An owner of a kind that another API server has is asked for there (other_owners.h); while nobody can say, nothing
-// goes.
+// goes. What other API servers have is listed there again and again, for nothing tells what happens to it
+// (other_dependents.h), and goes by the same rules.
 //
 // Who depends on whom is the store's index of owners' uids; nothing is kept here. Most objects have neither owners nor
 // finalizers and are passed over by a search of their text.
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "base/log.h"
+#include "control/cleanup/other_dependents.h"
 #include "control/cleanup/other_owners.h"
 #include "control/cleanup/ownership.h"
 #include "control/controllers.h"
@@ -35,6 +38,11 @@ namespace {
 constexpr std::string_view lost = "owner is gone ";  // its dependents are to be looked at
 constexpr std::string_view waiting =
     "owner may wait ";  // the object it stood in went, or blocks it no longer: "… apiVersion\nkind\nns\nname"
+constexpr std::string_view others = "objects of other servers";  // are to be looked at
+// How soon they are looked at again; and an owner that waits for one of them.
+constexpr auto others_period = std::chrono::seconds(10), others_pause = std::chrono::seconds(3);
+// An owner there that was there isn't asked for again by each of its dependents.
+constexpr auto owner_time = std::chrono::seconds(30);
 // Of an owner's thousand dependents many go at once: one look for all of them.
 constexpr auto gather = std::chrono::milliseconds(10);
 constexpr std::string_view ignored[] = {"/registry/events/"};
@@ -81,16 +89,19 @@ void changed(const seen& s, keys& k) {
 class garbage_collector final : public controller {
  public:
   std::vector<source> sources() override { return {{{}, &changed}}; }
+  void begin(keys& k) override { k.add(std::string(others)); }
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
     if (key.starts_with(lost)) return name_dependents(s, key.substr(lost.size()));
     if (key.starts_with(waiting)) return name_waiting_owner(s, key.substr(waiting.size()));
+    if (key == others) return look_at_others(s);
     return look_at_object(s, std::move(key));
   }
 
  private:
   task<api::api_result<void>> name_dependents(shell& s, std::string uid) {
     note_gone(uid);
+    if (there_.has(uid)) s.queue().add(std::string(others));
     auto cluster = s.now();
     std::vector<std::string> found;
     cluster.cluster().scan(api::objects_by_owner, uid, {}, {}, [&](const store::object_ref& o) {
@@ -167,9 +178,7 @@ class garbage_collector final : public controller {
       co_return co_await s.write(std::move(forget), {});
     }
     bool has_dependents = cluster.cluster().count(api::objects_by_owner, uid_of(object)) > 0;
-    std::string policy = has_finalizer(object, "orphan")               ? "Orphan"
-                         : has_finalizer(object, "foregroundDeletion") ? "Foreground"
-                                                                       : "Background";
+    auto policy = policy_of(object);
     auto next = object;
     if (found.waiting > 0 && has_dependents) {
       policy = "Foreground";
@@ -183,6 +192,62 @@ class garbage_collector final : public controller {
     log::info("deleting {} {}/{}: its owners are gone", id.plural, next["metadata"]["namespace"].as_string(),
               next["metadata"]["name"].as_string());
     co_return co_await remove(s, std::move(id), std::move(next), std::move(policy));
+  }
+
+  static std::string policy_of(const json::value& object) {
+    return has_finalizer(object, "orphan")               ? "Orphan"
+           : has_finalizer(object, "foregroundDeletion") ? "Foreground"
+                                                         : "Background";
+  }
+
+  task<api::api_result<void>> look_at_others(shell& s) {
+    co_await there_.look(s);
+    for (auto& list : there_.all())
+      for (auto& d : *list) {
+        if (auto done = co_await judge_other(s, d); !done) log::debug("{}: {}", d.path, done.error().message);
+        co_await reactor::maybe_yield();
+      }
+    s.queue().add_after(std::string(others), others_period);
+    co_return api::api_result<void>();
+  }
+
+  // Of another server's object: what look_at_object does with one of the own.
+  task<api::api_result<void>> judge_other(shell& s, const other_dependent& d) {
+    if (is_deleting(d.about)) co_return api::api_result<void>();
+    auto found = look_at_owners(s.now(), d.about);
+    if (found.gone.empty() && found.unknown == 0) co_return api::api_result<void>();
+    // Something may be to be done: by the newest state that there is.
+    auto latest = co_await s.store().latest();
+    if (!latest) co_return api::fail(api::from_error(latest.error()));
+    view cluster(*std::move(latest), s.client().resources());
+    found = look_at_owners(cluster, d.about);
+    if (found.unknown > 0) co_await ask_about_other(s, cluster, d.about, found);
+    if (found.misplaced > 0 || found.unknown > 0 || found.gone.empty()) co_return api::api_result<void>();
+    if (found.solid > 0) co_return co_await other_dependents::forget(s, d, std::move(found.gone));
+    const bool has_dependents =
+        there_.has(uid_of(d.about)) || cluster.cluster().count(api::objects_by_owner, uid_of(d.about)) > 0;
+    auto policy = found.waiting > 0 && has_dependents ? std::string("Foreground") : policy_of(d.about);
+    co_return co_await other_dependents::remove(s, d, std::move(policy));
+  }
+
+  task<void> ask_about_other(shell& s, const view& cluster, const json::value& object, owners_found& found) {
+    const auto now = reactor::loop::current().now();
+    auto& owners = object["metadata"]["ownerReferences"];
+    for (std::size_t i = 0; i < owners.size(); ++i) {
+      if (worth_of(cluster, object, owners[i]) != owner_worth::unknown) continue;
+      auto uid = std::string(owners[i]["uid"].as_string());
+      auto worth = owner_worth::solid;
+      const auto known = solid_until_.find(uid);
+      const bool asks = known == solid_until_.end() || known->second < now;
+      if (asks)
+        worth = co_await others_.worth_of(s, std::string(object["metadata"]["namespace"].as_string()), owners[i]);
+      if (worth == owner_worth::unknown) continue;
+      --found.unknown;
+      count(found, worth, owners[i]);
+      if (!asks || worth != owner_worth::solid) continue;
+      if (solid_until_.size() >= told_max) solid_until_.clear();
+      solid_until_.insert_or_assign(std::move(uid), now + owner_time);
+    }
   }
 
   // Those whose kinds aren't served here, of the servers that do. Nothing tells when one of them goes, so those that
@@ -282,6 +347,8 @@ class garbage_collector final : public controller {
 
   task<api::api_result<void>> orphan(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
     std::vector<std::string> uid{std::string(uid_of(object))};
+    co_await there_.look(s);
+    for (auto& d : there_.of(uid[0])) KEDGE_CO_CHECK(co_await other_dependents::forget(s, d, uid));
     std::vector<change> changes;
     each_dependent(cluster, object, [&](const json::value& d) {
       changes.push_back(update_of(id_of(*served_as(cluster, d)), without_owners(d, uid)));
@@ -305,6 +372,14 @@ class garbage_collector final : public controller {
       if (!is_deleting(d)) s.queue().add(key_of(cluster, d));  // sees its owner waiting, and goes
       return true;
     });
+    co_await there_.look(s);
+    for (auto& d : there_.of(uid)) {
+      if (auto done = co_await judge_other(s, d); !done) log::debug("{}: {}", d.path, done.error().message);
+      if (!blocks(d.about, uid)) continue;
+      // Nothing tells of its end.
+      blocked = true;
+      s.queue().add_after(key_of(cluster, object), others_pause);
+    }
     if (blocked) co_return api::api_result<void>();  // the last dependent's end brings this key back
     plan p;
     p.write(without_finalizer(std::move(id), object, "foregroundDeletion"));
@@ -322,6 +397,8 @@ class garbage_collector final : public controller {
   }
 
   other_owners others_;
+  other_dependents there_;
+  std::map<std::string, time_point> solid_until_;  // owners of other servers, by uid; bounded
   std::set<std::string> gone_;  // uids that are gone, and references that point nowhere in any namespace; bounded
   std::set<std::string> told_;  // object's and owner's uid: what was told of; bounded
 };

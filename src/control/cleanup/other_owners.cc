@@ -79,7 +79,7 @@ task<owner_worth> other_owners::worth_of(shell& s, std::string ns, json::value r
   if (found->namespaced && ns.empty()) co_return misplaced;
   auto path = found->namespaced ? fmt::format("{}/namespaces/{}/{}/{}", of->path(), ns, found->plural, name)
                                 : fmt::format("{}/{}/{}", of->path(), found->plural, name);
-  auto answer = co_await s.client().ask(std::move(path));
+  auto answer = co_await s.client().ask({.path = std::move(path)});
   if (!answer) co_return unknown;
   if (says_there_is_none(*answer, name)) co_return absent;
   auto owner = answer->code == 200 ? json::parse(answer->body) : fail(errc::unavailable, "");

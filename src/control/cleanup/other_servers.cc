@@ -32,8 +32,9 @@ bool has_verb(const json::value& resource, std::string_view verb) {
   return false;
 }
 
-task<result<json::value>> ask_other(shell& s, std::string path, std::string method) {
-  KEDGE_CO_TRY(auto answer, co_await s.client().ask(path, method));
+task<result<json::value>> ask_other(shell& s, api::raw_request q) {
+  const auto path = q.path, method = q.method;
+  KEDGE_CO_TRY(auto answer, co_await s.client().ask(std::move(q)));
   auto value = json::parse(answer.body);
   if (answer.code >= 200 && answer.code < 300) {
     if (!value) co_return fail(errc::protocol, path + ": " + value.error().message);

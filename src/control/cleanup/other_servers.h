@@ -17,6 +17,9 @@ std::vector<api::aggregation::api_service> other_services(const store::snapshot&
 bool has_verb(const json::value& resource, std::string_view verb);
 
 // The answer as a value; an error tells why there is none. errc::not_found: there is no such path or method.
-task<result<json::value>> ask_other(shell& s, std::string path, std::string method = "GET");
+task<result<json::value>> ask_other(shell& s, api::raw_request q);
+inline task<result<json::value>> ask_other(shell& s, std::string path, std::string method = "GET") {
+  return ask_other(s, {.path = std::move(path), .method = std::move(method)});
+}
 
 }  // namespace kedge::control

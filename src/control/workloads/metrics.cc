@@ -52,7 +52,7 @@ std::unexpected<std::string> unable(std::string_view api, std::string_view why) 
 
 task<std::expected<json::value, std::string>> ask_list(api::objects& client, std::string_view api, std::string path,
                                                        std::string what) {
-  auto answer = co_await client.ask(std::move(path));
+  auto answer = co_await client.ask({.path = std::move(path)});
   if (!answer) co_return unable(api, answer.error().message);
   if (answer->code != 200) co_return unable(api, refusal_text(*answer, what));
   auto list = json::parse(answer->body);
@@ -65,7 +65,7 @@ task<std::expected<json::value, std::string>> ask_list(api::objects& client, std
 task<std::expected<std::string, std::string>> custom_version(api::objects& client) {
   constexpr std::string_view known[] = {"v1beta2", "v1beta1"};
   auto is_known = [&](std::string_view v) { return std::ranges::find(known, v) != std::end(known); };
-  auto answer = co_await client.ask("/apis/custom.metrics.k8s.io");
+  auto answer = co_await client.ask({.path = "/apis/custom.metrics.k8s.io"});
   if (!answer) co_return std::unexpected(answer.error().message);
   auto group = json::parse(answer->body);
   if (answer->code != 200 || !group)

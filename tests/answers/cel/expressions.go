@@ -397,6 +397,38 @@ timestamp('2024-02-29T23:34:56Z').getDate('-11:30')
 timestamp('2024-02-29T23:34:56Z').getHours('Europe/Paris')
 timestamp('2024-02-29T23:34:56Z').getHours('Nowhere/Place')
 timestamp('2024-02-29T23:34:56Z').getHours('1:99')
+timestamp('2024-02-29T23:34:56+02:00')
+string(timestamp('2024-02-29T23:34:56+02:00'))
+string(timestamp('2024-02-29T23:34:56.5-00:30'))
+string(timestamp('2024-02-29T23:34:56+00:00'))
+string(timestamp(timestamp('2024-02-29T23:34:56+02:00')))
+string(timestamp(int(timestamp('2024-02-29T23:34:56+02:00'))))
+string(timestamp('2024-02-29T23:34:56+02:00') + duration('24h'))
+string(duration('1.5s') + timestamp('2024-02-29T23:34:56-11:45'))
+string(timestamp('2024-02-29T23:34:56+02:00') - duration('24h'))
+timestamp('2024-02-29T23:34:56+02:00') == timestamp('2024-02-29T21:34:56Z')
+timestamp('2024-02-29T23:34:56+02:00') < timestamp('2024-02-29T23:34:56Z')
+timestamp('2024-02-29T23:34:56+02:00') - timestamp('2024-02-29T23:34:56Z')
+timestamp('2024-02-29T23:34:56-03:30').getHours()
+timestamp('2024-02-29T23:34:56-03:30').getDate()
+timestamp('2024-02-29T23:34:56-03:30').getHours('+01:00')
+timestamp('2024-02-29T23:34:56-03:30').getMinutes('Asia/Kolkata')
+timestamp('2024-02-29T23:34:56-03:30').getHours('UTC')
+timestamp('2024-02-29T23:34:56-03:30').getHours('')
+timestamp('2024-02-29T23:34:56-03:30').getHours('Local')
+timestamp('2024-02-29T23:34:56Z').getHours(dyn('Europe/Paris'))
+timestamp('2024-02-29T23:34:56Z').getHours('+1:5')
+timestamp('2024-02-29T23:34:56Z').getHours('+02:')
+timestamp('2024-02-29T23:34:56Z').getHours(':30')
+'%s %s'.format([timestamp('2024-02-29T23:34:56+02:00'), [timestamp('2024-02-29T23:34:56+02:00')]])
+string([timestamp('2024-02-29T23:34:56+02:00'), timestamp('2024-02-29T22:34:56Z')].max())
+string([timestamp('2024-02-29T23:34:56+02:00'), timestamp('2024-02-29T22:34:56Z')].min())
+string(timestamp('0001-01-01T00:00:00-01:00'))
+string(timestamp('0001-01-01T00:00:00+01:00'))
+string(timestamp('9999-12-31T23:59:59-01:00'))
+string(timestamp('2024-02-29T24:00:00+01:00'))
+string(timestamp('2024-02-29T23:34:56+24:00'))
+string(timestamp('2024-02-29T23:34:56+2:00'))
 timestamp('2024-02-29T23:34:56Z') + duration('24h')
 timestamp('2024-02-29T23:34:56Z') - duration('24h')
 timestamp('2024-02-29T23:34:56Z') - timestamp('2024-02-28T23:34:56Z')
@@ -634,6 +666,42 @@ b'\u0041'
 a b
 self.
 self..a
+object.spec.
+self.a.
+self.a.b.c.
+self.a.)
+(self.a.)
+self.a. == 1
+self.a.b. && true
+f(self.a.)
+f(self.a.b.c.)
+[self.a.b.]
+self.a.b.1
+self.a.b.true
+self.?
+self.a.?
+self[self.a.b.
+bad value!
+a b c
+a b && c
+1 2 3
+!!
+!)
+(!)
+!+
+!1 !
+self.a && !
+self.a || !self.b && !
+- -
+-)
+(-)
+1 - -
+1 + -
+self.a > -
+[-]
+in a
+a in in
+(in)
 self.1
 self.true
 self[
@@ -886,7 +954,7 @@ const schemaOfApp = `{"type": "object", "required": ["replicas", "name"], "prope
  "replicas": {"type": "integer"}, "min": {"type": "integer"}, "max": {"type": "integer"},
  "name": {"type": "string", "maxLength": 63}, "text": {"type": "string"}, "mode": {"type": "string", "enum": ["on", "off", "auto"]},
  "ratio": {"type": "number"}, "on": {"type": "boolean"}, "nothing": {"type": "string", "nullable": true},
- "when": {"type": "string", "format": "date-time"}, "day": {"type": "string", "format": "date"}, "wait": {"type": "string", "format": "duration"},
+ "when": {"type": "string", "format": "date-time"}, "since": {"type": "string", "format": "date-time"}, "day": {"type": "string", "format": "date"}, "wait": {"type": "string", "format": "duration"},
  "data": {"type": "string", "format": "byte", "maxLength": 100}, "port": {"x-kubernetes-int-or-string": true},
  "tags": {"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 20}},
  "lines": {"type": "array", "items": {"type": "string"}},
@@ -901,7 +969,7 @@ const schemaOfApp = `{"type": "object", "required": ["replicas", "name"], "prope
  "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}`
 
 const app = `{"replicas": 3, "min": 1, "max": 5, "name": "app", "text": "some text", "mode": "on", "ratio": 2, "on": true, "nothing": null,
- "when": "2024-02-29T12:00:00Z", "day": "2024-02-29", "wait": "1h30m", "data": "aGVsbG8=", "port": "http",
+ "when": "2024-02-29T12:00:00Z", "since": "2024-02-29T14:00:00.25+02:00", "day": "2024-02-29", "wait": "1h30m", "data": "aGVsbG8=", "port": "http",
  "tags": ["a", "bb", "ccc"], "lines": ["one", "two"], "set": ["x", "y"],
  "conditions": [{"type": "Ready", "status": "True"}, {"type": "Live", "status": "False"}],
  "ports": [{"port": 80, "name": "http"}, {"port": 443}], "labels": {"app": "web", "tier-x": "front"}, "limits": {"cpu": 2},
@@ -937,6 +1005,12 @@ has(self.nope)
 self.nope
 self.when > timestamp('2024-01-01T00:00:00Z')
 self.when.getFullYear() == 2024
+self.since
+string(self.since)
+self.since.getHours()
+self.since.getHours('Europe/Paris')
+string(self.since + duration('1m'))
+self.since == self.when
 self.day < self.when
 self.day
 self.wait < duration('2h')

@@ -168,7 +168,7 @@ func show(v ref.Val) string {
 	case types.Duration:
 		return fmt.Sprintf("duration(%d)", int64(x.Duration))
 	case types.Timestamp:
-		return "timestamp(" + x.Time.UTC().Format(time.RFC3339Nano) + ")"
+		return "timestamp(" + x.Time.Format(time.RFC3339Nano) + ")"
 	case *types.Optional:
 		if !x.HasValue() {
 			return "none"

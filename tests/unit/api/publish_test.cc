@@ -74,6 +74,30 @@ TEST_CASE("each health check is a series of /metrics/slis") {
                     "kubernetes_healthcheck{name=\"late\",type=\"readyz\"} 0\n"})
     CHECK_MESSAGE(text.find(line) != std::string::npos, line);
   CHECK(text.find("name=\"late\",type=\"livez\"") == std::string::npos);
+  w.get("/readyz");
+  w.get("/readyz?exclude=late");
+  text = w.get("/metrics/slis").body;
+  for (auto line : {"kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"} 2\n",
+                    "kubernetes_healthchecks_total{name=\"late\",status=\"error\",type=\"readyz\"} 1\n"})
+    CHECK_MESSAGE(text.find(line) != std::string::npos, line);
+}
+
+TEST_CASE("what watches are sent is counted by resource, and how long they list") {
+  told_world w;
+  w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("a")), 201);
+  running_watch watch(w,
+                      "/api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&"
+                      "resourceVersionMatch=NotOlderThan");
+  CHECK(watch.next()["type"].as_string() == "ADDED");
+  CHECK(watch.next()["type"].as_string() == "BOOKMARK");
+  auto text = w.get("/metrics").body;
+  // The object, and the mark behind all there was.
+  for (auto line :
+       {"apiserver_watch_events_total{group=\"\",resource=\"configmaps\",version=\"v1\"} 2\n",
+        "apiserver_watch_events_sizes_count{group=\"\",resource=\"configmaps\",version=\"v1\"} 2\n",
+        "apiserver_watch_list_duration_seconds_count{group=\"\",resource=\"configmaps\",scope=\"namespace\","
+        "version=\"v1\"} 1\n"})
+    CHECK_MESSAGE(text.find(line) != std::string::npos, line);
 }
 
 TEST_CASE("/metrics has the series by which an API server is watched") {
@@ -86,8 +110,11 @@ TEST_CASE("/metrics has the series by which an API server is watched") {
   auto text = w.get("/metrics").body;
   for (auto line :
        {"authentication_attempts{result=\"failure\"} 1\n", "authentication_attempts{result=\"success\"} 3\n",
-        "apiserver_longrunning_requests{component=\"apiserver\",verb=\"WATCH\"} 1\n", "kubernetes_build_info{",
-        "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n",
+        "apiserver_longrunning_requests{component=\"apiserver\",group=\"\",resource=\"nodes\",scope=\"cluster\","
+        "subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1\n",
+        "apiserver_response_sizes_count{component=\"apiserver\",group=\"\",resource=\"nodes\",scope=\"cluster\","
+        "subresource=\"\",verb=\"LIST\",version=\"v1\"} 1\n",
+        "kubernetes_build_info{", "apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n",
         "apiserver_request_sli_duration_seconds_bucket{component=\"apiserver\",group=\"\",resource=\"nodes\","
         "scope=\"cluster\",subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"0.05\"} 1\n"})
     CHECK_MESSAGE(text.find(line) != std::string::npos, line);

@@ -220,11 +220,10 @@ TEST_CASE("horizontal-pod-autoscaler-controller: what its pods use is asked of t
     {"metadata":{"name":"a"},"timestamp":"2026-01-01T00:10:00Z","window":"30s","containers":[{"name":"c","usage":{"cpu":"100m","memory":"1Mi"}}]},
     {"metadata":{"name":"b"},"timestamp":"2026-01-01T00:10:00Z","window":"30s","containers":[{"name":"c","usage":{"cpu":"80m"}}]}]})"};
   std::vector<std::string> asked;
-  at_work w("horizontalpodautoscaling", {},
-            [&](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
-              asked.push_back(std::move(path));
-              co_return answer;
-            });
+  at_work w("horizontalpodautoscaling", {}, [&](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+    asked.push_back(std::move(q.path));
+    co_return answer;
+  });
   w.create(
       yaml("{kind: Deployment, apiVersion: apps/v1, metadata: {name: web, namespace: default}, spec: {replicas: 2, "
            "selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: "
@@ -316,12 +315,11 @@ struct measured {
   at_work w;
 
   explicit measured(std::string_view metric, std::string_view replicas = "2")
-      : w("horizontalpodautoscaling", {},
-          [this](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
-            asked.push_back(path);
-            auto found = answers.find(path);
-            co_return found == answers.end() ? api::raw_answer{404, "404 page not found\n"} : found->second;
-          }) {
+      : w("horizontalpodautoscaling", {}, [this](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+          asked.push_back(q.path);
+          auto found = answers.find(q.path);
+          co_return found == answers.end() ? api::raw_answer{404, "404 page not found\n"} : found->second;
+        }) {
     w.create(yaml(
         fmt::format("{{kind: Deployment, apiVersion: apps/v1, metadata: {{name: web, namespace: default}}, spec: "
                     "{{replicas: {}, selector: {{matchLabels: {{app: web}}}}, template: {{metadata: {{labels: {{app: "

@@ -60,11 +60,10 @@ struct played_server {
 
 TEST_CASE("namespace-controller: what other API servers have in a namespace goes with it, and a dead one holds it") {
   played_server server;
-  at_work w("namespace", {},
-            [&](api::user_ref as, std::string method, std::string path) -> task<result<api::raw_answer>> {
-              CHECK_FALSE(as->name.empty());
-              co_return server.answer(method, std::move(path));
-            });
+  at_work w("namespace", {}, [&](api::user_ref as, api::raw_request q) -> task<result<api::raw_answer>> {
+    CHECK_FALSE(as->name.empty());
+    co_return server.answer(q.method, std::move(q.path));
+  });
   w.put(json::value(going));
   w.put(json::value(registered("v1beta1", 10)));
   w.put(json::value(registered("v1", 20)));

@@ -2,10 +2,14 @@
 #include "control/cleanup/ownership.h"
 
 #include <algorithm>
+#include <map>
 
 #include "at_work.h"
 #include "control/cleanup/other_owners.h"
 #include "control/owners.h"
+#include "json/parse.h"
+#include "json/patch.h"
+#include "json/write.h"
 
 using namespace kedge;
 using namespace kedge::control;
@@ -109,14 +113,13 @@ TEST_CASE(
         row{{200, R"({"resources":[]})"}, {404, none}, "stays"}, row{{200, things}, {404, none}, "stays", "../../x"}}) {
     CAPTURE(r.discovery.body);
     CAPTURE(r.answer.body);
-    at_work w("garbagecollector", {},
-              [&](api::user_ref, std::string method, std::string path) -> task<result<api::raw_answer>> {
-                CHECK(method == "GET");
-                if (path == "/apis/example.org/v1") co_return r.discovery;
-                CHECK(path == "/apis/example.org/v1/namespaces/default/things/x");
-                if (r.answer.code == 0) co_return fail(errc::timeout, "nobody is there");
-                co_return r.answer;
-              });
+    at_work w("garbagecollector", {}, [&](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+      CHECK(q.method == "GET");
+      if (q.path == "/apis/example.org/v1") co_return r.discovery;
+      CHECK(q.path == "/apis/example.org/v1/namespaces/default/things/x");
+      if (r.answer.code == 0) co_return fail(errc::timeout, "nobody is there");
+      co_return r.answer;
+    });
     w.put(
         "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
         "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}}");
@@ -138,8 +141,8 @@ TEST_CASE("garbage-collector-controller: whose owner went from another API serve
           R"({"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","details":{"name":"x"},"code":404})",
       owner = R"({"kind":"Thing","metadata":{"name":"x","uid":"uid-x"}})";
   bool is_there = true;
-  at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
-    if (path == "/apis/example.org/v1") co_return api::raw_answer{200, things};
+  at_work w("garbagecollector", {}, [&](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+    if (q.path == "/apis/example.org/v1") co_return api::raw_answer{200, things};
     co_return is_there ? api::raw_answer{200, owner} : api::raw_answer{404, none};
   });
   w.put(
@@ -159,11 +162,150 @@ TEST_CASE("garbage-collector-controller: whose owner went from another API serve
   CHECK(w.get(at + "two").is_null());
 }
 
+namespace {
+
+// An API server behind this one that has things.
+struct thing_server {
+  std::map<std::string, json::value> things;  // by name, in the namespace default
+  std::vector<std::string> done;              // "DELETE a Background", "PATCH a"
+  bool dead = false;
+
+  void put(const std::string& name, std::string_view owners, std::string_view more = "") {
+    things[name] = yaml(fmt::format(
+        "{{apiVersion: example.org/v1, kind: Thing, metadata: {{name: {0}, namespace: default, uid: uid-{0}, "
+        "resourceVersion: '7', ownerReferences: {1}{2}}}, spec: {{}}}}",
+        name, owners, more));
+  }
+  static api::raw_answer value(const json::value& v) { return {200, json::write(v)}; }
+  api::raw_answer answer(const api::raw_request& q) {
+    const std::string root = "/apis/example.org/v1", one = root + "/namespaces/default/things/";
+    if (q.path == root)
+      return {
+          200,
+          R"({"groupVersion":"example.org/v1","resources":[{"name":"things","namespaced":true,"kind":"Thing","verbs":["get","list","delete","patch"]},{"name":"things/status","kind":"Thing","verbs":["get"]},{"name":"readings","kind":"Reading","verbs":["get","list"]}]})"};
+    if (q.path.starts_with(root + "/things?limit=")) {
+      CHECK(q.accept.find("as=PartialObjectMetadataList") != std::string::npos);
+      // One a page.
+      const auto at = q.path.find("continue=");
+      auto from = at == q.path.npos ? things.begin() : things.find(q.path.substr(at + 9));
+      json::array items;
+      json::object metadata;
+      if (from != things.end()) {
+        items.push_back(from->second);
+        if (++from != things.end()) metadata.set("continue", from->first);
+      }
+      return value(json::object{{"kind", "PartialObjectMetadataList"}, {"metadata", metadata}, {"items", items}});
+    }
+    REQUIRE_MESSAGE(q.path.starts_with(one), q.path);
+    const auto name = q.path.substr(one.size());
+    auto it = things.find(name);
+    if (it == things.end()) return {404, json::write(api::not_found("example.org", "things", name).to_json())};
+    if (q.method == "GET") return value(it->second);
+    auto body = *json::parse(q.body);
+    const bool deletes = q.method == "DELETE";
+    auto& expected = deletes ? body["preconditions"] : body["metadata"];
+    CHECK(expected["uid"].as_string() == "uid-" + name);
+    CHECK(expected["resourceVersion"].as_string() == "7");
+    done.push_back(q.method + " " + name + (deletes ? " " + std::string(body["propagationPolicy"].as_string()) : ""));
+    if (deletes) {
+      things.erase(it);
+      return value(json::object{{"kind", "Status"}, {"status", "Success"}});
+    }
+    CHECK(q.content_type == "application/merge-patch+json");
+    it->second = json::apply_merge_patch(it->second, body);
+    return value(it->second);
+  }
+};
+
+struct with_things {
+  thing_server server;
+  at_work w{"garbagecollector", {}, [this](api::user_ref, api::raw_request q) -> task<result<api::raw_answer>> {
+              if (server.dead) co_return fail(errc::timeout, "nobody is there");
+              co_return server.answer(q);
+            }};
+  with_things() {
+    w.put(
+        "{kind: APIService, apiVersion: apiregistration.k8s.io/v1, metadata: {name: v1.example.org}, spec: {group: "
+        "example.org, version: v1, groupPriorityMinimum: 1, versionPriority: 1, service: {namespace: a, name: b}}, "
+        "status: {conditions: [{type: Available, status: 'True'}]}}");
+    w.put(map("owner"));
+    w.named();
+  }
+  std::vector<std::string> look() {
+    server.done.clear();
+    CHECK(w.work("objects of other servers") == "");
+    return server.done;
+  }
+};
+
+const std::string by_owner = "{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}",
+                  by_none = "{apiVersion: v1, kind: ConfigMap, name: none, uid: uid-none}";
+
+}  // namespace
+
+TEST_CASE("garbage-collector-controller: what another API server has goes with its owners") {
+  with_things a;
+  a.server.put("free", "[]");
+  a.server.put("kept", "[" + by_owner + "]");
+  a.server.put("half", "[" + by_owner + ", " + by_none + "]");
+  a.server.put("lost", "[" + by_none + "]");
+  a.server.put("ends", "[" + by_none + "]", ", deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [a.b/c]");
+  a.server.put("odd", "[{apiVersion: example.com/v1, kind: Odd, name: x, uid: uid-x}, " + by_none + "]");
+  CHECK(a.look() == text{"PATCH half", "DELETE lost Background"});
+  CHECK(a.server.things["half"]["metadata"]["ownerReferences"].size() == 1);
+  // Its owner goes: whoever has that is looked at.
+  a.w.erase("/registry/configmaps/default/owner");
+  for (auto& key : a.w.named()) CHECK(a.w.work(key) == "");
+  const auto named = a.w.named();
+  CHECK(std::ranges::find(named, "objects of other servers") != named.end());
+}
+
+TEST_CASE(
+    "garbage-collector-controller: an owner waits for what another API server has of it, and is forgotten there") {
+  for (bool orphans : {false, true}) {
+    CAPTURE(orphans);
+    with_things a;
+    a.server.put("dep", "[{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner, blockOwnerDeletion: true}]");
+    auto going = map("owner");
+    going.member("metadata").set("deletionTimestamp", "2026-01-01T00:00:00Z");
+    going.member("metadata").set("finalizers", json::array{orphans ? "orphan" : "foregroundDeletion", "a.b/c"});
+    a.w.put(going);
+    const std::string key = "/registry/configmaps/default/owner";
+    CHECK(a.w.work(key) == "");
+    if (orphans) {
+      CHECK(a.server.done == text{"PATCH dep"});
+      CHECK(a.server.things["dep"]["metadata"]["ownerReferences"].is_null());
+      CHECK(a.w.get(key)["metadata"]["finalizers"].size() == 1);
+    } else {
+      CHECK(a.server.done == text{"DELETE dep Background"});
+      CHECK(a.w.get(key)["metadata"]["finalizers"].size() == 2);
+    }
+  }
+}
+
+TEST_CASE("garbage-collector-controller: an API server that is dead holds up nobody whose dependents it hasn't") {
+  with_things a;
+  a.server.put("dep", "[" + by_owner + "]");
+  a.look();
+  a.server.dead = true;
+  for (auto name : {"owner", "other"}) {
+    auto going = map(name);
+    going.member("metadata").set("deletionTimestamp", "2026-01-01T00:00:00Z");
+    going.member("metadata").set("finalizers", json::array{"orphan", "a.b/c"});
+    a.w.put(going);
+  }
+  // What it hasn't been told would be deleted one day.
+  CHECK(a.w.work("/registry/configmaps/default/owner") != "");
+  CHECK(a.w.get("/registry/configmaps/default/owner")["metadata"]["finalizers"].size() == 2);
+  CHECK(a.w.work("/registry/configmaps/default/other") == "");
+  CHECK(a.w.get("/registry/configmaps/default/other")["metadata"]["finalizers"].size() == 1);
+}
+
 TEST_CASE("garbage-collector-controller: an API server that hangs holds few who ask") {
   constexpr std::size_t workers = 20;
   std::size_t asked = 0;
   reactor::event speaks;
-  at_work w("garbagecollector", {}, [&](api::user_ref, std::string, std::string) -> task<result<api::raw_answer>> {
+  at_work w("garbagecollector", {}, [&](api::user_ref, api::raw_request) -> task<result<api::raw_answer>> {
     ++asked;
     co_await speaks.wait();
     co_return fail(errc::timeout, "nobody is there");

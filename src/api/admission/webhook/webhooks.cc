@@ -51,6 +51,33 @@ std::string mutation_text(const hook& h, bool changed) {
   return json::write(json::object{{"configuration", h.configuration}, {"webhook", h.name}, {"mutated", changed}});
 }
 
+// What a trace tells of asking one.
+tracing::live_span call_span(const hook& h, const subject& s, const admission_request& r, const std::string& uid) {
+  auto out = tracing::child_of(r.span, h.mutates ? "Call mutating webhook" : "Call validating webhook");
+  if (out.told())
+    out.add_all({{"configuration", h.configuration},
+                 {"webhook", h.name},
+                 {"resource", fmt::format("{}/{}, Resource={}", s.asked->group, s.asked->version, s.asked->resource)},
+                 {"subresource", s.subresource},
+                 {"operation", operation_text(r.what)},
+                 {"UID", uid}});
+  return out;
+}
+
+void tell_outcome(tracing::live_span& posting, const hook& h, const result<callout::answer>& answer) {
+  if (!posting.told()) return;
+  auto& to = **h.to;
+  posting.add_all({{"http.request.method", "POST"},
+                   {"url.full", fmt::format("{}?timeout={}s", to.url(), h.time.count())},
+                   {"server.address", to.host}});
+  if (to.port != 443) posting.add({"server.port", std::int64_t{to.port}});
+  if (!answer) return posting.failed(answer.error().message);
+  posting.add({"http.response.status_code", std::int64_t{answer->status}});
+  if (answer->status < 400) return;
+  posting.add({"error.type", std::to_string(answer->status)});
+  posting.failed();
+}
+
 }  // namespace
 
 webhooks::webhooks(parts p) : parts_(p), mutating_(p.objects, true), validating_(p.objects, false) {}
@@ -100,8 +127,8 @@ task<api_result<const served*>> webhooks::match(const hook& h, const subject& s,
 task<api_result<bool>> webhooks::meets_conditions(const hook& h, const served& as, const subject& s,
                                                   const admission_request& r, const store::snapshot& cluster) {
   json::value object, old, options = r.tell_options ? r.tell_options() : json::value();
-  if (r.object) { KEDGE_CO_TRY(object, co_await shown(as, r, *r.object, r.owned)); }
-  if (r.old) { KEDGE_CO_TRY(old, co_await shown(as, r, *r.old, r.owned_before)); }
+  if (r.object) { KEDGE_CO_TRY(object, co_await shown(as, r, false)); }
+  if (r.old) { KEDGE_CO_TRY(old, co_await shown(as, r, true)); }
   const auto request = request_value({.to = h,
                                       .about = s,
                                       .as = as,
@@ -121,18 +148,19 @@ task<api_result<bool>> webhooks::meets_conditions(const hook& h, const served& a
 }
 
 // The object as a client that asked for it as `as` would see it.
-task<api_result<json::value>> webhooks::shown(const served& as, const admission_request& r, const json::value& object,
-                                              const json::value* owned) {
-  auto v = object;
+task<api_result<json::value>> webhooks::shown(const served& as, const admission_request& r, bool before) {
+  auto v = before ? *r.old : *r.object;
+  const auto owned = before ? r.owned_before : r.owned;
+  const auto revision = before ? r.revision_before : r.revision;
   co_await reactor::maybe_yield();
   if (!is_own_kind(*r.asked, r.who.subresource)) {
     auto kind = kind_of(*r.asked, r.who.subresource);
-    if (r.revision > 0) v.member("metadata").set("resourceVersion", std::to_string(r.revision));
+    if (revision > 0) v.member("metadata").set("resourceVersion", std::to_string(revision));
     if (auto type = schema::find_kind(kind.api_version(), kind.kind)) schema::normalise(*type, v);
     co_return v;
   }
   auto& m = v.member("metadata");
-  if (r.revision > 0) m.set("resourceVersion", std::to_string(r.revision));
+  if (revision > 0) m.set("resourceVersion", std::to_string(revision));
   if (owned && !owned->empty()) m.set("managedFields", *owned);
   if (as.custom) {
     KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, as, std::move(v)));
@@ -171,6 +199,8 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
   co_await reactor::maybe_yield();
   json::value options = r.tell_options ? r.tell_options() : json::value();
   const auto uid = reactor::loop::current().random().uuid();
+  auto calling = call_span(h, s, r, uid);
+  auto posting = calling.child("HTTP POST", tracing::span_kind::client);
   callout::call c{.to = *h.to, .on_behalf = h.configuration, .time = h.time, .tells_time = true};
   c.body = review_text({.to = h,
                         .about = s,
@@ -182,8 +212,12 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
                         .options = r.tell_options ? &options : nullptr},
                        uid);
   if (r.let_go) r.let_go();
+  posting.tell(c.more);
   auto answer = co_await parts_.calls.post(std::move(c));
   const int code = answer ? answer->status : 0;
+  tell_outcome(posting, h, answer);
+  posting.end();
+  if (answer) calling.happened("Request completed");
   auto review = answer ? co_await callout::object_in(*std::move(answer), "admission.k8s.io", "AdmissionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) {
@@ -244,7 +278,6 @@ task<api_result<bool>> webhooks::take_patch(const hook& h, const served& as, adm
   if (own) {
     auto& m = v.member("metadata");
     m.erase("managedFields");
-    if ((*r.object)["metadata"]["resourceVersion"].is_null()) m.erase("resourceVersion");
     if (as.custom) {
       KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, *r.asked, std::move(v)));
     } else if (as.to_stored) {
@@ -259,8 +292,8 @@ task<api_result<bool>> webhooks::take_patch(const hook& h, const served& as, adm
 task<api_result<bool>> webhooks::mutate_by(const hook& h, const served& as, const subject& s, admission_request& r,
                                            std::size_t index, bool second) {
   json::value object, old;
-  if (r.object) { KEDGE_CO_TRY(object, co_await shown(as, r, *r.object, r.owned)); }
-  if (r.old) { KEDGE_CO_TRY(old, co_await shown(as, r, *r.old, r.owned_before)); }
+  if (r.object) { KEDGE_CO_TRY(object, co_await shown(as, r, false)); }
+  if (r.old) { KEDGE_CO_TRY(old, co_await shown(as, r, true)); }
   auto& home = reactor::loop::current();
   const auto began = home.now();
   auto a = co_await ask(h, as, s, r, r.object ? &object : nullptr, r.old ? &old : nullptr);
@@ -331,8 +364,8 @@ task<api_result<void>> webhooks::mutate(admission_request& r, const store::snaps
 task<void> webhooks::judge_by(const hook& h, const served& as, const subject& s, const admission_request& r,
                               answered& out) {
   api_result<json::value> object = json::value(), old = json::value();
-  if (r.object) object = co_await shown(as, r, *r.object, r.owned);
-  if (r.old && object) old = co_await shown(as, r, *r.old, r.owned_before);
+  if (r.object) object = co_await shown(as, r, false);
+  if (r.old && object) old = co_await shown(as, r, true);
   if (!object || !old) {
     out.how = {outcome::kind::server_failed, false, 500};
     out.refused = internal_error((object ? old : object).error().message);

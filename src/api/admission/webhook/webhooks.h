@@ -59,8 +59,7 @@ class webhooks {
                                            const store::snapshot& cluster);
   task<api_result<bool>> meets_conditions(const hook& h, const served& as, const subject& s, const admission_request& r,
                                           const store::snapshot& cluster);
-  task<api_result<json::value>> shown(const served& as, const admission_request& r, const json::value& object,
-                                      const json::value* owned);
+  task<api_result<json::value>> shown(const served& as, const admission_request& r, bool before);
   task<answered> ask(const hook& h, const served& as, const subject& s, const admission_request& r,
                      const json::value* object, const json::value* old);
   task<api_result<bool>> mutate_by(const hook& h, const served& as, const subject& s, admission_request& r,

@@ -9,6 +9,7 @@
 #include "api/authentication/configuration.h"
 #include "api/authorization/configuration.h"
 #include "api/encryption/configuration.h"
+#include "api/tracing/configuration.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "support/temporary_folder.h"
@@ -21,7 +22,9 @@ std::string_view without_wrapping(std::string_view said) {
   for (std::string_view wrapping :
        {"invalid authentication configuration: ", "failed to load AuthorizationConfiguration from file: ",
         "error while parsing file: ", "error while building transformers: ",
-        "error decoding encryption provider configuration file \"FOLDER/FILE\": ", "strict decoding error: "})
+        "error decoding encryption provider configuration file \"FOLDER/FILE\": ",
+        "failed to validate tracing configuration: ", "failed to read tracing config: ",
+        "unable to decode tracing configuration data: ", "strict decoding error: "})
     if (said.starts_with(wrapping)) said.remove_prefix(wrapping.size());
   return said;
 }
@@ -48,6 +51,8 @@ TEST_CASE("configuration files are refused in kube-apiserver's words") {
       take(parse_authentication(file, {}));
     else if (flag == "authorization-config")
       take(parse_authorization(file));
+    else if (flag == "tracing-config-file")
+      take(tracing::parse_configuration(file));
     else
       take(encryption::parse_encryption(file));
     CHECK_MESSAGE(ours == without_wrapping((*row)["said"].as_string()), (*row)["name"].as_string());

@@ -91,6 +91,23 @@ TEST_CASE("a service account token is good while all that it hangs on stands") {
   CHECK(!b.verify(unbound).has_value());
 }
 
+TEST_CASE("tokens that tell when they should be replaced are counted before and after, others not") {
+  bench b;
+  std::vector<token_use> uses;
+  b.tokens.count_by([&](token_use use) { uses.push_back(use); });
+  token_issuer::request r{.ns = "default", .account = "robot", .account_uid = "sa-1", .seconds = 7200};
+  r.audiences = b.settings.api_audiences;
+  auto issued = [&] { return b.issuer.issue(r, system_wall_time(), system_random()).value(); };
+  CHECK(b.verify(issued()).has_value());
+  CHECK(uses.empty());
+  r.warn_after_seconds = 600;
+  const auto token = issued();
+  CHECK(b.verify(token).has_value());
+  CHECK(b.verify(token, {}, std::chrono::minutes(11)).has_value());
+  CHECK(!b.verify(token, {}, std::chrono::hours(3)).has_value());
+  CHECK(uses == std::vector{token_use::valid, token_use::stale});
+}
+
 TEST_CASE("TokenRequest") {
   bench b;
   auto pod = b.token_for("{expirationSeconds: 3607, boundObjectRef: {apiVersion: v1, kind: Pod, name: p}}");

@@ -34,7 +34,7 @@ std::string show(const value& v, cel::arena& memory) {
     case kind::string: return quote(v.as_text());
     case kind::bytes: return "bytes(" + hex(as_bytes(v.as_text())) + ")";
     case kind::duration: return "duration(" + std::to_string(v.as_nanoseconds()) + ")";
-    case kind::timestamp: return "timestamp(" + cel::timestamp_text(v.seconds(), v.nanoseconds()) + ")";
+    case kind::timestamp: return "timestamp(" + cel::text_of(v) + ")";
     case kind::optional: return v.held() ? "some(" + show(*v.held(), memory) + ")" : "none";
     case kind::type: return "type(" + v.as_type().name() + ")";
     case kind::list:
