@@ -85,6 +85,22 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
   CHECK_MESSAGE(again["code"].is_null(), json::write(again));
 }
 
+TEST_CASE("cni: no pod is a router to its node or to the pods beside it") {
+  runtime rt;
+  test_namespace pod;
+  if (!pod || !rt.node) return;
+  auto added = rt.run("ADD", "aaa", pod.path());
+  auto hears = [](const test_namespace& in, std::string_view interface) {
+    std::optional<std::uint64_t> out;
+    in.run([&] { out = read_sysctl("ipv6/conf/" + std::string(interface) + "/accept_ra"); });
+    return out;
+  };
+  if (!hears(pod, "lo")) return;  // no IPv6
+  CHECK(hears(rt.node, "cni0") == 0);
+  CHECK(hears(rt.node, added["interfaces"][1]["name"].as_string()) == 0);
+  CHECK(hears(pod, "eth0") == 0);
+}
+
 TEST_CASE("cni: hostPorts that another program took away or emptied are made again") {
   runtime rt;
   test_namespace pod;
