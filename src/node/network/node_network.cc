@@ -32,6 +32,17 @@ std::string only(std::string_view name) {
 constexpr std::string_view custom_name = "coredns-custom", packaged_name = "coredns";  // as K3s has them
 constexpr std::size_t event_message_max = 1024;                                        // the API's
 
+// Where this node's own agent and server listen.
+std::vector<std::uint16_t> own_ports(const agent_config& c) {
+  std::vector<std::uint16_t> out;
+  if (c.reachable) out.push_back(c.kubelet.port);
+  if (c.balancer_port) out.push_back(c.balancer_port);
+  const bool within_server = !c.admin_certificate.empty();
+  if (auto server = net::http::parse_url(c.server_url, nullptr); server && within_server)
+    out.push_back(server->first.at.port);
+  return out;
+}
+
 }  // namespace
 
 node_network::node_network(network_parts parts)
@@ -45,6 +56,7 @@ node_network::node_network(network_parts parts)
   nodes_.on_change = [this](const std::string&) { nodes_changed(); };
   nodes_.on_listed = [this] { nodes_changed(); };
   read_own_addresses();
+  own_ = {.addresses = {}, .ports = own_ports(parts_.config)};
   auto& c = parts_.cluster;
   auto family = [&](bool v4) {
     return std::ranges::any_of(c.service_cidrs, [&](auto& text) {
@@ -52,9 +64,11 @@ node_network::node_network(network_parts parts)
       return r && r->is_v4() == v4;
     });
   };
+  own_.v6 = family(false);
   if (!c.disable_dns) {
     for (auto& text : c.cluster_dns)
       if (auto a = ip_address::parse(text)) dns_addresses_.push_back(*a);
+    own_.addresses = dns_addresses_;
     names_.emplace(dns::zone_settings{.domain = c.cluster_domain, .servers = dns_addresses_}, services_);
     forwarder_.emplace(std::vector<dns::upstream_address>());
     dns_.emplace(dns::server_settings{.addresses = dns_addresses_,
@@ -133,6 +147,7 @@ void node_network::saw(const value& node) {
 }
 
 task<void> node_network::run() {
+  co_await guard_own();  // before there is anything to guard
   auto& view = parts_.cluster_view;
   tasks_.spawn(view.follow("/api/v1/nodes", nodes_));
   if (parts_.cluster.flannel_backend != "none") {
@@ -297,11 +312,20 @@ task<void> node_network::tell(json::object about, std::string reason, std::strin
   if (!made && made.error().code != errc::already_exists) log::debug("the event {}: {}", name, made.error().message);
 }
 
+task<void> node_network::guard_own() {
+  auto done = co_await reactor::offload([own = own_] { return nft::guard_node(own); });
+  auto now = !done ? done.error().message : !*done ? (*done).error().message : std::string();
+  if (!now.empty() && now != guard_problem_)
+    log::warning("the node's own addresses and ports can't be kept from hostPorts yet: {}", now);
+  guard_problem_ = std::move(now);
+}
+
 // What leads pods out and their hostPorts in, when another program takes it away or empties it.
 task<void> node_network::keep_tables() {
   hostports_seen_ = parts_.config.is_default_data_dir();  // and so the machine's one agent, before which there was one
   for (;;) {
     co_await reactor::sleep_for(services_look_interval);
+    co_await guard_own();
     if (overlay_ && !written_.empty()) {
       auto stands = co_await reactor::offload(
           [o = *overlay_, v6 = parts_.cluster.flannel_ipv6_masquerade] { return masquerade_stands(o, v6); });
