@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -42,6 +43,8 @@ std::vector<std::uint16_t> own_ports(const agent_config& c) {
     out.push_back(server->first.at.port);
   return out;
 }
+
+constexpr const char* api_service = "default/kubernetes";
 
 }  // namespace
 
@@ -87,6 +90,9 @@ node_network::node_network(network_parts parts)
     health_ports_.emplace(health_port_options{.node = parts_.config.node_name,
                                               .address = family(true) && !family(false) ? "0.0.0.0" : "::"},
                           services_, [this] { return proxy_->is_healthy(); });
+    services_.watchers.push_back([this](const std::string& service) {
+      if (service.empty() || service == api_service) keep_ports();
+    });
   }
 }
 
@@ -102,8 +108,26 @@ void node_network::moved() {
   changed_.set();
 }
 
+// Where each server's API is, and each node's kubelet.
+void node_network::keep_ports() {
+  std::set<std::pair<ip_address, std::uint16_t>> kept;
+  for (auto* slice : services_.slices_of(api_service))
+    for (auto& e : slice->endpoints)
+      for (auto& a : e.addresses)
+        for (auto& p : slice->ports)
+          if (p.protocol == transport::tcp) kept.emplace(a, p.port);
+  nodes_.each([&](auto&, const node_record& n) {
+    for (auto* all : {&n.internal, &n.external})
+      for (auto& a : *all) kept.emplace(a, parts_.config.kubelet.port);
+  });
+  for (auto& a : own_addresses_)
+    for (auto port : own_.ports) kept.emplace(a, port);
+  proxy_->set_kept(std::move(kept));
+}
+
 void node_network::nodes_changed() {
   changed_.set();
+  if (proxy_ && nodes_.listed()) keep_ports();
   if (!names_ || !nodes_.listed()) return;
   // As K3s's NodeHosts: by name, and by host name where that is another.
   std::map<std::string, std::vector<ip_address>> hosts;

@@ -61,6 +61,7 @@ class node_network {
   task<void> tell(json::object about, std::string reason, std::string message);
   void read_own_addresses();
   void nodes_changed();
+  void keep_ports();
   task<void> guard_own();
   // Pods and the node itself, to whom names are answered.
   bool may_ask(const ip_address& who) const;
