@@ -129,14 +129,11 @@ void node_network::nodes_changed() {
   changed_.set();
   if (proxy_ && nodes_.listed()) keep_ports();
   if (!names_ || !nodes_.listed()) return;
-  // As K3s's NodeHosts: by name, and by host name where that is another.
-  std::map<std::string, std::vector<ip_address>> hosts;
+  std::vector<dns::named_node> named;
   nodes_.each([&](auto&, const node_record& n) {
-    if (n.internal.empty()) return;
-    hosts[lower(n.name)] = n.internal;
-    if (!n.host_name.empty()) hosts[lower(n.host_name)] = n.internal;
+    if (!n.internal.empty()) named.push_back({lower(n.name), lower(n.host_name), n.internal});
   });
-  names_->set_hosts(std::move(hosts));
+  names_->set_nodes(named);
 }
 
 bool node_network::may_ask(const ip_address& who) const {
