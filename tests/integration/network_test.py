@@ -154,6 +154,20 @@ class Network(unittest.TestCase):
         eventually("others are turned away", lambda: fetched(outside, f"http://{a.address}:8090") is None)
         self.assertIn(run(*b.command(*FETCH, f"http://{a.address}:8090")), ("one", "two"))
         server.kubectl("delete", "service", "balanced")
+        # One that says the nodes' own addresses and ports are its own takes none of them, nor has what nobody serves refused there.
+        own = [{"name": "http", "port": 8091}, {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "api", "port": 6443}, {"name": "kubelet", "port": 10250}]
+        server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "greedy"},
+                       "spec": {"type": "LoadBalancer", "externalIPs": ["10.43.0.10", ip, a.address, b.address], "ports": own}}))
+        self.slice(server, "greedy", [one])
+        for node in (a, b):
+            eventually("what is nobody's it has", lambda: fetched(outside, f"http://{node.address}:8091") == "one")
+        for asker in (outside.command, b.command, asks.command):
+            self.assertEqual(run(*asker("curl", "-sk", "-m", "4", f"https://{a.address}:6443/ping")), "pong")
+            for node in (a, b):
+                self.assertEqual(run(*asker("curl", "-sk", "-m", "4", f"https://{node.address}:10250/pods")).strip(), "Unauthorized")
+        self.assertEqual({asks.fetch("http://web") for _ in range(30)}, {"one", "two"})
+        self.assertEqual(server.get("service", "greedy")["status"]["loadBalancer"], {})
+        server.kubectl("delete", "service", "greedy")
         # The API by its Service and name.
         self.assertIn("10.43.0.1", asks.run("busybox", "nslookup", "-type=a", "kubernetes.default.svc.cluster.local"))
         self.assertIn("name = web.default.svc.cluster.local", asks.run("busybox", "nslookup", "-type=ptr", ".".join(reversed(ip.split("."))) + ".in-addr.arpa"))

@@ -113,6 +113,12 @@ class Tunnels(Reaching, unittest.TestCase):
         server.kubectl("create", "clusterrolebinding", "scrape", "--clusterrole=scrape", "--serviceaccount=default:scraper")
         eventually("the scraper may", lambda: ask("/stats/summary", *bearer) == 200)
         self.assertEqual(ask("/logs/", *bearer), 403)
+        # Who may see one thing gets nothing else by how he writes it: what is allowed is what is served.
+        for other in ("pods", "logs/", "configz", "metrics", "exec/default/p/c?command=sh&output=1", "containerLogs/default/p/c", "run/default/p/c?cmd=id"):
+            for spelled in ("/stats/../", "/stats/%2e%2e/", "/stats/..%2f", "/stats//../", "/stats/./../", "//", "/stats/summary/../../", "/stats;/../", "/STATS/../"):
+                self.assertIn(ask(spelled + other, "--path-as-is", *bearer), (400, 403, 404), spelled + other)
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get", "X"):
+            self.assertIn(ask("/pods", "-X", method, "-m", "5", *bearer), (400, 403, 405), method)
 
     def test_without_tunnels_kubelets_are_dialled(self):
         server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "disabled"])

@@ -63,6 +63,13 @@ std::vector<std::string> forbidden_changes(const json::value& now, const json::v
 // An absent list and an empty one are the same.
 bool same_list(const json::value& a, const json::value& b) { return a == b || (a.empty() && b.empty()); }
 
+// All other nodes lead what is for these addresses to the node that has them, so the controller alone gives them. No
+// kubelet sets them; Kubernetes would let it.
+bool has_pod_ranges(const json::value& node) {
+  auto& spec = node["spec"];
+  return !spec["podCIDR"].as_string().empty() || !spec["podCIDRs"].empty();
+}
+
 class restriction {
  public:
   restriction(admission_request& r, plugin_context& c, std::string_view node)
@@ -101,6 +108,7 @@ class restriction {
     auto& source = node["spec"]["configSource"];
     if (r_.what == operation::create) {
       if (!source.is_null()) return no(quoted_ + " is not allowed to create pods with a non-nil configSource");
+      if (has_pod_ranges(node)) return no(quoted_ + " is not allowed to set podCIDRs");
       auto wrong = forbidden_changes(node["metadata"]["labels"], {});
       if (!wrong.empty()) return no(quoted_ + " is not allowed to set the following labels: " + join(wrong, ", "));
       return {};
@@ -109,6 +117,7 @@ class restriction {
     auto& old = *r_.old;
     if (!source.is_null() && source != old["spec"]["configSource"])
       return no(quoted_ + " is not allowed to update configSource to a new non-nil configSource");
+    if (has_pod_ranges(node) && !has_pod_ranges(old)) return no(quoted_ + " is not allowed to set podCIDRs");
     if (!same_list(node["spec"]["taints"], old["spec"]["taints"]))
       return no(quoted_ + " is not allowed to modify taints");
     if (!same_list(node["metadata"]["ownerReferences"], old["metadata"]["ownerReferences"]))

@@ -1,14 +1,15 @@
 // service_lb.cc: K3s's ServiceLB: a Service of type LoadBalancer gets the addresses of nodes as its own. The nodes lead
 // its ports there to it by their rules for Services (node/services), so there are no pods of a balancer.
 //
-//   nodes that are ready, chosen by labels, not taken by an older Service with one of the ports, under policy Local
-//   with an endpoint
+//   nodes that are ready, chosen by labels, not taken by an older Service with one of the ports, nor by the node's own
+//   API server or kubelet, under policy Local with an endpoint
 //        ─▶ their ExternalIPs; where none has any, the InternalIPs ─▶ status.loadBalancer.ingress
 //
 // What a K3s server left goes: the DaemonSets of its balancer's pods, which would hold the nodes' ports, and the
 // finalizers of its controller, for which a Service that is deleted would wait for ever.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/ip.h"
 #include "control/conditions.h"
@@ -64,6 +65,24 @@ std::vector<ip_address> addresses_of(const json::value& node, std::string_view t
   return out;
 }
 
+constexpr std::string_view api_service = "kubernetes", api_namespace = "default";
+
+// Where the servers' API is: address and port.
+std::set<std::pair<ip_address, std::int64_t>> api_ends(const view& cluster) {
+  std::set<std::pair<ip_address, std::int64_t>> out;
+  cluster.cluster().scan(cluster.prefix(endpoint_slices, api_namespace), {}, [&](const store::object_ref& o) {
+    auto v = cluster.value(o);
+    if (!v || label(*v, "kubernetes.io/service-name").as_string() != api_service) return true;
+    for (std::size_t e = 0; e < (*v)["endpoints"].size(); ++e)
+      for (std::size_t a = 0; a < (*v)["endpoints"][e]["addresses"].size(); ++a)
+        if (auto ip = ip_address::parse((*v)["endpoints"][e]["addresses"][a].as_string()))
+          for (std::size_t p = 0; p < (*v)["ports"].size(); ++p)
+            out.emplace(*ip, (*v)["ports"][p]["port"].as_integer());
+    return true;
+  });
+  return out;
+}
+
 class service_lb : public controller {
  public:
   std::vector<source> sources() override {
@@ -108,7 +127,8 @@ class service_lb : public controller {
       return p.tell(reference_to(*service), "UpdatedLoadBalancer",
                     "Updated LoadBalancer with new IPs: " + text_of(now) + " -> " + text_of(wanted_of(p)));
     return p.tell(reference_to(*service), "UnAvailableLoadBalancer",
-                  "LoadBalancer has no node that can serve it: none is ready and chosen, or others have its ports",
+                  "LoadBalancer has no node that can serve it: none is ready and chosen, or others, or the nodes "
+                  "themselves, have its ports",
                   true);
   }
 
@@ -146,8 +166,10 @@ class service_lb : public controller {
   }
   void slice_changed(const seen& s, keys& k) {
     auto& slice = s.value();
-    auto key = std::string(slice["metadata"]["namespace"].as_string()) + "/" +
-               std::string(label(slice, "kubernetes.io/service-name").as_string());
+    auto ns = slice["metadata"]["namespace"].as_string(), of = label(slice, "kubernetes.io/service-name").as_string();
+    if (ns == api_namespace && of == api_service)
+      for (auto& key : balanced_) k.add(key);
+    auto key = std::string(ns) + "/" + std::string(of);
     if (balanced_.contains(key)) k.add(key);
   }
 
@@ -179,10 +201,12 @@ class service_lb : public controller {
       }
       return true;
     });
-    auto serving = nodes_with_endpoints(cluster, service);
+    const auto serving = nodes_with_endpoints(cluster, service);
+    const auto api = api_ends(cluster);
+    const auto ports = ports_of(service);
     bool local = service["spec"]["externalTrafficPolicy"].as_string() == "Local";
     std::erase_if(all, [&](const json::value* n) {
-      if (condition_of(*n, "Ready")["status"].as_string() != "True") return true;
+      if (condition_of(*n, "Ready")["status"].as_string() != "True" || has_own(*n, ports, api)) return true;
       // As soon as one node is labelled, those alone count that are; pools are looked at only then.
       if (listed && label(*n, enable_label).as_string() != "true") return true;
       if (listed && !label(service, pool_label).as_string().empty() &&
@@ -206,6 +230,18 @@ class service_lb : public controller {
       for (auto& a : found)
         if (a.is_v6() == (f == "IPv6")) out.push_back(a);
     return out;
+  }
+
+  // One of the ports is where the node's own server or kubelet listens.
+  static bool has_own(const json::value& node, const std::set<std::string>& ports,
+                      const std::set<std::pair<ip_address, std::int64_t>>& api) {
+    auto is_asked = [&](std::int64_t port) { return ports.contains("TCP/" + std::to_string(port)); };
+    if (is_asked(node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_integer())) return true;
+    for (auto* type : {"ExternalIP", "InternalIP"})
+      for (auto& a : addresses_of(node, type))
+        for (auto& [ip, port] : api)
+          if (ip == a && is_asked(port)) return true;
+    return false;
   }
 
   static std::set<std::string> nodes_with_endpoints(const view& cluster, const json::value& service) {

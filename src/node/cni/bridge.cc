@@ -23,6 +23,12 @@ namespace kedge::node::cni {
 
 namespace {
 
+// Nobody on the pods' link is a router that was not told of: a pod's word would lead others' traffic to it
+// (CVE-2020-10749).
+result<void> hear_no_routers(const std::string& interface) {
+  return write_sysctl("ipv6/conf/" + interface + "/accept_ra", "0");
+}
+
 std::string bridge_name(const request& r) { return std::string(r.config["bridge"].as_string("cni0")); }
 unsigned mtu_of(const request& r) { return static_cast<unsigned>(r.config["mtu"].as_integer(0)); }
 
@@ -71,6 +77,7 @@ result<link_info> prepare_bridge(links& here, const request& r, const std::vecto
   }
   KEDGE_TRY(auto bridge, std::move(found));
   if (bridge.kind != "bridge") return fail(errc::already_exists, name + " exists already but is no bridge");
+  KEDGE_CHECK(hear_no_routers(name));
   KEDGE_CHECK(here.set_up(bridge.index));
   if (!r.config["isGateway"].as_bool() && !r.config["isDefaultGateway"].as_bool()) return bridge;
   KEDGE_TRY(auto present, here.addresses(bridge.index));
@@ -94,6 +101,7 @@ result<void> configure_pod(const request& r, const std::vector<pod_address>& pod
   KEDGE_TRY(auto link, inside.find(r.interface));
   for (auto& p : pod)
     if (p.address.address.is_v6()) KEDGE_CHECK(write_sysctl("ipv6/conf/" + r.interface + "/disable_ipv6", "0"));
+  KEDGE_CHECK(hear_no_routers(r.interface));
   KEDGE_CHECK(inside.set_up(link.index));
   for (auto& p : pod) KEDGE_CHECK(inside.add_address(link.index, p.address));
   for (auto& route_wanted : routes) {
@@ -163,6 +171,7 @@ result<json::value> bridge_add(const request& r) {
     auto mtu = mtu_of(r) ? mtu_of(r) : bridge.mtu;
     KEDGE_TRY(auto cable, add_cable(here, r, mtu, mac_for(pod)));
     node_end = cable.index;
+    KEDGE_CHECK(hear_no_routers(cable.name));
     KEDGE_CHECK(here.set_master(cable.index, bridge.index));
     if (r.config["hairpinMode"].as_bool()) KEDGE_CHECK(here.set_hairpin(cable.index));
     KEDGE_CHECK(here.set_up(cable.index));

@@ -18,6 +18,7 @@
 #include "node/cni/plugin.h"
 #include "node/network/sysctl.h"
 #include "node/nft/hostports.h"
+#include "node/nft/node_guard.h"
 
 namespace kedge::node::cni {
 
@@ -66,6 +67,15 @@ result<std::vector<nft::hostport>> wanted(const request& r) {
   return all;
 }
 
+// What an agent or server listens at on this node is no pod's.
+result<void> refuse_own_ports(const std::vector<nft::hostport>& ports) {
+  KEDGE_TRY(auto own, nft::guarded_ports());
+  for (auto& p : ports)
+    if (p.protocol == IPPROTO_TCP && std::ranges::find(own, p.port) != own.end())
+      return fail(errc::invalid, "hostPort " + std::to_string(p.port) + " is taken by the node itself");
+  return {};
+}
+
 result<void> forget(const std::string& file) {
   auto text = crypto::read_file(file);
   if (!text && text.error().code == errc::not_found) return {};
@@ -84,7 +94,9 @@ result<json::value> portmap_add(const request& r) {
   KEDGE_TRY(auto ports, wanted(r));
   if (ports.empty()) return r.previous();
   KEDGE_CHECK(forget(file_of(r)));
-  // So that 127.0.0.1:port of the node works too.
+  KEDGE_CHECK(refuse_own_ports(ports));
+  // So that 127.0.0.1:port of the node works too; whoever isn't the node itself is kept from there.
+  KEDGE_CHECK(nft::guard_node({}));
   if (auto bridge = r.previous()["interfaces"][0]["name"].as_string(); !bridge.empty())
     KEDGE_CHECK(write_sysctl("ipv4/conf/" + std::string(bridge) + "/route_localnet", "1"));
   std::error_code failed;

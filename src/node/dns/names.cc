@@ -29,6 +29,10 @@ std::optional<ip_address> undashed(std::string_view text) {
   return std::nullopt;
 }
 
+bool is_within(std::string_view name, std::string_view domain) {
+  return name == domain || (name.ends_with(domain) && name[name.size() - domain.size() - 1] == '.');
+}
+
 std::string endpoint_name(const slice_endpoint& e, const ip_address& a) {
   return e.host_name.empty() ? dashed(a) : lower(e.host_name);
 }
@@ -64,7 +68,15 @@ names::names(zone_settings s, service_view& view) : settings_(std::move(s)), vie
   });
 }
 
-void names::set_hosts(std::map<std::string, std::vector<ip_address>> hosts) { hosts_ = std::move(hosts); }
+void names::set_nodes(const std::vector<named_node>& nodes) {
+  hosts_.clear();
+  auto add = [&](const std::string& name, const named_node& n) {
+    if (!name.empty() && !is_within(name, settings_.domain)) hosts_.try_emplace(name, n.addresses);
+  };
+  for (auto& n : nodes) add(n.name, n);
+  for (auto& n : nodes)
+    if (!n.host_name.contains('.') || n.host_name.starts_with(n.name + ".")) add(n.host_name, n);
+}
 
 std::vector<ip_address> names::addresses_named_by(const std::string& service) const {
   std::vector<ip_address> all;
@@ -105,7 +117,7 @@ std::optional<names::found> names::find(const query& q, std::uint32_t serial, ra
     out.emplace();
     for (auto& a : h->second)
       if (wants(q, a)) out->answer.answers.push_back(address_record({}, a, hosts_ttl));
-  } else if (q.asked == domain || (q.asked.ends_with(domain) && q.asked[q.asked.size() - domain.size() - 1] == '.')) {
+  } else if (is_within(q.asked, domain)) {
     auto rest = q.asked == domain ? std::string_view()
                                   : std::string_view(q.asked).substr(0, q.asked.size() - domain.size() - 1);
     out = find_in_zone(q, rest, serial);

@@ -27,6 +27,11 @@ struct zone_settings {
   std::vector<ip_address> servers;  // the cluster DNS' addresses: ns.dns.<domain>
 };
 
+struct named_node {
+  std::string name, host_name;  // lower case; host_name: what the node calls itself, or empty
+  std::vector<ip_address> addresses;
+};
+
 class names {
  public:
   // `view` outlives this, and may still be filling: until it is listed nothing is denied.
@@ -34,8 +39,9 @@ class names {
 
   // Seconds that answers hold; the plugin kubernetes' `ttl`.
   void set_ttl(std::uint32_t seconds) { ttl_ = seconds; }
-  // Nodes by their names.
-  void set_hosts(std::map<std::string, std::vector<ip_address>> hosts);
+  // Nodes by their names, as K3s's NodeHosts has them. A host name is the node's word, so that it counts only without a
+  // dot, or with the node's name before its first one; and nothing in the cluster's domain is a node.
+  void set_nodes(const std::vector<named_node>& nodes);
 
   struct found {
     dns::answer answer;

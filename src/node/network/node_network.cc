@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -32,6 +33,19 @@ std::string only(std::string_view name) {
 constexpr std::string_view custom_name = "coredns-custom", packaged_name = "coredns";  // as K3s has them
 constexpr std::size_t event_message_max = 1024;                                        // the API's
 
+// Where this node's own agent and server listen.
+std::vector<std::uint16_t> own_ports(const agent_config& c) {
+  std::vector<std::uint16_t> out;
+  if (c.reachable) out.push_back(c.kubelet.port);
+  if (c.balancer_port) out.push_back(c.balancer_port);
+  const bool within_server = !c.admin_certificate.empty();
+  if (auto server = net::http::parse_url(c.server_url, nullptr); server && within_server)
+    out.push_back(server->first.at.port);
+  return out;
+}
+
+constexpr const char* api_service = "default/kubernetes";
+
 }  // namespace
 
 node_network::node_network(network_parts parts)
@@ -45,6 +59,7 @@ node_network::node_network(network_parts parts)
   nodes_.on_change = [this](const std::string&) { nodes_changed(); };
   nodes_.on_listed = [this] { nodes_changed(); };
   read_own_addresses();
+  own_ = {.addresses = {}, .ports = own_ports(parts_.config)};
   auto& c = parts_.cluster;
   auto family = [&](bool v4) {
     return std::ranges::any_of(c.service_cidrs, [&](auto& text) {
@@ -52,9 +67,11 @@ node_network::node_network(network_parts parts)
       return r && r->is_v4() == v4;
     });
   };
+  own_.v6 = family(false);
   if (!c.disable_dns) {
     for (auto& text : c.cluster_dns)
       if (auto a = ip_address::parse(text)) dns_addresses_.push_back(*a);
+    own_.addresses = dns_addresses_;
     names_.emplace(dns::zone_settings{.domain = c.cluster_domain, .servers = dns_addresses_}, services_);
     forwarder_.emplace(std::vector<dns::upstream_address>());
     dns_.emplace(dns::server_settings{.addresses = dns_addresses_,
@@ -73,6 +90,9 @@ node_network::node_network(network_parts parts)
     health_ports_.emplace(health_port_options{.node = parts_.config.node_name,
                                               .address = family(true) && !family(false) ? "0.0.0.0" : "::"},
                           services_, [this] { return proxy_->is_healthy(); });
+    services_.watchers.push_back([this](const std::string& service) {
+      if (service.empty() || service == api_service) keep_ports();
+    });
   }
 }
 
@@ -88,17 +108,32 @@ void node_network::moved() {
   changed_.set();
 }
 
+// Where each server's API is, and each node's kubelet.
+void node_network::keep_ports() {
+  std::set<std::pair<ip_address, std::uint16_t>> kept;
+  for (auto* slice : services_.slices_of(api_service))
+    for (auto& e : slice->endpoints)
+      for (auto& a : e.addresses)
+        for (auto& p : slice->ports)
+          if (p.protocol == transport::tcp) kept.emplace(a, p.port);
+  nodes_.each([&](auto&, const node_record& n) {
+    for (auto* all : {&n.internal, &n.external})
+      for (auto& a : *all) kept.emplace(a, parts_.config.kubelet.port);
+  });
+  for (auto& a : own_addresses_)
+    for (auto port : own_.ports) kept.emplace(a, port);
+  proxy_->set_kept(std::move(kept));
+}
+
 void node_network::nodes_changed() {
   changed_.set();
+  if (proxy_ && nodes_.listed()) keep_ports();
   if (!names_ || !nodes_.listed()) return;
-  // As K3s's NodeHosts: by name, and by host name where that is another.
-  std::map<std::string, std::vector<ip_address>> hosts;
+  std::vector<dns::named_node> named;
   nodes_.each([&](auto&, const node_record& n) {
-    if (n.internal.empty()) return;
-    hosts[lower(n.name)] = n.internal;
-    if (!n.host_name.empty()) hosts[lower(n.host_name)] = n.internal;
+    if (!n.internal.empty()) named.push_back({lower(n.name), lower(n.host_name), n.internal});
   });
-  names_->set_hosts(std::move(hosts));
+  names_->set_nodes(named);
 }
 
 bool node_network::may_ask(const ip_address& who) const {
@@ -133,6 +168,7 @@ void node_network::saw(const value& node) {
 }
 
 task<void> node_network::run() {
+  co_await guard_own();  // before there is anything to guard
   auto& view = parts_.cluster_view;
   tasks_.spawn(view.follow("/api/v1/nodes", nodes_));
   if (parts_.cluster.flannel_backend != "none") {
@@ -297,11 +333,20 @@ task<void> node_network::tell(json::object about, std::string reason, std::strin
   if (!made && made.error().code != errc::already_exists) log::debug("the event {}: {}", name, made.error().message);
 }
 
+task<void> node_network::guard_own() {
+  auto done = co_await reactor::offload([own = own_] { return nft::guard_node(own); });
+  auto now = !done ? done.error().message : !*done ? (*done).error().message : std::string();
+  if (!now.empty() && now != guard_problem_)
+    log::warning("the node's own addresses and ports can't be kept from hostPorts yet: {}", now);
+  guard_problem_ = std::move(now);
+}
+
 // What leads pods out and their hostPorts in, when another program takes it away or empties it.
 task<void> node_network::keep_tables() {
   hostports_seen_ = parts_.config.is_default_data_dir();  // and so the machine's one agent, before which there was one
   for (;;) {
     co_await reactor::sleep_for(services_look_interval);
+    co_await guard_own();
     if (overlay_ && !written_.empty()) {
       auto stands = co_await reactor::offload(
           [o = *overlay_, v6 = parts_.cluster.flannel_ipv6_masquerade] { return masquerade_stands(o, v6); });

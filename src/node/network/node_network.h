@@ -22,6 +22,7 @@
 #include "node/join/api_client.h"
 #include "node/join/registration.h"
 #include "node/network/overlay.h"
+#include "node/nft/node_guard.h"
 #include "node/services/health_ports.h"
 #include "node/services/service_proxy.h"
 #include "reactor/sync.h"
@@ -60,6 +61,8 @@ class node_network {
   task<void> tell(json::object about, std::string reason, std::string message);
   void read_own_addresses();
   void nodes_changed();
+  void keep_ports();
+  task<void> guard_own();
   // Pods and the node itself, to whom names are answered.
   bool may_ask(const ip_address& who) const;
 
@@ -80,6 +83,8 @@ class node_network {
   std::optional<service_proxy> proxy_;
   std::optional<health_ports> health_ports_;
   std::vector<ip_address> own_addresses_, dns_addresses_;
+  nft::node_own own_;
+  std::string guard_problem_;
   std::optional<dns::names> names_;
   std::optional<dns::forwarder> forwarder_;
   std::optional<dns::server> dns_;

@@ -108,6 +108,7 @@ result<void> open_side(links& here, const overlay_options& o, const link_info& i
   KEDGE_TRY(auto device, open_vxlan(here, wanted));
   side.device = device.index;
   side.mac = device.mac;
+  KEDGE_CHECK(write_sysctl("ipv6/conf/" + device.name + "/accept_ra", "0"));
   // Its own address is the subnet's first, which no pod has; others of an earlier podCIDR go.
   interface_address own{side.subnet.network(), side.subnet.network().bits()};
   KEDGE_TRY(auto present, here.addresses(device.index));

@@ -301,7 +301,9 @@ result<void> mount_subpath(const std::string& volume, const std::string& inside,
       if (!at) return last_error("open", done);
       std::string name(part);
       if (::mkdirat(at.get(), name.c_str(), 0700) == 0) {
-        if (::fchmodat(at.get(), name.c_str(), about.st_mode & 07777, 0) != 0) return last_error("chmod", inside);
+        // By its descriptor: a container may have put a link in its place.
+        descriptor made(::openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+        if (!made || ::fchmod(made.get(), about.st_mode & 07777) != 0) return last_error("chmod", inside);
       } else if (errno != EEXIST) {
         return last_error("create", inside);
       }

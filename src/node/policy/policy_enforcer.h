@@ -44,8 +44,9 @@ class policy_enforcer {
 
  private:
   struct family {
-    explicit family(bool v4) : table(v4) {}
+    family(bool v4, bool of_pods_) : table(v4), of_pods(of_pods_) {}
     policy_table table;
+    bool of_pods;  // false: pods have addresses of their link alone
     std::shared_ptr<netlink::socket> socket;
     std::string problem;
   };

@@ -6,6 +6,7 @@
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter_ipv4.h>
+#include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 
@@ -31,6 +32,7 @@ const char* self = "self";  // a pod's address, twice: it may always speak with 
 const char* common = "common";
 const char* ways = "ways";  // what finds out the way
 const char* refuse = "refuse";
+constexpr std::string_view pods_bridge = "cni0";
 
 unsigned words(bool v4) { return v4 ? 1 : 4; }
 
@@ -77,6 +79,22 @@ std::vector<std::string> common_rules(bool v4) {
   for (auto type : {ND_ROUTER_SOLICIT, ND_ROUTER_ADVERT, ND_NEIGHBOR_SOLICIT, ND_NEIGHBOR_ADVERT, ND_REDIRECT})
     if (!v4) out.push_back(accepts_icmp(v4, static_cast<std::uint8_t>(type)));
   return out;
+}
+
+// A pod that has no other IPv6 address has one of its link, and to policies that is nobody's: by it pods of one node
+// would reach each other, and the node, past all rules. Nothing passes so but what IPv6 is not without.
+void keep_to_known_addresses(part& p) {
+  const auto of_link = *ip_range::parse("fe80::/10");
+  auto bridge = std::string(pods_bridge);
+  bridge.resize(IFNAMSIZ);
+  for (auto* chain : {"forward-egress", "input-egress"})
+    for (bool source : {true, false})
+      p.chains[chain].push_back(made([&](rule& r) {
+        r.meta(NFT_META_IIFNAME, at(0)).equal(at(0), bridge);
+        r.meta(NFT_META_L4PROTO, at(0)).unequal(at(0), nft::key_u8(std::uint8_t{IPPROTO_ICMPV6}));
+        (source ? r.source(false, at(0)) : r.destination(false, at(0))).within(at(0), of_link, true);
+        r.go(verdict::go_to(refuse));
+      }));
 }
 
 // What all that NetworkPolicies isolate may do as well, as kube-router has it.
@@ -200,6 +218,7 @@ part policy_base(bool v4) {
   p.chains[refuse] = {
       made([](rule& r) { r.meta(NFT_META_L4PROTO, at(0)).equal(at(0), nft::key_u8(IPPROTO_TCP)).reset(); }),
       made([&](rule& r) { r.reject(v4); })};
+  if (!v4) keep_to_known_addresses(p);
   auto to = [&](const char* chain, auto f) { p.chains[chain].push_back(made(f)); };
   // What has no connection is judged by its own addresses; the groups' chains let nothing of it through.
   to("forward-egress", [&](rule& r) { client(r, v4, at(0)).decide(egress_map, at(0)); });

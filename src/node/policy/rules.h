@@ -3,6 +3,7 @@
 //   forward ─▶ egress  (the connection's client)  ─▶ group's chain ─▶ its policies' chains ─▶ accepted | refused
 //           ─▶ ingress (who answers it)           ─▶ …
 //   input   ─▶ egress: what pods ask of their node
+//   forward, input of IPv6 ─▶ from or to an address of the pods' link alone: refused
 //
 //   group's chain ─▶ admin tier, rule by rule ─▶ its NetworkPolicies; when it has none, the baseline tier
 //

@@ -24,7 +24,8 @@ using nft::verdict;
 
 constexpr std::uint32_t masquerade_mark = 0x4000;  // kube-proxy's
 
-const char* service_ips = "service-ips";
+const char* service_ips = "service-ips";  // cluster IPs
+const char* external_ips = "external-ips";
 const char* node_ports = "service-nodeports";
 const char* unserved = "no-endpoint-services";
 const char* unserved_node_ports = "no-endpoint-nodeports";
@@ -92,18 +93,20 @@ class builder {
       else
         lead(unserved, ip, p, refusal(e.any));
     }
+    auto may_have = [&](const ip_address& ip) { return ip.is_v4() == c_.v4 && !is_kept(ip, p.protocol, p.port); };
     auto external_address = [&](const ip_address& ip) {
-      if (ip.is_v4() != c_.v4) return;
-      if (e.any) lead(service_ips, ip, p, {.go_to = external});
+      if (!may_have(ip)) return;
+      if (e.any) lead(external_ips, ip, p, {.go_to = external});
       if (!external_served) lead(unserved, ip, p, refusal(e.any));
     };
     for (auto& ip : s_.external_ips) external_address(ip);
     for (auto& ip : s_.balancer_ips) {
       external_address(ip);
-      if (ip.is_v4() == c_.v4 && is_restricted()) lead(firewall, ip, p, {.go_to = guard});
+      if (may_have(ip) && is_restricted()) lead(firewall, ip, p, {.go_to = guard});
     }
     if (!s_.balancer_ips.empty() && is_restricted()) put_firewall(guard);
-    if (p.node_port) {
+    auto node_keeps = [&](const ip_address& ip) { return is_kept(ip, p.protocol, p.node_port); };
+    if (p.node_port && std::ranges::none_of(c_.node_ips, node_keeps)) {
       auto key = nft::key_u8(static_cast<std::uint8_t>(p.protocol)) + nft::key_port(p.node_port);
       if (e.any) out_.elements[{node_ports, key}] = {.go_to = external};
       if (!external_served) out_.elements[{unserved_node_ports, key}] = refusal(e.any);
@@ -116,6 +119,10 @@ class builder {
   void lead(const char* map, const ip_address& ip, const service_port& p, element_value v) {
     out_.elements[{map, nft::key_address(ip) + nft::key_u8(static_cast<std::uint8_t>(p.protocol)) +
                             nft::key_port(p.port)}] = std::move(v);
+  }
+  bool is_kept(const ip_address& ip, transport protocol, std::uint16_t port) const {
+    return std::ranges::find(c_.own_addresses, ip) != c_.own_addresses.end() ||
+           (protocol == transport::tcp && c_.kept.contains({ip, port}));
   }
   // Nobody anywhere: an answer that says so. Somebody, but not on this node: dropped, as a balancer in front expects.
   static element_value refusal(bool somewhere) {
@@ -232,7 +239,8 @@ nft::part base_rules(const rules_context& c) {
   part p;
   auto ip = c.v4 ? datatype::ipv4 : datatype::ipv6;
   nft::key_type address_port{{ip, datatype::protocol, datatype::port}}, port{{datatype::protocol, datatype::port}};
-  for (auto* name : {service_ips, unserved, firewall}) p.sets[name] = {.key = address_port, .verdicts = true};
+  for (auto* name : {service_ips, external_ips, unserved, firewall})
+    p.sets[name] = {.key = address_port, .verdicts = true};
   for (auto* name : {node_ports, unserved_node_ports}) p.sets[name] = {.key = port, .verdicts = true};
   p.sets[cluster_ips] = {.key = {{ip}}};
   p.sets[endpoints] = {.key = {{datatype::mark, datatype::mark}}, .value = {{ip, datatype::port}}};
@@ -256,7 +264,10 @@ nft::part base_rules(const rules_context& c) {
     to(chain,
        [&](rule& r) { is_new(r).destination(c.v4, at(0)).in_set(cluster_ips, at(0)).go(verdict::go_to(refuse)); });
 
+  // A cluster IP is its Service's alone, whoever else says that it is his.
   to("services", [&](rule& r) { where_to(r, c.v4).decide(service_ips, at(0)); });
+  to("services", [&](rule& r) { r.destination(c.v4, at(0)).in_set(cluster_ips, at(0)).go(verdict::back()); });
+  to("services", [&](rule& r) { where_to(r, c.v4).decide(external_ips, at(0)); });
   to("services", [&](rule& r) {
     r.destination_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)).destination(c.v4, at(0));
     r.within(at(0), *ip_range::parse(c.v4 ? "127.0.0.0/8" : "::1/128"), false);

@@ -1,15 +1,17 @@
 // rules.h: Services as nftables, one table a family. Pure: what a Service's part of the table is; the cost of a packet
 // doesn't grow with their number.
 //
-//   address . protocol . port ─▶ service-ips ┐
-//   protocol . port of the node ─▶ service-nodeports ┴▶ chain external/… ─▶ chain cluster/… or local/… : a random
-//   number below n
+//   address . protocol . port ─▶ service-ips: cluster IPs, else external-ips ┐
+//   protocol . port of the node ─▶ service-nodeports                          ┴▶ chain external/… ─▶ chain cluster/…
+//   or local/… : a random number below n
 //        ─▶ endpoints (service's number . random number) ─▶ DNAT
 //
 // What nobody serves is refused (no-endpoint-…), what isn't allowed is dropped before (firewall-ips).
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "node/nft/table.h"
@@ -25,6 +27,10 @@ struct rules_context {
   std::vector<ip_address> node_ips;
   std::vector<ip_range> cluster;  // pods' ranges, of this family: who is within needs no masquerading
   bool masquerade_all = false;
+  // What no Service leads elsewhere or refuses, whatever addresses it says are its own (CVE-2020-8554): the node's own
+  // addresses (DNS), and where servers and kubelets listen (TCP).
+  std::vector<ip_address> own_addresses = {};
+  std::set<std::pair<ip_address, std::uint16_t>> kept = {};
 };
 
 // What all Services build on.

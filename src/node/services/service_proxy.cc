@@ -72,6 +72,7 @@ service_proxy::service_proxy(proxy_options o, service_view& view) : options_(std
     if (!(v4 ? options_.v4 : options_.v6)) continue;
     rules_context c{.v4 = v4, .node = options_.node, .node_ips = options_.node_ips, .cluster = options_.cluster};
     c.masquerade_all = options_.settings.masquerade_all;
+    c.own_addresses = options_.own_addresses;
     std::erase_if(c.cluster, [&](auto& r) { return r.is_v4() != v4; });
     families_.push_back(std::make_unique<family>(std::move(c)));
   }
@@ -93,6 +94,13 @@ void service_proxy::set_zone(const std::string& zone) {
 
 void service_proxy::set_node_addresses(const std::vector<ip_address>& addresses) {
   for (auto& f : families_) f->context.node_ips = addresses;
+  anew_ = true;
+  changed_.set();
+}
+
+void service_proxy::set_kept(std::set<std::pair<ip_address, std::uint16_t>> kept) {
+  if (families_.empty() || kept == families_.front()->context.kept) return;
+  for (auto& f : families_) f->context.kept = kept;
   anew_ = true;
   changed_.set();
 }

@@ -25,7 +25,7 @@ struct proxy_options {
   std::vector<ip_address> node_ips;
   std::vector<ip_range> cluster;  // pods' ranges
   bool v4 = true, v6 = false;     // families of the cluster
-  // Cluster IPs that the node itself serves (DNS): no rules for their Services.
+  // Cluster IPs that the node itself serves (DNS): no rules for their Services, nor any that lead away from there.
   std::vector<ip_address> own_addresses = {};
   kube_proxy_settings settings = {};
 };
@@ -54,6 +54,8 @@ class service_proxy {
   ~service_proxy();
   void set_zone(const std::string& zone);  // of this node: topology
   void set_node_addresses(const std::vector<ip_address>& addresses);
+  // Where servers and kubelets listen: no Service leads away from there.
+  void set_kept(std::set<std::pair<ip_address, std::uint16_t>> kept);
   task<void> run();                  // never ends
   bool is_healthy() const noexcept;  // whether all rules stand
 

@@ -68,6 +68,13 @@ std::vector<std::string> nfs_mount_arguments(const volume_to_mount& v, const std
   return out;
 }
 
+std::vector<std::string> nfs_mount_command(const volume_to_mount& v, const std::string& where) {
+  auto out = nfs_mount_arguments(v, where);
+  out.insert(out.end() - 2, "--");
+  out.insert(out.begin(), "mount");
+  return out;
+}
+
 std::string nfs_volumes::folder_of(std::string_view pod_uid) const {
   return fmt::format("{}/pods/{}/volumes/kubernetes.io~nfs", root_, pod_uid);
 }
@@ -86,17 +93,15 @@ task<std::expected<mounted_volume, mount_failure>> nfs_volumes::mount(value pod,
   if (!there) co_return failed(there.error().message);
   if (!*there) co_return failed(there->error().message);
   if (**there) co_return mounted_volume{path};
-  auto arguments = nfs_mount_arguments(v, path);
-  auto command = arguments;
-  command.insert(command.begin(), "mount");
-  auto done = co_await run(std::move(command), mount_deadline);
+  auto done = co_await run(nfs_mount_command(v, path), mount_deadline);
   if (done && done->code == 0) co_return mounted_volume{path};
   (void)co_await reactor::offload([path] {
     end_mounts(path);
     return ::rmdir(path.c_str());
   });
   co_return failed(fmt::format("mount failed: {}\nMounting command: mount\nMounting arguments: {}\nOutput: {}",
-                               ended(done), join(arguments, " "), done ? done->output : std::string()));
+                               ended(done), join(nfs_mount_arguments(v, path), " "),
+                               done ? done->output : std::string()));
 }
 
 task<result<void>> nfs_volumes::unmount(std::string pod_uid) {

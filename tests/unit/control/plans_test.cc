@@ -580,6 +580,50 @@ TEST_CASE(
   CHECK(ingress("default/late") == "10.0.0.2");
 }
 
+TEST_CASE("service-lb-controller: no Service gets a port where the node's own server or kubelet listens") {
+  at_work w("service");
+  auto node = [&](std::string_view name, std::string_view address, int kubelet) {
+    w.put(
+        fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}, status: {{addresses: [{{type: InternalIP, "
+                    "address: {}}}], conditions: [{{type: Ready, status: 'True'}}], "
+                    "daemonEndpoints: {{kubeletEndpoint: {{Port: {}}}}}}}}}",
+                    name, address, kubelet));
+  };
+  auto ingress = [&](std::string_view name, std::string_view ports) {
+    w.put(
+        fmt::format("{{kind: Service, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: "
+                    "{{type: LoadBalancer, clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{}]}}}}",
+                    name, ports));
+    w.named();
+    auto found = lines(w.look("default/" + std::string(name), at()));
+    if (found.empty()) return std::string();
+    std::string out;
+    auto next = updated(w.look("default/" + std::string(name), at()));
+    auto& all = next["status"]["loadBalancer"]["ingress"];
+    for (std::size_t i = 0; i < all.size(); ++i) out += (i ? " " : "") + std::string(all[i]["ip"].as_string());
+    return out;
+  };
+  node("server", "10.0.0.1", 10250);
+  node("agent", "10.0.0.2", 10251);
+  w.put(
+      "{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, metadata: {name: kubernetes, "
+      "namespace: "
+      "default, labels: {kubernetes.io/service-name: kubernetes}}, ports: [{name: https, port: 6443}], "
+      "endpoints: [{addresses: [10.0.0.1]}]}");
+  CHECK(ingress("a", "{port: 443}") == "10.0.0.1 10.0.0.2");
+  CHECK(ingress("b", "{name: x, port: 444}, {name: y, port: 6443}") == "10.0.0.2");
+  CHECK(ingress("c", "{port: 10250}") == "10.0.0.2");
+  CHECK(ingress("d", "{port: 10251}") == "10.0.0.1");
+  CHECK(ingress("e", "{port: 10250, protocol: UDP}") == "10.0.0.1 10.0.0.2");
+  // Another server is there now: who had its port there loses it.
+  w.put(
+      "{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, metadata: {name: kubernetes, "
+      "namespace: "
+      "default, labels: {kubernetes.io/service-name: kubernetes}}, ports: [{name: https, port: 443}], "
+      "endpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]}");
+  CHECK(w.named() == text{"default/a", "default/b", "default/c", "default/d", "default/e"});
+}
+
 TEST_CASE("ttl-controller: how long kubelets may keep, by the number of nodes") {
   at_work w("ttl");
   auto node = [&](int i) { w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{}}}}}", i)); };

@@ -321,6 +321,14 @@ TEST_CASE("NodeRestriction") {
   CHECK(g.update(n1, "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {taints: [{key: a}]}}",
                  node_with("n1", ""))
             .message == R"(nodes "n1" is forbidden: node "n1" is not allowed to modify taints)");
+  // Its pods' addresses are given to it: by those that it took itself all other nodes would lead theirs to it.
+  for (auto spec : {"podCIDR: 8.0.0.0/8", "podCIDRs: [8.0.0.0/8]"}) {
+    auto ranged = "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {" + std::string(spec) + "}}";
+    CHECK(g.create(n1, ranged).message == R"(nodes "n1" is forbidden: node "n1" is not allowed to set podCIDRs)");
+    CHECK(g.update(n1, ranged, node_with("n1", "")).message ==
+          R"(nodes "n1" is forbidden: node "n1" is not allowed to set podCIDRs)");
+    CHECK(g.update(n1, ranged, ranged).good);
+  }
   auto mirror = [](std::string_view owner, std::string_view spec) {
     return "{apiVersion: v1, kind: Pod, metadata: {name: m, namespace: default, annotations: "
            "{kubernetes.io/config.mirror: x}, ownerReferences: [" +

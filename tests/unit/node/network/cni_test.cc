@@ -1,10 +1,15 @@
 #include <linux/netlink.h>
+#include <net/ethernet.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <netpacket/packet.h>
 
 #include "pods.h"
 
 #include "node/nft/batch.h"
 #include "node/nft/hostports.h"
+#include "node/nft/node_guard.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -83,6 +88,159 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
   CHECK(rt.run("CHECK", "aaa", pod.path(), added, ports)["code"].as_integer() != 0);
   auto again = rt.run("ADD", "ddd", other.path(), {}, ports);
   CHECK_MESSAGE(again["code"].is_null(), json::write(again));
+}
+
+TEST_CASE("cni: no pod is a router to its node or to the pods beside it") {
+  runtime rt;
+  test_namespace pod;
+  if (!pod || !rt.node) return;
+  auto added = rt.run("ADD", "aaa", pod.path());
+  auto hears = [](const test_namespace& in, std::string_view interface) {
+    std::optional<std::uint64_t> out;
+    in.run([&] { out = read_sysctl("ipv6/conf/" + std::string(interface) + "/accept_ra"); });
+    return out;
+  };
+  if (!hears(pod, "lo")) return;  // no IPv6
+  CHECK(hears(rt.node, "cni0") == 0);
+  CHECK(hears(rt.node, added["interfaces"][1]["name"].as_string()) == 0);
+  CHECK(hears(pod, "eth0") == 0);
+}
+
+TEST_CASE("cni: a hostPort takes nothing from the node itself: neither an address of its own, nor a port that it has") {
+  runtime rt;
+  test_namespace pod, beside, other;
+  if (!pod || !rt.node || !beside || !other) return;
+  const auto names = ip_address::parse("10.43.0.10").value();
+  rt.node.run([&] {
+    auto here = links::open().value();
+    GOOD(here.add_address(here.find("lo")->index, {names, 32}));
+    GOOD(here.set_up(here.find("lo")->index));
+    GOOD(nft::guard_node({.addresses = {names}, .ports = {10250}}));
+  });
+  json::array of_names{json::object{{"hostPort", 5353}, {"containerPort", 80}, {"protocol", "udp"}}};
+  CHECK(address_in(rt.run("ADD", "aaa", pod.path(), {}, of_names)) == "10.42.3.2/24");
+  CHECK(address_in(rt.run("ADD", "bbb", beside.path())) == "10.42.3.3/24");
+  CHECK(datagram(beside, pod, "10.42.3.1", 5353, 80) == "10.42.3.1");
+  CHECK(datagram(beside, rt.node, "10.43.0.10", 5353) == "10.42.3.3");
+  CHECK(datagram(pod, rt.node, "10.43.0.10", 5353) == "10.42.3.2");
+  CHECK(datagram(rt.node, rt.node, "10.43.0.10", 5353) != "");
+  // Nor when it asks for that very address.
+  json::array at_address{
+      json::object{{"hostPort", 5354}, {"containerPort", 80}, {"protocol", "udp"}, {"hostIP", "10.43.0.10"}}};
+  CHECK(rt.run("ADD", "ccc", other.path(), {}, at_address)["code"].is_null());
+  CHECK(datagram(beside, rt.node, "10.43.0.10", 5354) == "10.42.3.3");
+
+  test_namespace last;
+  auto own = [](std::string_view protocol) {
+    return json::array{json::object{{"hostPort", 10250}, {"containerPort", 80}, {"protocol", protocol}}};
+  };
+  CHECK(rt.run("ADD", "ddd", last.path(), {}, own("tcp"))["msg"].as_string().contains("taken by the node itself"));
+  CHECK(rt.run("DEL", "ddd", last.path())["code"].is_null());
+  CHECK(rt.run("ADD", "eee", last.path(), {}, own("udp"))["code"].is_null());
+
+  // What another program took away or emptied stands again, with what it knew.
+  for (std::string_view fault : {"remove", "empty"}) {
+    CAPTURE(fault);
+    rt.node.run([&] {
+      auto s = netlink::socket::open(NETLINK_NETFILTER).value();
+      nft::batch b(NFPROTO_IPV4, "kedge-node");
+      if (fault == "remove") b.remove_table();
+      for (auto* chain : {"prerouting", "output", "keep", "loopback"})
+        if (fault == "empty") b.flush(chain);
+      GOOD(nft::commit(s, b));
+    });
+    CHECK(datagram(beside, pod, "10.43.0.10", 5353, 80) != "");  // as it would be without
+    rt.node.run([&] { GOOD(nft::guard_node({.addresses = {names}, .ports = {10250}})); });
+    // From another port each time, so that it is a connection of its own.
+    CHECK(datagram(beside, rt.node, "10.43.0.10", 5353) == "10.42.3.3");
+  }
+}
+
+namespace {
+
+// Past the pod's own stack, as who may open raw sockets can: a datagram of one byte to 127.0.0.1 of the node.
+void send_to_loopback(const test_namespace& pod, const mac_address& gateway, std::uint16_t port, char what) {
+  struct __attribute__((packed)) {
+    iphdr ip;
+    udphdr udp;
+    char data;
+  } packet{};
+  packet.ip.version = 4;
+  packet.ip.ihl = 5;
+  packet.ip.ttl = 64;
+  packet.ip.protocol = IPPROTO_UDP;
+  packet.ip.tot_len = htons(sizeof packet);
+  packet.ip.saddr = socket_address("10.42.3.2", 0).sin_addr.s_addr;
+  packet.ip.daddr = socket_address("127.0.0.1", 0).sin_addr.s_addr;
+  packet.udp.source = htons(4000);
+  packet.udp.dest = htons(port);
+  packet.udp.len = htons(sizeof packet.udp + 1);
+  packet.data = what;
+  std::uint16_t words[sizeof packet.ip / 2];
+  std::memcpy(words, &packet.ip, sizeof words);
+  std::uint32_t sum = 0;
+  for (auto w : words) sum += w;
+  sum = (sum & 0xffff) + (sum >> 16);
+  packet.ip.check = static_cast<std::uint16_t>(~(sum + (sum >> 16)));
+  pod.run([&] {
+    int s = ::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_protocol = htons(ETH_P_IP);
+    to.sll_ifindex = links::open().value().find("eth0")->index;
+    to.sll_halen = static_cast<unsigned char>(gateway.size());
+    std::memcpy(to.sll_addr, gateway.data(), gateway.size());
+    CHECK(::sendto(s, &packet, sizeof packet, 0, reinterpret_cast<sockaddr*>(&to), sizeof to) == sizeof packet);
+    ::close(s);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("cni: hostPorts open 127.0.0.1 of the node to nobody else") {
+  runtime rt;
+  test_namespace pod;
+  if (!pod || !rt.node) return;
+  json::array ports{json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "udp"}}};
+  CHECK(address_in(rt.run("ADD", "aaa", pod.path(), {}, ports)) == "10.42.3.2/24");
+  constexpr std::uint16_t port = 7000;
+  int receiver = -1;
+  mac_address gateway{};
+  rt.node.run([&] {
+    gateway = links::open().value().find("cni0")->mac;
+    receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    auto at = socket_address("0.0.0.0", port);
+    CHECK(::bind(receiver, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  });
+  // Which of two that are sent one after the other arrives first; the second always does.
+  auto first = [&] {
+    send_to_loopback(pod, gateway, port, 'a');
+    pod.run([&] {
+      int s = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      auto to = socket_address("10.42.3.1", port);
+      CHECK(::sendto(s, "b", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to) == 1);
+      ::close(s);
+    });
+    char what = 0, seen = 0;
+    for (pollfd p{receiver, POLLIN, 0}; what != 'b' && ::poll(&p, 1, 20'000) == 1;) {
+      CHECK(::recv(receiver, &what, 1, 0) == 1);
+      if (!seen) seen = what;
+    }
+    return seen;
+  };
+  CHECK(first() == 'b');
+  // So it would be otherwise.
+  rt.node.run([&] {
+    auto s = netlink::socket::open(NETLINK_NETFILTER).value();
+    nft::batch b(NFPROTO_IPV4, "kedge-node");
+    b.remove_table();
+    GOOD(nft::commit(s, b));
+  });
+  CHECK(first() == 'a');
+  rt.node.run([&] { GOOD(nft::guard_node({})); });
+  CHECK(first() == 'b');
+  CHECK(datagram(rt.node, pod, "127.0.0.1", 8080, 80) == "10.42.3.1");
+  ::close(receiver);
 }
 
 TEST_CASE("cni: hostPorts that another program took away or emptied are made again") {

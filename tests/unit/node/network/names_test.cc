@@ -168,7 +168,7 @@ TEST_CASE("dns: what is gone is gone from names and back, and nodes have names")
   c.view.slices.remove(json::parse(slices[0]).value());
   CHECK(c.ask("db.default.svc.cluster.local", type::a) == list{"NXDOMAIN"});
   CHECK(c.ask("7.1.42.10.in-addr.arpa", type::ptr) == list{"elsewhere"});
-  c.zone.set_hosts({{"edge-7", {ip("192.168.1.7")}}});
+  c.zone.set_nodes({{"edge-7", "", {ip("192.168.1.7")}}});
   CHECK(c.ask("edge-7", type::a) == list{"192.168.1.7"});
   CHECK(c.ask("edge-7", type::aaaa) == list{"NODATA"});
   CHECK(c.ask("edge-7", type::txt) == list{"NODATA"});
@@ -180,6 +180,26 @@ TEST_CASE("dns: what is gone is gone from names and back, and nodes have names")
           .value());
   CHECK(c.ask("db.default.svc.cluster.local", type::a) == list{"192.168.1.7"});
   CHECK(c.ask("7.1.168.192.in-addr.arpa", type::ptr) == list{"PTR edge-7"});
+}
+
+TEST_CASE("dns: a node is called by its names, and takes nobody else's") {
+  cluster c(services, slices);
+  auto mine = std::vector{ip("192.168.1.7")}, others = std::vector{ip("192.168.1.8")};
+  c.zone.set_nodes({{"edge-7", "edge-7.example.com", mine},
+                    {"edge-8", "edge-7", others},
+                    {"edge-9", "www.example.com", mine},
+                    {"edge-a", "edge-b", mine},
+                    {"web.default.svc.cluster.local", "kubernetes.default.svc.cluster.local", mine},
+                    {"cluster.local", "db-0.db.default.svc.cluster.local", mine}});
+  CHECK(c.ask("edge-7", type::a) == list{"192.168.1.7"});
+  CHECK(c.ask("edge-7.example.com", type::a) == list{"192.168.1.7"});
+  CHECK(c.ask("edge-8", type::a) == list{"192.168.1.8"});
+  CHECK(c.ask("edge-b", type::a) == list{"192.168.1.7"});
+  CHECK(c.ask("www.example.com", type::a) == list{"elsewhere"});
+  CHECK(c.ask("web.default.svc.cluster.local", type::a) == list{"10.43.0.50"});
+  CHECK(c.ask("db-0.db.default.svc.cluster.local", type::a) == list{"10.42.1.7"});
+  CHECK(c.ask("kubernetes.default.svc.cluster.local", type::a) == list{"NXDOMAIN"});
+  CHECK(c.ask("cluster.local", type::a) == list{"NODATA"});
 }
 
 TEST_CASE("dns: nothing is denied before the cluster is known") {

@@ -783,10 +783,10 @@ TEST_CASE("policies: datagrams, what a pod asks of its node, and IPv6") {
   CHECK(of_node.ask(l.hosts[xa], "10.42.3.1", 80) != "refused");
   CHECK(of_node.ask(l.hosts[xa], "10.42.3.1", 81) == "refused");
   CHECK(of_node.ask(l.hosts[xb], "10.42.3.1", 81) != "refused");
-
-  auto reaches6 = [&](std::size_t from, std::size_t to) {
+  auto reaches6 = [&](std::size_t from, std::size_t to, std::string address = {}) {
+    if (address.empty()) address = l.addresses6[to];
     int s = -1, why = -1;
-    l.hosts[to].run([&] {
+    l.host(to).run([&] {
       s = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
       sockaddr_in6 at{};
       at.sin6_family = AF_INET6;
@@ -799,7 +799,8 @@ TEST_CASE("policies: datagrams, what a pod asks of its node, and IPv6") {
       sockaddr_in6 at{};
       at.sin6_family = AF_INET6;
       at.sin6_port = htons(8000);
-      ::inet_pton(AF_INET6, l.addresses6[to].c_str(), &at.sin6_addr);
+      at.sin6_scope_id = static_cast<unsigned>(links::open().value().find("eth0")->index);
+      ::inet_pton(AF_INET6, address.c_str(), &at.sin6_addr);
       timeval patience{.tv_sec = 5, .tv_usec = 0};
       ::setsockopt(c, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
       why = ::connect(c, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0 ? 0 : errno;
@@ -810,6 +811,21 @@ TEST_CASE("policies: datagrams, what a pod asks of its node, and IPv6") {
   };
   CHECK(reaches6(ya, zc) == 0);
   CHECK(reaches6(ya, xa) == ECONNREFUSED);
+  // An address of the link alone is no way around, to a pod or to the node.
+  auto of_link = [&](std::size_t whose) {
+    std::string out;
+    l.host(whose).run([&] {
+      auto here = links::open().value();
+      auto all = here.addresses(here.find(whose == the_node ? "cni0" : "eth0")->index).value();
+      for (auto& a : all)
+        if (a.address.is_v6() && a.address.is_link_local_unicast()) out = a.address.text();
+    });
+    return out;
+  };
+  for (auto to : {xa, zc, the_node}) CHECK(reaches6(ya, to, of_link(to)) == ECONNREFUSED);
+  l.w.drop("x/dns-alone");
+  l.apply();
+  for (auto to : {xa, zc, the_node}) CHECK(reaches6(ya, to, of_link(to)) == 0);
   l.w.put(policy_of("x", "six",
                     R"({"podSelector":{"matchLabels":{"pod":"a"}},"policyTypes":["Ingress"],)"
                     R"("ingress":[{"from":[{"ipBlock":{"cidr":"fd42::/16"}}]}]})"));

@@ -175,6 +175,69 @@ TEST_CASE(
   CHECK(l.web.ask(l.outside, "192.168.9.1", 80) == "0 10.42.3.1");
 }
 
+TEST_CASE(
+    "services: no address that a Service says is its own leads away from another's cluster IP, from the node's own "
+    "address, or from where servers and kubelets listen") {
+  lab l;
+  if (!l.good) return;
+  const auto names = ip("10.43.0.10");
+  l.context.own_addresses = {names};
+  l.context.kept = {{ip("192.168.9.1"), 6443}, {ip("192.168.9.2"), 6443}};
+  l.rt.node.run([&] {
+    auto here = links::open().value();
+    GOOD(here.add_address(here.find("lo")->index, {names, 32}));
+    GOOD(here.set_up(here.find("lo")->index));
+  });
+  l.outside.run([&] {
+    auto here = links::open().value();
+    GOOD(here.set_route({.to = range("10.42.0.0/16"), .via = ip("192.168.9.1"), .link = here.find("up1")->index}));
+  });
+  l.web.add(l.rt.node, 6443);  // 2
+  l.web.add(l.rt.node, 53);    // 3
+  l.web.add(l.outside, 6443);  // 4
+  auto evil =
+      decode_service(
+          json::parse(
+              R"({"metadata":{"namespace":"aaa","name":"evil"},"spec":{"type":"LoadBalancer","clusterIPs":["10.43.0.66"],
+"externalIPs":["10.43.0.50","10.43.0.10","192.168.9.1","192.168.9.2"],
+"ports":[{"name":"http","port":80,"nodePort":30080},{"name":"api","port":6443},{"name":"dns","port":53}]},
+"status":{"loadBalancer":{"ingress":[{"ip":"192.168.9.1"},{"ip":"10.43.0.10"}]}}})")
+              .value())
+          .value();
+  const std::string second_alone = R"([{"addresses":["10.42.3.3"],"nodeName":"here"}])";
+  auto its =
+      slice(second_alone, R"([{"name":"http","port":8080},{"name":"api","port":8080},{"name":"dns","port":8080}])");
+  for (bool served : {true, false}) {
+    CAPTURE(served);
+    l.set(evil, served ? std::vector{its} : std::vector<slice_record>(), "aaa/evil");
+    l.set(service(cluster_ip), {slice(first_alone)});
+    CHECK(l.web.ask(l.client, "10.43.0.50", 80) == "0 10.42.3.4");
+    CHECK(l.web.ask(l.client, "10.43.0.50", 6443) == "refused");
+    for (auto* from : {&l.client, &l.rt.node, &l.one}) {
+      CHECK(l.web.ask(*from, "10.43.0.10", 53).starts_with("3 "));
+      CHECK(l.web.ask(*from, "10.43.0.10", 6443).starts_with("2 "));
+      CHECK(l.web.ask(*from, "192.168.9.1", 6443).starts_with("2 "));
+      CHECK(l.web.ask(*from, "192.168.9.2", 6443).starts_with("4 "));
+    }
+    CHECK(l.web.ask(l.outside, "192.168.9.1", 6443) == "2 192.168.9.2");
+    // What is nobody else's it has.
+    CHECK(l.web.ask(l.client, "192.168.9.1", 80).starts_with(served ? "1 " : "refused"));
+    CHECK(l.web.ask(l.client, "192.168.9.1", 30080).starts_with(served ? "1 " : "refused"));
+    l.remove();
+    l.remove("aaa/evil");
+  }
+  // Whoever comes last: the cluster IP's Service needs not be there first.
+  l.set(service(cluster_ip), {slice(first_alone)});
+  l.set(evil, {its}, "aaa/evil");
+  CHECK(l.web.ask(l.client, "10.43.0.50", 80) == "0 10.42.3.4");
+  // A node port that is a port of the node's own.
+  l.remove("aaa/evil");
+  l.context.kept.emplace(ip("192.168.9.1"), 30080);
+  l.web.add(l.rt.node, 30080);  // 5
+  l.set(evil, {its}, "aaa/evil");
+  CHECK(l.web.ask(l.client, "192.168.9.1", 30080).starts_with("5 "));
+}
+
 TEST_CASE("services: affinity keeps a client at its endpoint, and moves it when that is gone") {
   lab l;
   if (!l.good) return;
@@ -217,8 +280,8 @@ TEST_CASE("services: of five thousand that go at once nothing is left, and the o
   auto count = [&](std::map<std::string, std::size_t>& out) {
     l.rt.node.run([&] {
       auto s = netlink::socket::open(NETLINK_NETFILTER).value();
-      for (auto* set :
-           {"service-ips", "service-nodeports", "cluster-ips", "endpoints", "hairpin", "no-endpoint-services"})
+      for (auto* set : {"service-ips", "external-ips", "service-nodeports", "cluster-ips", "endpoints", "hairpin",
+                        "no-endpoint-services"})
         out[set] = nft::read_elements(s, NFPROTO_IPV4, services_table, set).value().size();
     });
   };

@@ -146,6 +146,34 @@ TEST_CASE("a subpath never leads out of its volume") {
   CHECK_FALSE(std::filesystem::exists(f.path + "/secret/x"));
 }
 
+TEST_CASE("a subpath's folder is given its mode, and nothing that a container puts in its place meanwhile") {
+  folder f;
+  const auto volume = f.path + "/volume", secret = f.path + "/secret", target = f.path + "/target";
+  std::filesystem::create_directory(volume);
+  std::filesystem::create_directory(secret);
+  REQUIRE(::chmod(volume.c_str(), 0777) == 0);
+  REQUIRE(::chmod(secret.c_str(), 0700) == 0);
+  std::atomic<bool> ends = false;
+  std::thread container([&] {
+    const auto name = volume + "/a", aside = volume + "/b";
+    while (!ends)
+      if (::rename(name.c_str(), aside.c_str()) == 0) {
+        (void)::symlink(secret.c_str(), name.c_str());
+        ::rmdir(aside.c_str());
+      }
+  });
+  for (int i = 0; i < 300; ++i) {
+    ::unlink((volume + "/a").c_str());
+    (void)mount_subpath(volume, "a", target);
+    end_mounts(target);
+  }
+  ends = true;
+  container.join();
+  struct stat about{};
+  REQUIRE(::stat(secret.c_str(), &about) == 0);
+  CHECK((about.st_mode & 07777) == 0700);
+}
+
 TEST_CASE("a container's log as people read it") {
   CHECK(read_log({}, log_text) == "one\ntwo\nthree\n\n");
   CHECK(read_log({.stream = "Stderr"}, log_text) == "two\n");

@@ -259,6 +259,17 @@ TEST_CASE("an export's options are each there once, in order") {
         std::vector<std::string>{"-t", "nfs", "-o", "hard,nfsvers=4,soft", "[fd00::1]:/p", "/at"});
 }
 
+TEST_CASE("an export's server is no option of mount, whatever it is called") {
+  for (std::string server : {"-T/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v/x", "--bind", "-o", "-"}) {
+    volume_to_mount v{.name = "data",
+                      .source = json::object{{"nfs", json::object{{"server", server}, {"path", "/p"}}}}};
+    CHECK(nfs_mount_command(v, "/at") == std::vector<std::string>{"mount", "-t", "nfs", "--", server + ":/p", "/at"});
+    v.read_only = true;
+    CHECK(nfs_mount_command(v, "/at") ==
+          std::vector<std::string>{"mount", "-t", "nfs", "-o", "ro", "--", server + ":/p", "/at"});
+  }
+}
+
 TEST_CASE("images are mounted here for a containerd that can't") {
   for (auto* old : {"1.6.20", "1.7.28", "2.0.5", "v1.7.0-k3s1"}) CHECK_FALSE(mounts_images("containerd", old));
   for (auto* since : {"2.1.0", "v2.2.1-k3s1.32", "3.0.0", "a build of somebody's"})
