@@ -242,8 +242,9 @@ const flag table[] = {
      .help = "Encrypt Secrets in the datastore"},
     {.name = "secrets-encryption-provider", .group = components, .into = &server::secrets_encryption_provider, .fallback = "aescbc",
      .check = check_encryption_provider, .help = "How to encrypt Secrets in the datastore: aescbc or secretbox"},
-    {.name = "embedded-registry", .group = components, .kind = value_kind::boolean, .state = ignored,
-     .reason = "Kedge has no image mirror between nodes", .help = "Share images between nodes"},
+    {.name = "embedded-registry", .group = components, .into = &server::embedded_registry,
+     .help = "Nodes give each other the images that they have, of the registries among the mirrors of registries.yaml; those with the tag "
+             "latest, too, where K3S_P2P_ENABLE_LATEST=true"},
     {.name = "system-default-registry", .env = "K3S_SYSTEM_DEFAULT_REGISTRY", .group = components,
      .into = &server::system_default_registry, .help = "Registry of system images: the sandbox image's"},
 

@@ -176,6 +176,7 @@ struct server_options {
   bool supervisor_metrics = false;
   bool secrets_encryption = false;
   std::string secrets_encryption_provider = "aescbc";  // aescbc | secretbox
+  bool embedded_registry = false;
   std::string system_default_registry;
   std::string default_local_storage_path;            // empty: <data_dir>/storage
   std::vector<std::string> api_server_args;          // key=value, as given; understood in `api`

@@ -89,6 +89,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.supervisor_metrics = o.supervisor_metrics;
   c.secrets_encryption = o.secrets_encryption;
   c.secrets_encryption_provider = o.secrets_encryption_provider;
+  c.embedded_registry = o.embedded_registry;
   c.system_default_registry = o.system_default_registry;
   c.default_local_storage_path =
       o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
