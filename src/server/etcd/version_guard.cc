@@ -7,9 +7,10 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "datastore/etcd/bolt_file.h"
 #include "reactor/offload.h"
 #include "reactor/process.h"
-#include "server/etcd/bolt_file.h"
+#include "reactor/sync.h"
 
 namespace kedge::server {
 
@@ -28,7 +29,7 @@ std::uint64_t number_of(std::string_view version) {
 }  // namespace
 
 std::string storage_version(const std::string& data) {
-  auto said = read_bolt(data + "/member/snap/db", "meta", "storageVersion");
+  auto said = datastore::etcd::read_bolt(data + "/member/snap/db", "meta", "storageVersion");
   return said && number_of(*said) ? *std::move(said) : std::string();
 }
 
