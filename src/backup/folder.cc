@@ -6,9 +6,12 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "backup/etcd_snapshot.h"
 #include "backup/limits.h"
 #include "backup/reader.h"
+#include "backup/zip.h"
 #include "base/strings.h"
+#include "crypto/files.h"
 
 namespace kedge::backup {
 
@@ -17,6 +20,19 @@ namespace fs = std::filesystem;
 namespace {
 constexpr std::size_t name_bytes_max = 200;  // of the base: a file's name may have 255
 constexpr std::string_view compressed_by_k3s = ".zip";
+
+fs::path metadata_of(const std::string& folder, std::string_view name) {
+  return fs::path(folder).parent_path() / ".metadata" / name;
+}
+
+// What is said of it goes first: a file of that name may come again.
+result<void> remove_file(const std::string& folder, const std::string& name) {
+  std::error_code ignored;
+  fs::remove(metadata_of(folder, name), ignored);
+  auto path = folder + "/" + name;
+  if (::unlink(path.c_str()) < 0 && errno != ENOENT) return fail(os_error(errno, "remove " + path));
+  return {};
+}
 }  // namespace
 
 std::string file_name(const std::string& base, const std::string& node, wall_time now) {
@@ -49,20 +65,32 @@ result<std::vector<listed>> list(const std::string& folder) {
     if (wrong) return fail(os_error(wrong.value(), "read " + folder));
     auto path = files->path().string();
     if (path.ends_with(".part") || !files->is_regular_file(wrong)) continue;
-    listed l{.name = files->path().filename().string(), .path = path, .node = {}, .problem = {}};
+    listed l{.name = files->path().filename().string(),
+             .path = path,
+             .node = {},
+             .token_id = {},
+             .metadata = {},
+             .problem = {}};
     auto in = reader::open(path);
-    if (!in && in.error().code == errc::invalid) continue;
-    if (in) {
+    const bool of_etcd = !in && in.error().code == errc::invalid && (is_zip(path) || is_etcd_snapshot(path));
+    if (!in && in.error().code == errc::invalid && !of_etcd) continue;
+    if (of_etcd) {
+      l.bytes = files->file_size(wrong);
+      l.created = etcd_snapshot_time(path);
+    } else if (in) {
       l.bytes = in->bytes();
       l.created = in->about().created;
       l.objects = in->about().objects;
       l.revision = in->about().revision;
       l.node = in->about().node;
+      l.token_id = in->about().token_id;
       if (!in->has_end()) l.problem = "it is cut off";
     } else {
       l.bytes = files->file_size(wrong);
       l.problem = in.error().message;
     }
+    if (auto said = crypto::read_file(metadata_of(folder, l.name).string(), metadata_bytes_max))
+      l.metadata = *std::move(said);
     out.push_back(std::move(l));
   }
   std::ranges::sort(out, [](const listed& a, const listed& b) {
@@ -81,7 +109,7 @@ result<std::vector<std::string>> prune(const std::string& folder, const std::str
     // One that is damaged keeps no place of one that is whole.
     if (l.problem.empty() && ++kept <= keep) continue;
     if (!l.problem.empty() && kept < keep) continue;
-    if (::unlink(l.path.c_str()) < 0 && errno != ENOENT) return fail(os_error(errno, "remove " + l.path));
+    KEDGE_CHECK(remove_file(folder, l.name));
     gone.push_back(l.name);
   }
   return gone;
@@ -93,11 +121,18 @@ result<std::vector<std::string>> remove(const std::string& folder, const std::ve
     KEDGE_CHECK(check_name(name));
     auto path = folder + "/" + name;
     auto in = reader::open(path);
-    if (!in && (in.error().code == errc::not_found || in.error().code == errc::invalid)) continue;
-    if (::unlink(path.c_str()) < 0) return fail(os_error(errno, "remove " + path));
+    if (!in && in.error().code == errc::not_found) continue;
+    if (!in && in.error().code == errc::invalid && !is_zip(path) && !is_etcd_snapshot(path)) continue;
+    KEDGE_CHECK(remove_file(folder, name));
     gone.push_back(name);
   }
   return gone;
+}
+
+result<void> write_metadata(const std::string& folder, const std::string& name, std::string_view json) {
+  auto path = metadata_of(folder, name);
+  KEDGE_CHECK(crypto::make_folder(path.parent_path().string()));
+  return crypto::write_file(path.string(), json);
 }
 
 void clean(const std::string& folder) {

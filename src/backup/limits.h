@@ -20,6 +20,8 @@ inline constexpr std::size_t restore_batch_bytes = 512 * 1024;
 // Revisions go on so far above the snapshot's: above all that clients and servers have seen since it was taken (etcd's
 // documentation advises the same number).
 inline constexpr std::uint64_t restored_revision_jump = 1'000'000'000;
+// What users have said of a snapshot: a ConfigMap's data.
+inline constexpr std::size_t metadata_bytes_max = 1024 * 1024;
 // Files of a folder that are looked at: far more than any schedule keeps.
 inline constexpr std::size_t folder_files_max = 10'000;
 

@@ -133,10 +133,7 @@ result<std::optional<std::vector<record>>> reader::next() {
   return std::optional(*std::move(records));
 }
 
-result<examined> examine(const std::string& path, std::string_view password,
-                         const std::function<void(std::uint64_t done, std::uint64_t of)>& told) {
-  KEDGE_TRY(auto in, reader::open(path));
-  KEDGE_CHECK(in.unlock(password));
+result<examined> examine(source& in, const std::function<void(std::uint64_t done, std::uint64_t of)>& told) {
   examined out{.about = in.about(), .bytes = in.bytes(), .damage = {}};
   for (;;) {
     auto block = in.next();

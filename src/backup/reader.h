@@ -2,36 +2,34 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "backup/format.h"
+#include "backup/source.h"
 
 namespace kedge::backup {
 
-class reader {
+class reader final : public source {
  public:
   // Errors name the file. errc::unsupported: of a newer version; errc::invalid: no snapshot of kedge's; errc::corrupt:
   // its header is damaged.
   static result<reader> open(const std::string& path);
   reader(reader&& other) noexcept;
   reader& operator=(reader&&) = delete;
-  ~reader();
+  ~reader() override;
 
-  const header& about() const noexcept { return about_; }
-  std::uint64_t bytes() const noexcept { return size_; }
+  const header& about() const noexcept override { return about_; }
+  std::uint64_t bytes() const noexcept override { return size_; }
   // Whether it ends as a whole file does: cheap, for lists.
   bool has_end() const;
 
   // errc::unauthenticated: this password is not the one that sealed it.
   result<void> unlock(std::string_view password);
 
-  // The next block's records; nullopt at the end. After unlock(). errc::corrupt: this block is damaged; may be called
-  // again, and goes on behind it while ends() is false.
-  result<std::optional<std::vector<record>>> next();
-  // Nothing can be read any more: the end, or damage that hides where the next block begins.
-  bool ends() const noexcept { return ended_; }
+  // After unlock().
+  result<std::optional<std::vector<record>>> next() override;
+  bool ends() const noexcept override { return ended_; }
 
  private:
   reader(std::string path, int file) : path_(std::move(path)), file_(file) {}
@@ -54,7 +52,6 @@ struct examined {
   std::vector<std::string> damage;       // in words; empty: it is whole
 };
 // Reads all of it; `told` after each block how many objects there were, and how many were saved.
-result<examined> examine(const std::string& path, std::string_view password,
-                         const std::function<void(std::uint64_t done, std::uint64_t of)>& told);
+result<examined> examine(source& in, const std::function<void(std::uint64_t done, std::uint64_t of)>& told);
 
 }  // namespace kedge::backup

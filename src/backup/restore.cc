@@ -25,7 +25,7 @@ using datastore::operation;
 constexpr auto renewal_wait = std::chrono::seconds(12);
 constexpr auto look_again = std::chrono::seconds(2);  // all of it is read each time
 constexpr std::string_view server_rows = "/registry/masterleases/";
-constexpr std::string_view secrets = "/registry/secrets/";
+constexpr std::string_view secrets = "/registry/secrets/", sealed_value = "k8s:enc:";
 
 // The newest revision of each name that stands.
 struct standing {
@@ -149,7 +149,8 @@ result<void> mark_restore(const std::string& server_dir, const std::string& file
 
 result<restored> look_into(const restore_options& o) {
   restored out;
-  KEDGE_TRY(auto found, examine(o.path, o.password, [&](std::uint64_t done, std::uint64_t of) {
+  KEDGE_TRY(auto in, open_source(o.path, o.password, o.partial));
+  KEDGE_TRY(auto found, examine(*in, [&](std::uint64_t done, std::uint64_t of) {
               if (o.told) o.told("reading the snapshot", done, of);
             }));
   auto& damage = found.damage;
@@ -208,18 +209,18 @@ task<result<restored>> write_all(datastore::log& log, restore_options o) {
 
   auto record_key = crypto::bootstrap_key(o.password);
   KEDGE_CO_CHECK(co_await writing.add({.kind = change::create, .name = record_key, .value = out.about.identity}));
-  KEDGE_CO_TRY(auto in, reader::open(o.path));
-  KEDGE_CO_CHECK(in.unlock(o.password));
+  KEDGE_CO_TRY(auto in, open_source(o.path, o.password, o.partial));
   auto& random = reactor::loop::current().random();
   for (done = 0;;) {
-    auto block = in.next();
+    auto block = in->next();
     if (!block && !o.partial) co_return fail(std::move(block).error());
-    if (!block && in.ends()) break;
+    if (!block && in->ends()) break;
     if (!block) continue;
     if (!*block) break;
     for (auto& r : **block) {
       if (is_left_out(r.key) || r.key == record_key) continue;
-      if (r.key.starts_with(secrets)) {
+      // What etcd itself had saved is sealed already, by the same keys.
+      if (r.key.starts_with(secrets) && !r.value.starts_with(sealed_value)) {
         KEDGE_CO_TRY(r.value, rules.for_resource("secrets", "").seal(r.value, r.key, random));
       }
       KEDGE_CO_CHECK(co_await writing.add({.kind = change::create,

@@ -181,6 +181,9 @@ node::agent_config node_config(const agent_options& o) {
   c.snapshotter = o.snapshotter;
   c.pause_image = o.pause_image;
   c.registries_file = o.private_registry;
+  // As Go reads a bool.
+  if (const char* latest = std::getenv("K3S_P2P_ENABLE_LATEST"))
+    c.mirror_latest = std::string_view(latest) == "1" || lower(latest) == "true" || lower(latest) == "t";
   c.registry_fallback = !o.disable_default_registry_endpoint;
   c.nonroot_devices = o.nonroot_devices;
   c.default_runtime = o.default_runtime;

@@ -138,6 +138,7 @@ struct server_options {
   std::string snapshot_name = "etcd-snapshot";
   std::string snapshot_schedule = "0 */12 * * *";
   unsigned snapshot_retention = 5;
+  std::string snapshot_reconcile = "10m";
   std::string snapshot_dir;  // empty: <data_dir>/server/db/snapshots
   bool etcd_s3 = false;      // snapshots go into a bucket too
   std::string etcd_s3_endpoint = "s3.amazonaws.com";
@@ -163,6 +164,7 @@ struct server_options {
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out
+  std::vector<std::string> with_components;     // packaged components that are left out unless asked for
   bool prune_manifests = false;                 // what a manifest brought goes with its file
   bool disable_helm_controller = false;
   std::string helm_job_image;
@@ -176,6 +178,7 @@ struct server_options {
   bool supervisor_metrics = false;
   bool secrets_encryption = false;
   std::string secrets_encryption_provider = "aescbc";  // aescbc | secretbox
+  bool embedded_registry = false;
   std::string system_default_registry;
   std::string default_local_storage_path;            // empty: <data_dir>/storage
   std::vector<std::string> api_server_args;          // key=value, as given; understood in `api`

@@ -12,6 +12,7 @@
 #include "backup/folder.h"
 #include "backup/restore.h"
 #include "backup/s3/bucket.h"
+#include "backup/zip.h"
 #include "cli/datastore_options.h"
 #include "crypto/files.h"
 #include "datastore/etcd/etcd_log.h"
@@ -79,6 +80,14 @@ result<std::string> fetch(backup::s3::settings s3, const std::string& name, cons
   KEDGE_CHECK(loop.run_until(bucket.get(name, path)));
   return path;
 }
+
+// A file that goes with its owner; none while its name is empty.
+struct temporary_file {
+  std::string path;
+  ~temporary_file() {
+    if (!path.empty()) ::unlink(path.c_str());
+  }
+};
 
 // Where SQLite's file is.
 std::string file_of(const datastore::endpoint_options& where) {
@@ -169,6 +178,14 @@ result<std::string> restore_cluster(const server_options& o, const restore_reque
   supervisor::config c;
   c.data_dir = o.agent.data_dir;
   c.token = o.agent.token;
+  temporary_file unpacked;
+  if (backup::is_zip(r.file)) {
+    // Called as what it was packed from: the name tells when it was saved.
+    unpacked.path = c.server_dir() + "/db/" + fs::path(r.file).stem().string() + ".part";
+    KEDGE_CHECK(crypto::make_folder(c.server_dir() + "/db"));
+    KEDGE_CHECK(backup::unzip(r.file, unpacked.path));
+    r.file = unpacked.path;
+  }
   KEDGE_TRY(auto password, supervisor::known_password(c));
   if (!password)
     return fail(

@@ -79,6 +79,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.write_kubeconfig_group = o.write_kubeconfig_group;
   c.write_kubeconfig_name = o.write_kubeconfig_name;
   c.disables = o.disable_components;
+  c.extras = o.with_components;
   c.prune_manifests = o.prune_manifests;
   c.disable_helm_controller = o.disable_helm_controller;
   c.disable_scheduler = o.disable_scheduler;
@@ -89,6 +90,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.supervisor_metrics = o.supervisor_metrics;
   c.secrets_encryption = o.secrets_encryption;
   c.secrets_encryption_provider = o.secrets_encryption_provider;
+  c.embedded_registry = o.embedded_registry;
   c.system_default_registry = o.system_default_registry;
   c.default_local_storage_path =
       o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
@@ -141,6 +143,7 @@ result<server::settings> server_settings(const server_options& o) {
                                    .schedule = o.snapshot_schedule,
                                    .retention = o.snapshot_retention,
                                    .folder = snapshot_folder(o),
+                                   .reconcile = parse_duration(o.snapshot_reconcile).value_or(std::chrono::minutes(10)),
                                    .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
                      .vips = *std::move(vips),

@@ -32,7 +32,7 @@ struct variable_row {
   std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
 };
 constexpr variable_row variables[] = {
-    {"K3S_P2P_", "Kedge has no image mirror between nodes"},
+    {"K3S_P2P_PORT", "nodes give each other images on the kubelet's port"},
     {"K3S_ROOTLESS_", "Kedge's agent needs root"},
     {"KINE_", "Kedge has no kine"},
 };
@@ -84,7 +84,8 @@ std::vector<std::string> unread_variables(const machine& here) {
     });
     if (found != std::end(variables))
       out.push_back(fmt::format("{} has no effect: {}", name, found->reason));
-    else if (name.starts_with("K3S_") && !is_of_flag(name) && name != "K3S_AGENT_HTTP_PROXY_ALLOWED")
+    else if (name.starts_with("K3S_") && !is_of_flag(name) && name != "K3S_AGENT_HTTP_PROXY_ALLOWED" &&
+             name != "K3S_P2P_ENABLE_LATEST")
       out.push_back(fmt::format("{} has no effect: Kedge knows no such setting", name));
   }
   return out;

@@ -10,9 +10,11 @@
 #include "crypto/files.h"
 #include "net/http/server.h"
 #include "node/identity_keeper.h"
+#include "node/image_sharing.h"
 #include "node/images/collector.h"
 #include "node/images/importer.h"
 #include "node/informer/watch.h"
+#include "node/join/api_backoff.h"
 #include "node/join/api_client.h"
 #include "node/join/authorities.h"
 #include "node/join/http_proxy.h"
@@ -56,19 +58,6 @@ constexpr std::string_view egress_label = "egress.k3s.io/cluster",
 bool takes_egress(const cluster_config& c) {
   return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster";
 }
-
-// Doubles from api_retry_first to api_retry_most.
-class api_backoff {
- public:
-  reactor::sleep_awaiter wait() {
-    auto d = next_;
-    next_ = std::min(next_ * 2, api_retry_most);
-    return reactor::sleep_for(d);
-  }
-
- private:
-  duration next_ = api_retry_first;
-};
 
 class agent {
  public:
@@ -143,6 +132,7 @@ class agent {
   std::optional<offline_cluster> offline_cluster_;
   std::optional<image_puller> images_;
   std::optional<image_importer> importer_;
+  std::unique_ptr<image_mirror> mirror_;  // null: it shares no images
   std::optional<node_volumes> volumes_;
   std::optional<pod_manager> pods_;
   std::optional<image_collector> collector_;
@@ -325,6 +315,9 @@ task<result<void>> agent::make_reachable() {
   auto& j = *control_.joined;
   KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
   KEDGE_CO_CHECK(links_->join(j, controller));
+  KEDGE_CO_TRY(mirror_, co_await share_images(config_, j, containerd_ ? &*containerd_ : nullptr,
+                                              cluster_view_ ? &*cluster_view_ : nullptr, control_.network));
+  if (mirror_) node_tasks_.spawn(mirror_->run());
   kubelet_access_.emplace(std::move(clients.trust), config_.node_name, *api_);
   kubelet_api_.emplace(kubelet_parts{.config = config_,
                                      .runtime = runtime_,
@@ -337,13 +330,16 @@ task<result<void>> agent::make_reachable() {
                                      .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns,
                                      .volumes = volumes_->figures(),
-                                     .more_metrics = [this](exposition& out) {
-                                       pod_runtime_.write_metrics(out);
-                                       pods_->write_metrics(out);
-                                       volumes_->write_metrics(out);
-                                       out.add(links_->metrics());
-                                       if (identity_) out.add(identity_->metrics());
-                                     }});
+                                     .more_metrics =
+                                         [this](exposition& out) {
+                                           pod_runtime_.write_metrics(out);
+                                           pods_->write_metrics(out);
+                                           volumes_->write_metrics(out);
+                                           out.add(links_->metrics());
+                                           if (mirror_) mirror_->write_metrics(out);
+                                           if (identity_) out.add(identity_->metrics());
+                                         },
+                                     .mirror = mirror_.get()});
   KEDGE_CO_TRY(kubelet_tls_, net::tls_server_context::make({.client_ca_pem = clients.pem}, serving.chain, serving.key));
   serving_tasks_.spawn(serve_kubelet());
   serving_tasks_.spawn(serve_status());
@@ -361,6 +357,7 @@ task<result<void>> agent::use(const registration& renewed) {
   KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
   if (cluster_view_) KEDGE_CO_CHECK(cluster_view_->use(j.server_ca, proxy));
   if (policy_view_) KEDGE_CO_CHECK(policy_view_->use(j.server_ca, controller));
+  if (mirror_) KEDGE_CO_CHECK(mirror_->use(j.server_ca, j.kubelet));
   if (links_) KEDGE_CO_CHECK(links_->use(j, controller));
   if (kubelet_tls_) {
     KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));

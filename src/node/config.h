@@ -64,6 +64,8 @@ struct agent_config {
   std::string snapshotter;             // empty: overlayfs where the data folder can carry it
   std::string pause_image = "rancher/mirrored-pause:3.6";
   std::string registries_file = "/etc/rancher/k3s/registries.yaml";
+  std::string own_mirror_url;                        // of this node's port, for its containerd; empty: none
+  bool mirror_latest = false;                        // nodes share images that are called latest, too
   bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
   bool nonroot_devices = false;                      // devices belong to the user that a container runs as
   std::string default_runtime;                       // empty: kedge, or runc without our shim

@@ -70,7 +70,7 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
                    {"DisableNPC", c.disable_network_policy},
                    {"EncryptSecrets", c.secrets_encryption},
                    {"EncryptProvider", c.secrets_encryption_provider},
-                   {"EmbeddedRegistry", false},
+                   {"EmbeddedRegistry", c.embedded_registry},
                    {"FlannelBackend", c.flannel_backend},
                    {"FlannelIPv6Masq", c.flannel_ipv6_masq},
                    {"FlannelExternalIP", c.flannel_external_ip},
@@ -140,6 +140,7 @@ json::value critical_settings(const config& c) {
       {"flannel-backend", c.flannel_backend},
       {"egress-selector-mode", c.egress_selector_mode},
       {"disable-cloud-controller", c.disable_cloud_controller},
+      {"embedded-registry", c.embedded_registry},
       {"secrets-encryption", c.secrets_encryption},
       {"secrets-encryption-provider", c.secrets_encryption_provider},
       {"supervisor-metrics", c.supervisor_metrics}};

@@ -1,5 +1,5 @@
-// query_fuzz.cc: URLs, queries, Accept headers, continue tokens and patch types of hostile clients: no crash, and
-// limits hold.
+// query_fuzz.cc: URLs, queries, Accept headers, continue tokens, patch types and images of hostile clients: no crash,
+// and limits hold.
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include "api/request/request.h"
 #include "base/assert.h"
 #include "meta/cron.h"
+#include "node/mirror/request.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace kedge;
@@ -30,6 +31,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (auto p = api::read_continue(text)) {
     auto again = api::read_continue(api::write_continue(*p));
     kedge_assert(again && again->revision == p->revision && again->start == p->start);
+  }
+  if (auto asked = node::parse_mirror_request(text.substr(0, mark), mark == text.npos ? "" : text.substr(mark + 1))) {
+    auto target = asked->target();
+    auto middle = target.find('?');
+    auto again = node::parse_mirror_request(std::string_view(target).substr(0, middle), target.substr(middle + 1));
+    kedge_assert(again && again->target() == target);
   }
   return 0;
 }

@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
+import zipfile
 
 from etcd_lab import TOKEN, OwnEtcd
 from ha_lab import MAPS, stored_maps
-from harness import BINARY, eventually, main, run
+from harness import BINARY, Server, eventually, main, run
 
 
 class Data(OwnEtcd):
@@ -33,9 +34,13 @@ class Data(OwnEtcd):
         refused = subprocess.run(first.host.command(BINARY, *restore), capture_output=True, text=True, timeout=60)
         self.assertEqual(refused.returncode, 1)
         self.assertIn("holds a cluster", refused.stderr)
+        # What a restore that was cut off has left: data that it had put aside stays, its own goes.
+        db = os.path.join(first.data, "server/db")
+        os.makedirs(os.path.join(db, "etcd-restored/member"))
         code, said = self.once(first, "--cluster-reset", "--cluster-reset-restore-path", file)
         self.assertEqual(code, 0, said)
-        self.assertEqual(len([n for n in os.listdir(os.path.join(first.data, "server/db")) if n.startswith("etcd-old-")]), 1)
+        self.assertEqual(len([n for n in os.listdir(db) if n.startswith("etcd-old-")]), 2)
+        self.assertFalse(os.path.exists(os.path.join(db, "etcd-restored")) or os.path.exists(os.path.join(db, "etcd/restoring")))
         first.start()
         first.wait_ready(120)
         self.assertEqual({n for n in stored_maps(self.client(first)) if n in ("early", "late")}, {"early"})
@@ -108,6 +113,16 @@ snapshot-count: 10000
                        b"k8s\x00" + field(1, field(1, b"v1") + field(2, b"ConfigMap")) + field(2, text) + field(3, b"") + field(4, b""))
         put("/registry/namespaces/default", json.dumps({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default", "uid": "1b2c3d4e-8b1f-4d3e-9f0a-0d9c1a2c5f60",
             "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}).encode())
+        # A snapshot, as K3s saves it: etcd's stream into a file, and that in an archive.
+        tls = os.path.join(server.data, "server/tls/etcd")
+        stream = run(*server.host.command("curl", "-sS", "-m", "60", "--cacert", tls + "/server-ca.crt", "--cert", tls + "/client.crt", "--key", tls + "/client.key",
+                                          "-d", "{}", "https://127.0.0.1:2379/v3/maintenance/snapshot"), timeout=90)
+        saved = os.path.join(self.lab.folder, "on-demand-one-1780000000")
+        with open(saved, "wb") as f:
+            for line in stream.splitlines():
+                f.write(base64.b64decode(json.loads(line)["result"].get("blob", "")))
+        with zipfile.ZipFile(saved + ".zip", "w", zipfile.ZIP_DEFLATED) as z:
+            z.write(saved, "on-demand-one-1780000000")
         etcd.send_signal(signal.SIGTERM)
         etcd.wait(30)
         # Nobody says that this is etcd: its data does.
@@ -121,6 +136,22 @@ snapshot-count: 10000
         self.write(server, "by-kedge")
         key = base64.b64encode(b"/registry/configmaps/default/by-kedge").decode()
         self.assertEqual(json.loads(base64.b64decode(self.etcd(server, "kv/range", {"key": key})["kvs"][0]["value"]))["kind"], "ConfigMap")
+        # The snapshot becomes the cluster: here again, and in SQLite.
+        self.assertEqual(server.stop(), 0, server.log()[-2000:])
+        code, said = self.once(server, "--cluster-reset", "--cluster-reset-restore-path", saved)
+        self.assertEqual(code, 0, said)
+        other = os.path.join(self.lab.folder, "other")
+        said = run(*server.host.command(BINARY, "snapshot", "restore", saved + ".zip", "--data-dir", other, "--token", TOKEN))
+        self.assertRegex(said, r"restored [1-9]\d* objects of the cluster as it was at 2026-05-28")
+        self.assertNotIn("on-demand-one-1780000000.part", os.listdir(other + "/server/db"))
+        server.start()
+        server.wait_ready(120)
+        maps = stored_maps(self.client(server))
+        self.assertIn("from-k3s", maps)
+        self.assertNotIn("by-kedge", maps)
+        self.assertEqual(server.stop(), 0, server.log()[-2000:])
+        moved = Server(self.lab, "moved", host=self.lab.host(), data=other, args=["--disable-agent", "--token", TOKEN]).wait_ready(120)
+        self.assertEqual(self.client(moved).get(f"{MAPS}/from-k3s")["data"], {"n": "7"})
 
 
 if __name__ == "__main__":

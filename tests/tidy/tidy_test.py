@@ -23,7 +23,7 @@ ROOMS = {
             ["admission", "audit", "fairness"], ["read", "write", "publish"], ["aggregation"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "devices", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
-    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["numa"], ["cgroups", "cpus", "logs", "offline", "resources"], ["runtime", "plugins"], ["claims", "devices", "images"], ["status"], ["pods"], ["volumes"], ["streams"], ["usage"], ["port"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["numa"], ["cgroups", "cpus", "logs", "offline", "resources"], ["runtime", "plugins"], ["claims", "devices", "images"], ["mirror"], ["status"], ["pods"], ["volumes"], ["streams"], ["usage"], ["port"]],
 }
 GROUND = {"api": ["objects"], "node": ["config", "kube_proxy_settings", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.

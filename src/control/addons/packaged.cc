@@ -23,7 +23,8 @@ value local_path_class() {
                                                            {"storageclass.kubernetes.io/is-default-class", "true"}}}}},
                 {"provisioner", "rancher.io/local-path"},
                 {"volumeBindingMode", "WaitForFirstConsumer"},
-                {"reclaimPolicy", "Delete"}};
+                {"reclaimPolicy", "Delete"},
+                {"allowVolumeExpansion", true}};
 }
 
 value local_path_config(const std::string& path) {
@@ -86,6 +87,7 @@ std::map<std::string, std::vector<value>, std::less<>> packaged_components(const
     out[std::string("metrics-server/") + name + ".yaml"];
   auto& reader = out["metrics-server/aggregated-metrics-reader.yaml"];
   if (s.usage) reader.push_back(metrics_reader());
+  if (!s.traefik.empty()) out["traefik.yaml"] = s.traefik;
   return out;
 }
 

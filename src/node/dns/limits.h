@@ -58,6 +58,7 @@ inline constexpr std::size_t custom_zones_max = 256;
 // patterns, and zones that are asked elsewhere (each of which keeps answers).
 inline constexpr std::size_t custom_words_max = 50'000;
 inline constexpr std::size_t custom_hosts_max = 10'000;
+inline constexpr std::size_t hosts_zones_max = 32;  // of one table: each of its names is looked for in all of them
 inline constexpr std::size_t custom_patterns_max = 256;
 inline constexpr std::size_t custom_forwards_max = 256;
 inline constexpr std::size_t custom_file_bytes_max = 4 * 1024 * 1024;  // of files that lines name, each time
@@ -67,6 +68,9 @@ inline constexpr std::size_t custom_upstreams_max = 15;                // CoreDN
 inline constexpr std::uint64_t custom_cache_seconds_max = 3600;
 // Of serve_stale, expire and health_check: beyond these they would keep what nobody uses, or ask without end.
 inline constexpr duration custom_stale_max = 24h;
+// The system's authorities, for resolvers over TLS: a file that changes a few times a year, and takes some
+// milliseconds.
+inline constexpr duration tls_trust_read_again = 1h;
 inline constexpr duration upstream_idle_time_max = 60s;
 inline constexpr duration upstream_check_interval_min = 100ms;
 

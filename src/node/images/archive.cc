@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "crypto/digest.h"
 #include "json/parse.h"
@@ -203,6 +204,38 @@ result<archive_content> read_archive(const archive_files& files) {
     read_docker(files, *list, out);
   }
   if (out.images.empty() && out.problems.empty()) return fail(errc::invalid, "it has no images");
+  return out;
+}
+
+std::string_view repository_of(std::string_view image_name) {
+  if (auto at = image_name.find('@'); at != std::string_view::npos) return image_name.substr(0, at);
+  auto colon = image_name.rfind(':'), slash = image_name.rfind('/');
+  const bool tagged = colon != std::string_view::npos && (slash == std::string_view::npos || colon > slash);
+  return tagged ? image_name.substr(0, colon) : image_name;
+}
+
+std::map<std::string, std::map<std::string, std::vector<std::string>>> origins(
+    const archive_content& content, const std::vector<std::string>& extra_registries) {
+  std::map<std::string, std::map<std::string, std::vector<std::string>>> out;
+  for (auto& image : content.images) {
+    auto repository = repository_of(image.name);
+    auto slash = repository.find('/');
+    if (slash == std::string_view::npos) continue;
+    std::vector<std::string> registries = extra_registries;
+    registries.emplace_back(repository.substr(0, slash));
+    std::string path(repository.substr(slash + 1));
+    std::set<std::string> reached;
+    std::vector<std::string> next = {image.target.digest};
+    while (!next.empty()) {
+      auto digest = std::move(next.back());
+      next.pop_back();
+      if (!reached.insert(digest).second) continue;
+      for (auto& registry : registries)
+        if (auto& all = out[digest][registry]; std::ranges::find(all, path) == all.end()) all.push_back(path);
+      if (auto below = content.children.find(digest); below != content.children.end())
+        next.insert(next.end(), below->second.begin(), below->second.end());
+    }
+  }
   return out;
 }
 

@@ -49,7 +49,14 @@ struct archive_content {
 // errc::invalid: it has no images, or can't be read.
 result<archive_content> read_archive(const archive_files& files);
 
+// What is to be known of each digest's origin: registry → repositories, of the images that it is of, as they are
+// called.
+std::map<std::string, std::map<std::string, std::vector<std::string>>> origins(
+    const archive_content& content, const std::vector<std::string>& extra_registries);
+
 // "busybox" → "docker.io/library/busybox:latest", as containerd's CRI knows images.
 std::string full_image_name(std::string_view name);
+// "docker.io/library/busybox:1.36" and "docker.io/library/busybox@sha256:…" are of "docker.io/library/busybox".
+std::string_view repository_of(std::string_view image_name);
 
 }  // namespace kedge::node

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/protobuf_wire.h"
+#include "base/strings.h"
 #include "node/limits.h"
 #include "reactor/sync.h"
 
@@ -144,6 +145,23 @@ task<result<void>> containerd_images::label_content(std::string digest, std::vec
   w.message(2, mask(paths));
   KEDGE_CO_TRY(auto done, co_await call("content.v1.Content/Update", w.take()));
   (void)done;
+  co_return result<void>();
+}
+
+task<result<void>> containerd_images::label_origins(std::string digest,
+                                                    std::map<std::string, std::vector<std::string>> registries) {
+  wire::writer info, w;
+  info.text(1, digest);
+  std::vector<std::string> paths;
+  for (auto& [registry, repositories] : registries) {
+    auto key = "containerd.io/distribution.source." + registry;
+    info.message(5, label(key, join(repositories, ",")));
+    paths.push_back("labels." + key);
+  }
+  w.message(1, info.take());
+  w.message(2, mask(paths));
+  auto done = co_await call("content.v1.Content/Update", w.take());
+  if (!done && done.error().code != errc::not_found) co_return fail(std::move(done).error());
   co_return result<void>();
 }
 

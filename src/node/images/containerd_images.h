@@ -2,6 +2,7 @@
 // words for it. All in the namespace of CRI's images, "k8s.io".
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -41,6 +42,9 @@ class containerd_images {
   task<result<content_writer>> write_content(std::string ref);
   // Keeps `children` as long as `digest`.
   task<result<void>> label_content(std::string digest, std::vector<std::string> children);
+
+  // Says which repositories of which registries it is of, as a pull does. Success too when it isn't there.
+  task<result<void>> label_origins(std::string digest, std::map<std::string, std::vector<std::string>> registries);
 
   // Makes it, or lets the name mean this from now on; pinned: never collected.
   task<result<void>> put_image(archive_image image);

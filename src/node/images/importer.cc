@@ -206,6 +206,8 @@ task<result<std::vector<std::string>>> image_importer::import_under_lease(contai
     KEDGE_CO_CHECK(co_await blob.end(digest));
   }
   for (auto& [digest, children] : content.children) KEDGE_CO_CHECK(co_await images.label_content(digest, children));
+  for (auto& [digest, from] : origins(content, parts_.extra_registries))
+    KEDGE_CO_CHECK(co_await images.label_origins(digest, from));
   std::vector<std::string> names;
   for (auto& image : content.images) {
     auto all = names_at(image.name, parts_.extra_registries);

@@ -241,6 +241,7 @@ result<cluster_config> parse_cluster_config(const json::value& d) {
   c.cluster_domain = d["ClusterDomain"].as_string();
   c.flannel_backend = d["FlannelBackend"].as_string();
   c.system_default_registry = d["SystemDefaultRegistry"].as_string();
+  c.embedded_registry = d["EmbeddedRegistry"].as_bool();
   c.egress_selector_mode = d["EgressSelectorMode"].as_string();
   c.https_port = static_cast<unsigned>(d["HTTPSPort"].as_integer());
   c.supervisor_port = static_cast<unsigned>(d["SupervisorPort"].as_integer());

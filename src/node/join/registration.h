@@ -30,6 +30,7 @@ struct cluster_config {
   std::string cluster_domain;
   std::string flannel_backend;
   std::string egress_selector_mode;
+  bool embedded_registry = false;       // nodes share images
   std::string system_default_registry;  // of images that name none; empty: they are Docker Hub's
   unsigned https_port = 0, supervisor_port = 0;
   bool disable_cloud_controller = false;

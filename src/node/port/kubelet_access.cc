@@ -109,6 +109,13 @@ task<result<bool>> kubelet_access::granted(const user& u, std::string verb, std:
   co_return yes;
 }
 
+task<result<std::string>> kubelet_access::check_member(net::http::exchange& e) {
+  KEDGE_CO_TRY(auto who, co_await identify(e));
+  for (auto& g : who.groups)
+    if (g == "system:nodes" || g == "system:masters") co_return std::move(who.name);
+  co_return fail(errc::forbidden, fmt::format("Forbidden (user={}): it is no node of the cluster\n", who.name));
+}
+
 task<result<void>> kubelet_access::check(net::http::exchange& e) {
   KEDGE_CO_TRY(auto who, co_await identify(e));
   for (auto& g : who.groups)

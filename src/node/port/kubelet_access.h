@@ -34,6 +34,8 @@ class kubelet_access {
 
   // Success, errc::unauthenticated (401), errc::forbidden (403) or another error (500), with the text to answer.
   task<result<void>> check(net::http::exchange& e);
+  // The name of a node of the cluster (system:node:…), or of who may everything; the same errors.
+  task<result<std::string>> check_member(net::http::exchange& e);
 
  private:
   struct user {

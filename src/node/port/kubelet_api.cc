@@ -207,18 +207,34 @@ result<std::string> read_piece(int file, std::uint64_t at, std::size_t most) {
 
 }  // namespace
 
+namespace {
+
+task<void> answer_refused(exchange& e, const error& why) {
+  switch (why.code) {
+    case errc::unauthenticated: return answer_text(e, 401, "Unauthorized");
+    case errc::forbidden: return answer_text(e, 403, why.message);
+    default:
+      log::warning("kubelet API: {} {} can't be authorized: {}", e.request().method, e.request().path, why.message);
+      return answer_text(e, 500, "Internal Error: " + why.message);
+  }
+}
+
+}  // namespace
+
 task<void> kubelet_api::serve(exchange& e) {
+  if (auto& path = e.request().path; parts_.mirror && (path == "/v2" || path.starts_with("/v2/")))
+    co_return co_await serve_images(e);
   auto allowed =
       co_await reactor::with_deadline(parts_.access.check(e), reactor::loop::current().now() + request_deadline);
-  if (allowed) co_return co_await serve_allowed(e);
-  switch (allowed.error().code) {
-    case errc::unauthenticated: co_return co_await answer_text(e, 401, "Unauthorized");
-    case errc::forbidden: co_return co_await answer_text(e, 403, allowed.error().message);
-    default:
-      log::warning("kubelet API: {} {} can't be authorized: {}", e.request().method, e.request().path,
-                   allowed.error().message);
-      co_return co_await answer_text(e, 500, "Internal Error: " + allowed.error().message);
-  }
+  if (!allowed) co_return co_await answer_refused(e, allowed.error());
+  co_await serve_allowed(e);
+}
+
+task<void> kubelet_api::serve_images(exchange& e) {
+  auto who =
+      co_await reactor::with_deadline(parts_.access.check_member(e), reactor::loop::current().now() + request_deadline);
+  if (!who) co_return co_await answer_refused(e, who.error());
+  co_await parts_.mirror->serve(e, *std::move(who));
 }
 
 // {"base": "/var/lib/rancher/k3s/storage", "folder": "pvc-…"}

@@ -5,6 +5,7 @@
 //   /metrics  /metrics/probes                             what the agent counts: kubelet_metrics.h
 //   /metrics/resource  /metrics/cadvisor  /stats/summary  what the pods use: usage/
 //   /localVolumes/make /localVolumes/remove               folders of volumes, for the servers: pods/local_volumes.h
+//   /v2/…                                               images, for the cluster's nodes: mirror/image_mirror.h
 //   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "net/http/handler.h"
 #include "node/config.h"
 #include "node/machine/system_info.h"
+#include "node/mirror/image_mirror.h"
 #include "node/port/kubelet_access.h"
 #include "node/runtime/runtime_state.h"
 #include "node/streams/pod_streams.h"
@@ -36,6 +38,7 @@ struct kubelet_parts {
   std::vector<std::string> cluster_dns;
   const std::vector<claim_figures>& volumes;
   std::function<void(exposition&)> more_metrics;  // of the balancer, the tunnels and the runtime; null: none
+  image_mirror* mirror = nullptr;                 // null: nodes share no images
   std::string logs_folder = "/var/log";
 };
 
@@ -46,6 +49,7 @@ class kubelet_api final : public net::http::handler {
 
  private:
   task<void> serve_allowed(net::http::exchange& e);
+  task<void> serve_images(net::http::exchange& e);
   task<void> serve_metrics(net::http::exchange& e);
   task<void> serve_probes(net::http::exchange& e);
   task<void> serve_resource_metrics(net::http::exchange& e);

@@ -46,7 +46,6 @@ result<void> prepare(containerd_settings& s) {
   KEDGE_CHECK(crypto::make_folder(s.cni_conf_folder, 0755));
   if (s.links_plugins) KEDGE_CHECK(link_plugins(s.cni_bin_folder, true));
   KEDGE_TRY(s.known_registries, read_registries(s.registries_file));
-  KEDGE_CHECK(write_hosts(s.hosts_folder, hosts_files(s.known_registries, s.registry_fallback)));
   KEDGE_TRY(auto configuration, configuration_of(s));
   KEDGE_CHECK(crypto::write_file(s.config_file, configuration));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
@@ -140,6 +139,11 @@ task<result<int>> containerd::run_once() {
                }));
   KEDGE_CO_TRY(settings_, std::move(prepared));
   for (auto& warning : settings_.known_registries.warnings) log::warning("{}: {}", settings_.registries_file, warning);
+  std::string mirror;
+  do {
+    mirror = config_.own_mirror_url;
+    KEDGE_CO_CHECK(co_await write_registries());
+  } while (mirror != config_.own_mirror_url);
   if (stopping_) co_return 0;
   KEDGE_CO_TRY(auto child, reactor::process::spawn({
                                .argv = command_of(settings_),
@@ -154,6 +158,30 @@ task<result<int>> containerd::run_once() {
   process_ = &child;
   problem_.clear();
   co_return co_await child.wait();
+}
+
+task<result<void>> containerd::write_registries() {
+  auto r = settings_.known_registries;
+  if (!config_.own_mirror_url.empty()) {
+    auto agent = config_.agent_folder();
+    r.nodes = node_mirror{.url = config_.own_mirror_url,
+                          .config = {.credentials = {},
+                                     .tls = registry_tls{.ca_file = agent + "/server-ca.crt",
+                                                         .cert_file = agent + "/client-kubelet.crt",
+                                                         .key_file = agent + "/client-kubelet.key"}}};
+  }
+  auto written = co_await reactor::offload(
+      [r = std::move(r), folder = settings_.hosts_folder, fallback = settings_.registry_fallback] {
+        return write_hosts(folder, hosts_files(r, fallback));
+      });
+  KEDGE_CO_TRY(auto done, std::move(written));
+  co_return done;
+}
+
+task<result<void>> containerd::use_mirror(std::string url) {
+  config_.own_mirror_url = std::move(url);
+  if (!process_) co_return result<void>();  // its next start writes it
+  co_return co_await write_registries();
 }
 
 task<void> containerd::run() {

@@ -25,6 +25,10 @@ class containerd {
   // Starts it again with another configuration; the pods run on.
   void begin_anew(agent_config config);
 
+  // Images are looked for among the nodes first, through this node's own part of their mirror; from the next pull on,
+  // since containerd reads hosts.toml at each.
+  task<result<void>> use_mirror(std::string url);
+
   // Asks it to end, and kills it after limits.h's stop_grace. run() returns then.
   task<void> stop();
 
@@ -38,6 +42,7 @@ class containerd {
 
  private:
   task<result<int>> run_once();
+  task<result<void>> write_registries();
   // Leaves our shim out of the settings when it isn't there or doesn't answer for itself, and says so.
   task<void> choose_runtime();
 

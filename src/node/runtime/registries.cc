@@ -176,9 +176,8 @@ endpoint_url normalized(std::string_view text) {
   std::string authority(text.substr(0, slash)), path(text.substr(slash));
   auto port = port_of(authority);
   if (scheme.empty()) scheme = is_loopback(host_of(authority)) && !port.empty() && port != "443" ? "http" : "https";
-  if (authority == docker_hub_api) authority = docker_hub;
-  out.registry = authority;
-  if (authority == docker_hub) authority = docker_hub_api;
+  out.registry = registry_name(authority);
+  if (out.registry == docker_hub) authority = docker_hub_api;
   out.own_path = !path.empty() && path != "/" && path != "/v2";
   out.text = scheme + "://" + authority + (out.own_path ? path : "/v2");
   return out;
@@ -261,6 +260,10 @@ result<registries> parse_registries(std::string_view yaml) {
   return out;
 }
 
+bool is_of_this_machine(std::string_view host) { return is_loopback(host_of(host)); }
+
+std::string_view registry_name(std::string_view host) { return host == docker_hub_api ? docker_hub : host; }
+
 std::map<std::string, std::string> hosts_files(const registries& r, bool own_endpoint) {
   std::map<std::string, std::string> out;
   std::set<std::string> hosts;
@@ -271,7 +274,12 @@ std::map<std::string, std::string> hosts_files(const registries& r, bool own_end
     if (host != "*") own = place{.url = normalized(host), .config = &config_of(r, host)};
     std::vector<place> mirrors;
     std::set<std::string> seen;
-    if (auto m = r.mirrors.find(host); m != r.mirrors.end())
+    auto m = r.mirrors.find(host);
+    if (m != r.mirrors.end() && r.nodes && !is_of_this_machine(host)) {
+      mirrors.push_back({.url = normalized(r.nodes->url), .config = &r.nodes->config});
+      seen.insert(mirrors.back().url.text);
+    }
+    if (m != r.mirrors.end())
       for (auto& endpoint : m->second.endpoints) {
         auto url = normalized(endpoint);
         if (!seen.insert(url.text).second) continue;

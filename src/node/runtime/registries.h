@@ -32,16 +32,28 @@ struct registry_mirror {
   std::vector<std::string> endpoints;
   std::map<std::string, std::string> rewrites;  // pattern → replacement
 };
+// The mirror that the nodes are to each other.
+struct node_mirror {
+  std::string url;  // of this node's part of it: https://127.0.0.1:10250
+  registry_config config;
+};
 // By host[:port]; "*" is every other one.
 struct registries {
   std::map<std::string, registry_mirror, std::less<>> mirrors;
   std::map<std::string, registry_config, std::less<>> configs;
+  // Asked first for each host among the mirrors, but for this machine's own; rewrites aren't for it.
+  std::optional<node_mirror> nodes;
   // What has no effect, for the log.
   std::vector<std::string> warnings;
 };
 
 // errc::invalid names the member that can't be. Members that K3s doesn't know are warned of.
 result<registries> parse_registries(std::string_view yaml);
+
+// "localhost", "127.0.0.1:5000": not what other nodes know by that name.
+bool is_of_this_machine(std::string_view host);
+// As images' names have it: docker.io, not the host of its API.
+std::string_view registry_name(std::string_view host);
 
 // By folder below certs.d. `own_endpoint` false: where there are mirrors, the registry itself isn't asked.
 std::map<std::string, std::string> hosts_files(const registries& r, bool own_endpoint);

@@ -1,8 +1,11 @@
 #include "server/etcd/lone_member.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <stdio.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -77,11 +80,56 @@ member_options options_of(const std::string& dir, std::string name, std::string 
           .alone = true};
 }
 
+// In what is to take the place of this server's data, as long as it hasn't.
+constexpr std::string_view fresh_mark = "/restoring";
+
+// K3s's name of it, with the first second that is free.
+std::string kept_name(const std::string& place) {
+  std::error_code ignored;
+  auto second = std::chrono::floor<std::chrono::seconds>(system_wall_time().time_since_epoch()).count();
+  while (fs::exists(fmt::format("{}-old-{}", place, second), ignored)) ++second;
+  return fmt::format("{}-old-{}", place, second);
+}
+
 result<void> rename(const std::string& from, const std::string& to) {
   std::error_code failed;
   fs::rename(from, to, failed);
   if (failed) return fail(errc::io, fmt::format("renaming {}: {}", from, failed.message()));
   return {};
+}
+
+// What a restore that was cut off has left aside: fresh data that never got in goes; what it came for stays.
+result<void> clear_aside(const std::string& aside, const std::string& place) {
+  std::error_code failed;
+  fs::remove(place + std::string(fresh_mark), failed);
+  if (!fs::exists(aside, failed)) return {};
+  if (!fs::exists(aside + std::string(fresh_mark), failed)) return rename(aside, kept_name(place));
+  fs::remove_all(aside, failed);
+  if (failed) return fail(errc::io, fmt::format("removing {}: {}", aside, failed.message()));
+  return {};
+}
+
+// In one step there is always one of both in the place, so that whoever is cut off goes on with a cluster that counts
+// on. The path of what was there; empty: nothing was.
+result<std::string> take_place(const std::string& fresh, const std::string& aside, const std::string& place) {
+  KEDGE_CHECK(crypto::write_file(fresh + std::string(fresh_mark), ""));
+  KEDGE_CHECK(rename(fresh, aside));
+  std::error_code ignored;
+  std::string kept;
+  if (!fs::exists(place, ignored)) {
+    KEDGE_CHECK(rename(aside, place));
+  } else if (::renameat2(AT_FDCWD, aside.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) {
+    kept = kept_name(place);
+    KEDGE_CHECK(rename(aside, kept));
+  } else if (errno == EINVAL || errno == ENOSYS) {  // the file system can't
+    kept = kept_name(place);
+    KEDGE_CHECK(rename(place, kept));
+    KEDGE_CHECK(rename(aside, place));
+  } else {
+    return fail(os_error(errno, "let " + aside + " and " + place + " change places"));
+  }
+  fs::remove(place + std::string(fresh_mark), ignored);
+  return kept;
 }
 
 }  // namespace
@@ -129,6 +177,8 @@ result<std::string> replace_etcd(const std::string& server_dir, const etcd_setti
                                  std::function<result<void>()> mark) {
   auto binary = find_etcd(own.binary);
   if (!binary) return fail(std::move(binary).error());
+  const auto place = server_dir + "/db/etcd", aside = place + "-restored";
+  KEDGE_CHECK(clear_aside(aside, place));
   // With authorities of its own: nobody else can come between.
   supervisor::config beside;
   beside.data_dir = server_dir + "/db/etcd-restoring";
@@ -147,14 +197,7 @@ result<std::string> replace_etcd(const std::string& server_dir, const etcd_setti
   }
   KEDGE_CHECK(run_alone(std::move(o), std::move(fill)));
   KEDGE_CHECK(mark());
-  auto place = server_dir + "/db/etcd";
-  std::string kept;
-  if (fs::exists(place, failed)) {
-    auto seconds = std::chrono::floor<std::chrono::seconds>(system_wall_time().time_since_epoch());
-    kept = fmt::format("{}-old-{}", place, seconds.count());  // K3s's name of it
-    KEDGE_CHECK(rename(place, kept));
-  }
-  KEDGE_CHECK(rename(dir + "/db/etcd", place));
+  KEDGE_TRY(auto kept, take_place(dir + "/db/etcd", aside, place));
   KEDGE_CHECK(crypto::sync_file(server_dir + "/db"));
   fs::remove_all(beside.data_dir, failed);
   fs::remove(etcd_reset_flag(server_dir), failed);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "reactor/loop.h"
+#include "reactor/offload.h"
 
 namespace kedge::server {
 
@@ -123,16 +124,17 @@ result<void> member_process::start() {
 
 // etcd appends, so it may be cut while etcd writes: on a slow disk it warns of every request.
 task<void> member_process::bound_log() {
-  for (;; co_await reactor::sleep_for(log_look)) {
-    std::error_code ignored;
-    if (std::filesystem::file_size(options_.log_file, ignored) > log_bytes_max && !ignored)
-      std::filesystem::resize_file(options_.log_file, 0, ignored);
-  }
+  for (;; co_await reactor::sleep_for(log_look))
+    (void)co_await reactor::offload([file = options_.log_file] {
+      std::error_code ignored;
+      if (std::filesystem::file_size(file, ignored) > log_bytes_max && !ignored)
+        std::filesystem::resize_file(file, 0, ignored);
+      return true;
+    });
 }
 
 // What starting it again doesn't help against.
-std::optional<error> member_process::hopeless() const {
-  auto said = tail(options_.log_file, log_from_);
+std::optional<error> member_process::hopeless(std::string_view said) const {
   if (says(said, "data-dir used by this member must be removed"))
     return error(errc::expired, "this server's member was removed from the cluster's etcd");
   if (says(said, "lower than determined cluster version"))
@@ -151,12 +153,13 @@ task<void> member_process::keep() {
     running_.reset();
     if (stopping_) break;
     failed = loop.now() - began < started_after ? failed + 1 : 1;
-    if (why_ = hopeless(); why_) {
+    auto words = co_await reactor::offload([file = options_.log_file, from = log_from_] { return tail(file, from); });
+    if (stopping_) break;
+    if (why_ = hopeless(words ? *words : std::string()); why_) {
       gave_up_.set();
       break;
     }
-    auto said =
-        fmt::format("etcd has ended ({}): {}", code ? *code : -1, last_line(tail(options_.log_file, log_from_)));
+    auto said = fmt::format("etcd has ended ({}): {}", code ? *code : -1, last_line(words ? *words : std::string()));
     if (failed == starts_max) {
       why_ = error(errc::unavailable, fmt::format("{}; its log is {}", said, options_.log_file));
       gave_up_.set();

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reactor/process.h"
@@ -43,7 +44,7 @@ class member_process {
   task<void> keep();
   task<void> bound_log();
   result<void> spawn();
-  std::optional<error> hopeless() const;
+  std::optional<error> hopeless(std::string_view said) const;
 
   member_options options_;
   std::optional<reactor::process> running_;

@@ -193,7 +193,9 @@ TEST_CASE("a bit that changed anywhere is seen; the blocks around it can be had"
   auto text = whole;
   text[whole.size() / 2] ^= 4;
   write(bad, text);
-  auto found = examine(bad, password, [](std::uint64_t, std::uint64_t) {});
+  auto in = open_source(bad, password, true);
+  REQUIRE(in);
+  auto found = examine(**in, [](std::uint64_t, std::uint64_t) {});
   REQUIRE(found);
   CHECK(found->damage.size() == 2);  // the block, and that there are fewer than were written
   CHECK(found->objects > 2'000);

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <iterator>
 
-#include "bolt.h"
 #include "reactor/loop.h"
+#include "support/bolt.h"
 
 using namespace kedge;
 using namespace kedge::server;

@@ -1,4 +1,4 @@
-#include "server/etcd/bolt_file.h"
+#include "datastore/etcd/bolt_file.h"
 
 #include <algorithm>
 #include <bit>
@@ -6,8 +6,9 @@
 #include <cstring>
 #include <fstream>
 #include <utility>
+#include <vector>
 
-namespace kedge::server {
+namespace kedge::datastore::etcd {
 
 namespace {
 
@@ -51,6 +52,8 @@ struct found {
   std::string value;
 };
 
+using entry_sink = std::function<result<void>(std::string_view, std::string_view)>;
+
 class reader {
  public:
   explicit reader(const std::string& file) : in_(file, std::ios::binary) {}
@@ -69,7 +72,57 @@ class reader {
     return std::move(there->value);
   }
 
+  bool is_one() { return newest_meta().has_value(); }
+
+  result<void> each(std::string_view bucket, const entry_sink& give) {
+    auto newest = newest_meta();
+    if (!newest) return fail(errc::corrupt, "neither of its first pages is whole");
+    page_bytes_ = newest->page_bytes;
+    auto top = find_below(newest->root, bucket);
+    if (!top || !(top->flags & is_bucket))
+      return fail(errc::not_found, "it has no bucket \"" + std::string(bucket) + "\"");
+    auto root = number<std::uint64_t>(top->value, 0);
+    if (!root) return each_in_leaf(part(top->value, bucket_bytes, top->value.size() - bucket_bytes), give);
+    in_.clear();
+    in_.seekg(0, std::ios::end);
+    const auto pages = static_cast<std::uint64_t>(in_.tellg()) / page_bytes_;
+    std::vector<std::uint64_t> waiting{root};
+    for (std::uint64_t seen = 0; !waiting.empty(); ++seen) {
+      auto page = waiting.back();
+      waiting.pop_back();
+      auto text = seen < pages ? node(page) : std::string();  // one that leads back to itself ends, too
+      if (number<std::uint16_t>(text, 8) != branch_page) {
+        KEDGE_CHECK(each_in_leaf(text, give));
+        continue;
+      }
+      // The first child is to come next.
+      for (std::size_t i = number<std::uint16_t>(text, 10); i-- > 0;) {
+        auto e = header_bytes + i * element_bytes;
+        if (part(text, e, element_bytes).empty()) return damaged();
+        waiting.push_back(number<std::uint64_t>(text, e + 8));
+      }
+    }
+    return {};
+  }
+
  private:
+  static std::unexpected<error> damaged() { return fail(errc::corrupt, "a page of it is damaged"); }
+
+  static result<void> each_in_leaf(std::string_view text, const entry_sink& give) {
+    if (number<std::uint16_t>(text, 8) != leaf_page) return damaged();
+    auto count = number<std::uint16_t>(text, 10);
+    for (std::size_t i = 0; i < count; ++i) {
+      auto e = header_bytes + i * element_bytes;
+      std::uint64_t at = e + number<std::uint32_t>(text, e + 4);
+      std::uint64_t key_size = number<std::uint32_t>(text, e + 8), size = number<std::uint32_t>(text, e + 12);
+      if (part(text, e, element_bytes).empty() || at + key_size + size > text.size() ||
+          number<std::uint32_t>(text, e) & is_bucket)
+        return damaged();
+      KEDGE_CHECK(give(text.substr(at, key_size), text.substr(at + key_size, size)));
+    }
+    return {};
+  }
+
   std::string read(std::uint64_t at, std::size_t size) {
     std::string out(size, '\0');
     in_.clear();
@@ -146,4 +199,12 @@ std::optional<std::string> read_bolt(const std::string& file, std::string_view b
   return reader(file).value(bucket, key);
 }
 
-}  // namespace kedge::server
+result<void> each_in_bolt(const std::string& file, std::string_view bucket, const entry_sink& give) {
+  auto done = reader(file).each(bucket, give);
+  if (!done) return fail(std::move(done).error().with(file + ": "));
+  return {};
+}
+
+bool is_bolt(const std::string& file) { return reader(file).is_one(); }
+
+}  // namespace kedge::datastore::etcd

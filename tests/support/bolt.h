@@ -49,7 +49,7 @@ inline entry bucket_at(std::string name, std::uint64_t page) {
   return {std::move(name), number(page, 8) + number(0, 8), true};
 }
 inline entry bucket_of(std::string name, const std::vector<entry>& all) {
-  return {std::move(name), number(0, 16) + leaf(all), true};
+  return {std::move(name), std::string(16, '\0') + leaf(all), true};
 }
 
 inline std::string meta(std::uint64_t root, std::uint64_t transaction) {
