@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "api/local_objects.h"
+#include "api/metrics/metrics.h"
+#include "base/strings.h"
 #include "datastore/memory/memory_log.h"
 #include "json/write.h"
 #include "net/http/server.h"
@@ -63,7 +65,7 @@ class at_work {
     REQUIRE(opened.has_value());
     store_ = *std::move(opened);
     client_ = api::make_objects(*store_, rules_, ranges_);
-    context_.emplace(context{*client_});
+    context_.emplace(context{.objects = *client_, .measures = &measures_});
     put("{kind: Namespace, apiVersion: v1, metadata: {name: default}, status: {phase: Active}}");
     for (auto zone : {"a", "b"})
       put(
@@ -100,6 +102,13 @@ class at_work {
   json::value get(const std::string& key) const {
     auto o = store_->current().find(key);
     return o ? *json::parse(o->bytes()) : json::value();
+  }
+  // The line of /metrics that begins so; empty: there is none.
+  std::string measured(std::string_view begin) const {
+    const auto all = measures_.text();
+    for (auto line : split(all, '\n'))
+      if (line.starts_with(begin)) return std::string(line);
+    return {};
   }
   json::value pod(const std::string& name) const { return get("/registry/pods/default/" + name); }
   std::string node_of(const std::string& name) const { return std::string(pod(name)["spec"]["nodeName"].as_string()); }
@@ -142,6 +151,7 @@ class at_work {
   std::unique_ptr<api::objects> client_;
   scheduler::configuration settings_ = scheduler::default_configuration();
   std::optional<net::http::server> server_;
+  api::metrics measures_;
   std::optional<context> context_;
   std::vector<std::pair<std::string, std::string>> to_bind_;
   reactor::scope running_;
@@ -318,6 +328,32 @@ TEST_CASE("scheduler: a pod waits for devices that are bound first, and is tried
   REQUIRE(w.eventually([&] { return w.node_of("a") == "node-b"; }));
 }
 
+namespace {
+
+void put_plain_pod(at_work& w, std::string_view name, std::string_view resources = "{}") {
+  w.put(fmt::format(
+      "{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
+      "default-scheduler, containers: [{{name: c, image: x, resources: {}}}]}}, status: {{phase: Pending}}}}",
+      name, resources));
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: attempts, waits and who waits are counted under kube-scheduler's names") {
+  at_work w;
+  put_claiming_pod(w, "waits");
+  put_plain_pod(w, "p");
+  put_plain_pod(w, "large", "{requests: {cpu: 100}}");
+  REQUIRE(w.eventually([&] { return !w.node_of("p").empty() && w.condition_of("large").is_object(); }));
+  const std::string attempts = "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=";
+  CHECK(w.eventually([&] { return w.measured(attempts + "\"scheduled\"}") == attempts + "\"scheduled\"} 1"; }));
+  CHECK(w.measured(attempts + "\"unschedulable\"}") == attempts + "\"unschedulable\"} 1");
+  CHECK(w.eventually([&] { return w.measured("scheduler_pod_scheduling_attempts_count").ends_with(" 1"); }));
+  CHECK(w.measured("scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"1\"}").ends_with(" 1"));
+  CHECK(w.measured("scheduler_cache_size{type=\"nodes\"}").ends_with(" 2"));
+  CHECK(w.eventually([&] { return w.measured("scheduler_pending_pods{queue=\"unschedulable\"}").ends_with(" 2"); }));
+}
+
 // ---- extended resources
 
 namespace {
@@ -417,17 +453,6 @@ TEST_CASE("scheduler: a claim that a pod names twice is one claim") {
 }
 
 // ---- extenders
-
-namespace {
-
-void put_plain_pod(at_work& w, std::string_view name, std::string_view resources = "{}") {
-  w.put(fmt::format(
-      "{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
-      "default-scheduler, containers: [{{name: c, image: x, resources: {}}}]}}, status: {{phase: Pending}}}}",
-      name, resources));
-}
-
-}  // namespace
 
 TEST_CASE("scheduler: extenders say which nodes are left, and which of them is the best") {
   fake_extender one;
