@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/in_parts.h"
+
 namespace kedge::cel {
 
 namespace {
@@ -11,6 +13,12 @@ constexpr std::size_t block_bytes = 16 * 1024;
 
 arena::~arena() {
   for (auto it = ends_.rbegin(); it != ends_.rend(); ++it) it->destroy(it->object);
+}
+
+void arena::end_part() {
+  work_ = 0;
+  if (when_a_part_is_done_ == at_part::pause) in_parts::pause();
+  cut_ = when_a_part_is_done_ == at_part::cut || in_parts::is_dropped();
 }
 
 void* arena::allocate(std::size_t size, std::size_t alignment) {

@@ -26,11 +26,33 @@ class arena {
   // Never null. Beyond memory_max_bytes `full()` becomes true, and whoever runs an expression ends it; what is asked
   // for until then is given, so it must be bounded by the caller's own data.
   void* allocate(std::size_t size, std::size_t alignment);
-  bool full() const noexcept { return used_ > memory_max_bytes || comparisons_ > comparisons_max; }
+  bool full() const noexcept { return used_ > memory_max_bytes || comparisons_ > comparisons_max || cut_; }
   // What was asked for is not given (it would be too large): full from now on.
   void refuse() noexcept { used_ = memory_max_bytes + 1; }
   // An element was compared.
-  void compared() noexcept { ++comparisons_; }
+  void compared() {
+    ++comparisons_;
+    worked(work_of_comparison);
+  }
+  // So many steps were done.
+  void worked(std::size_t steps) {
+    work_ += steps;
+    if (work_ > part_ && when_a_part_is_done_ != at_part::go_on) [[unlikely]]
+      end_part();
+  }
+
+  // What happens when a part's worth of work is done (paced.h): nothing, or whoever runs an expression ends it, as if
+  // the arena were full, or in_parts::pause().
+  enum class at_part : unsigned char { go_on, cut, pause };
+  void count_parts(at_part what, std::size_t part = part_work) noexcept {
+    when_a_part_is_done_ = what;
+    part_ = part;
+    work_ = 0;
+    cut_ = false;
+  }
+  // What was run last was ended so, and means nothing.
+  bool was_cut() const noexcept { return cut_; }
+
   // Whether so many bytes more would still be within the bound: to be asked before something large is made.
   bool has_room(std::size_t bytes) const noexcept {
     return bytes <= memory_max_bytes && used_ <= memory_max_bytes - bytes;
@@ -53,6 +75,8 @@ class arena {
   std::string_view copy(std::string_view text);
 
  private:
+  void end_part();
+
   struct end {
     void* object;
     void (*destroy)(void*);
@@ -62,7 +86,9 @@ class arena {
   std::byte* next_ = first_;
   std::size_t left_ = sizeof(first_);
   std::size_t used_ = 0;
-  std::size_t comparisons_ = 0;
+  std::size_t comparisons_ = 0, work_ = 0, part_ = part_work;
+  at_part when_a_part_is_done_ = at_part::go_on;
+  bool cut_ = false;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;
   std::vector<end> ends_;
 };

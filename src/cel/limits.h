@@ -26,8 +26,12 @@ constexpr int value_depth_max = 2'000;
 constexpr std::size_t memory_max_bytes = std::size_t{64} << 20;
 
 // Elements that comparisons may look at in one arena. Comparing two documents is one step by the costs, and a fold may
-// do it over and over; this many take some tenths of a second, as a budget's worth of steps does.
+// do it over and over; this many take some tenths of a second, in parts.
 constexpr std::size_t comparisons_max = 10'000'000;
+
+// Work until others may have their turn (paced.h), in steps: some two milliseconds. A comparison is as much as several
+// steps: it finds members by their names.
+constexpr std::size_t part_work = 100'000, work_of_comparison = 8;
 
 // Programs of regular expressions (RE2's own measure), the same for those of the text and of the data.
 constexpr std::int64_t regex_memory_max_bytes = std::int64_t{8} << 20;

@@ -53,10 +53,11 @@ class runner {
   bool over_budget() const noexcept { return over_ || memory_.full(); }
 
  private:
-  void charge(std::uint64_t n) noexcept {
+  void charge(std::uint64_t n) {
     if (over_) return;
     cost_ += n;
     if (cost_ > budget_) over_ = true;
+    memory_.worked(n);
   }
 
   value cancelled() { return value::error(memory_, "operation cancelled: actual cost limit exceeded"); }
@@ -313,6 +314,7 @@ class runner {
     }
     const std::size_t n = *range.size();
     for (std::size_t i = 0; i < n && !over_budget(); ++i) {
+      memory_.worked(1);
       if (s.two) {
         locals_[s.first] = list ? value::integer(static_cast<std::int64_t>(i)) : range.key_at(i, memory_);
         locals_[s.second] = list ? range.at(i, memory_) : range.value_at(i, memory_);

@@ -11,6 +11,7 @@
 #include "api/custom/limits.h"
 #include "api/expressions/limits.h"
 #include "base/strings.h"
+#include "cel/paced.h"
 #include "json/write.h"
 
 namespace kedge::api::custom {
@@ -205,7 +206,10 @@ class rule_run::state {
     if (stopped_ || next_ == spots_.size()) return false;
     auto& s = spots_[next_];
     if (!memory_ && !enter(s)) return true;
-    if (!run(s, s.tree->rules[rule_])) stopped_ = true;
+    const auto went = run(s, s.tree->rules[rule_]);
+    if (!went) return true;  // others first
+    with_.reset();
+    if (!*went) stopped_ = true;
     if (++rule_ == s.tree->rules.size()) leave();
     return true;
   }
@@ -246,28 +250,44 @@ class rule_run::state {
     ++next_;
   }
 
-  // False when no more rules may be run.
-  bool run(const spot& s, const rule& r) {
+  // False when no more rules may be run; nothing while it hasn't come to its end.
+  std::optional<bool> run(const spot& s, const rule& r) {
     if (!r.wrong.empty()) {
       wrong(s, "rule compile error: " + r.wrong);
       return true;
     }
     // A rule about a change has nothing to say of what is new.
     if (!r.program || (r.uses_old && !s.before && !r.optional_old)) return true;
-    cel::bindings with(*r.program);
-    with.set("self", self_);
-    if (r.optional_old)
-      with.set("oldSelf", s.before ? cel::value::some(*memory_, old_) : cel::value::none());
-    else if (s.before)
-      with.set("oldSelf", old_);
-    auto ran = cel::run(*r.program, with, *memory_, expressions::call_budget);
-    if (ran.cost > left_) {
+    if (telling_) return tell(s, r);
+    if (!with_) bind(s, r);
+    if (!evaluate(*r.program)) return std::nullopt;
+    if (ran_.cost > left_) {
       wrong(s, out_of_budget);
       return false;
     }
-    left_ -= ran.cost;
-    if (ran.result) return ran.result->is_true() || refuse(*s.tree, r, with, *memory_, *s.now, s.was, s.at);
-    auto& why = ran.result.error();
+    left_ -= ran_.cost;
+    if (!ran_.result) return fails(s, r, ran_.result.error());
+    if (ran_.result->is_true()) return true;
+    if (!r.tells) return refuse(*s.tree, r, {}, *s.now, s.was, s.at), true;
+    telling_ = true;
+    return tell(s, r);
+  }
+
+  void bind(const spot& s, const rule& r) {
+    with_.emplace(*r.program);
+    with_->set("self", self_);
+    if (r.optional_old)
+      with_->set("oldSelf", s.before ? cel::value::some(*memory_, old_) : cel::value::none());
+    else if (s.before)
+      with_->set("oldSelf", old_);
+  }
+
+  // Into ran_. False: it hasn't come to its end.
+  bool evaluate(const cel::program& p) {
+    return turns_.step(*memory_, [this, &p] { ran_ = cel::run(p, *with_, *memory_, expressions::call_budget); });
+  }
+
+  bool fails(const spot& s, const rule& r, const cel::failure& why) {
     if (why.message.starts_with("no such overload")) {
       wrong(s, fmt::format(
                    "'{}': call arguments did not match a supported operator, function or macro signature for rule: {}",
@@ -282,20 +302,28 @@ class rule_run::state {
     return true;
   }
 
-  bool refuse(const rule_tree& t, const rule& r, const cel::bindings& with, cel::arena& memory, const json::value& v,
-              const past& was, const place* at) {
+  // The same as run(), of a rule that doesn't hold and says why by an expression.
+  std::optional<bool> tell(const spot& s, const rule& r) {
+    if (!evaluate(*r.tells)) return std::nullopt;
+    telling_ = false;
+    bool over = false;
+    auto told = message_of(r, over);
+    if (over) {
+      auto field = text_of(s.at);
+      if (!r.field.empty()) field = s.at ? fmt::format("{}.{}", field, r.field) : r.field;
+      add(invalid_value(field, s.tree->type, told), r, s.was);
+      return false;
+    }
+    refuse(*s.tree, r, std::move(told), *s.now, s.was, s.at);
+    return true;
+  }
+
+  // `told`: the message; empty: the rule's own.
+  void refuse(const rule_tree& t, const rule& r, std::string told, const json::value& v, const past& was,
+              const place* at) {
     auto field = text_of(at);
     if (!r.field.empty()) field = at ? fmt::format("{}.{}", field, r.field) : r.field;
-    auto detail = r.message.empty() ? "failed rule: " + r.text : r.message;
-    if (r.tells) {
-      bool over = false;
-      auto told = message_of(r, with, memory, over);
-      if (over) {
-        add(invalid_value(field, t.type, told), r, was);
-        return false;
-      }
-      if (!told.empty()) detail = std::move(told);
-    }
+    auto detail = !told.empty() ? std::move(told) : r.message.empty() ? "failed rule: " + r.text : r.message;
     const bool plain = t.type != "object" && t.type != "array";
     if (r.reason == "FieldValueForbidden")
       add(forbidden_value(field, detail), r, was);
@@ -305,7 +333,6 @@ class rule_run::state {
       add(plain ? duplicate_value(field, v) : cause{"FieldValueDuplicate", "Duplicate value", field}, r, was);
     else
       add(plain ? invalid_value(field, v, detail) : invalid_whatever(field, detail), r, was);
-    return true;
   }
 
   // What was wrong before and stands unchanged may stay, with a warning.
@@ -324,24 +351,23 @@ class rule_run::state {
     return known->second;
   }
 
-  // The message that the expression gives; empty when it gives none. `over`: what is said instead, and nothing runs any
-  // more.
-  std::string message_of(const rule& r, const cel::bindings& with, cel::arena& memory, bool& over) {
-    auto ran = cel::run(*r.tells, with, memory, expressions::call_budget);
-    if (ran.cost > left_) {
+  // The message that the expression has given; empty when it gave none. `over`: what is said instead, and nothing runs
+  // any more.
+  std::string message_of(const rule& r, bool& over) {
+    if (ran_.cost > left_) {
       over = true;
       return "messageExpression evaluation failed due to running out of cost budget, no further validation rules will "
              "be run";
     }
-    if (!ran.result && ran.result.error().why == cel::failure::reason::over_budget) {
+    if (!ran_.result && ran_.result.error().why == cel::failure::reason::over_budget) {
       over = true;
       return fmt::format(
           "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
           quote(r.tells->text()));
     }
-    left_ -= ran.cost;
-    if (!ran.result || !ran.result->is(cel::kind::string)) return {};
-    auto text = trim(ran.result->as_text());
+    left_ -= ran_.cost;
+    if (!ran_.result || !ran_.result->is(cel::kind::string)) return {};
+    auto text = trim(ran_.result->as_text());
     if (text.size() > expressions::message_max_bytes || text.find('\n') != text.npos) return {};
     return std::string(text);
   }
@@ -358,6 +384,11 @@ class rule_run::state {
   std::optional<cel::arena> memory_;  // while the next place's rules run
   cel::value self_, old_;
   bool stopped_ = false;
+  // Of the rule whose turn it is.
+  std::optional<cel::bindings> with_;
+  cel::outcome ran_;
+  bool telling_ = false;
+  cel::paced turns_;  // ends before what it refers to
 };
 
 rule_run::rule_run(const rule_tree& rules, causes& out, std::vector<std::string>& warnings, const node& schema,

@@ -136,7 +136,7 @@ class evaluation::variables final : public cel::opaque {
     if (!e) return {};
     auto known = known_.find(e);
     if (known != known_.end()) return known->second;
-    if (pauses()) return paused(memory);
+    if (within_.paused_) return paused(memory);
     if (within_.depth_ == variables_depth_max) {
       within_.deeper_ = std::string(name);
       within_.paused_ = true;
@@ -156,7 +156,7 @@ class evaluation::variables final : public cel::opaque {
       return paused(memory);
     }
     known_[e] = computed;
-    return pauses() ? paused(memory) : computed;
+    return computed;
   }
   // Those that did not come to an end.
   void forget(std::vector<const expression*>& begun) const {
@@ -170,9 +170,9 @@ class evaluation::variables final : public cel::opaque {
       return cel::value::error(memory,
                                fmt::format("composited variable {} fails to compile: {}", quote(name), e.wrong));
     auto ran = within_.run(*e.program);
+    if (memory.was_cut()) within_.paused_ = true;
     if (within_.paused_) return {};
     within_.spent_on_variables_ += ran.cost;
-    within_.spent_in_step_ += ran.cost;
     if (ran.result) return *ran.result;
     // Each of those that build on it would say so again.
     if (auto& why = ran.result.error().message; why.size() > told_through_max_bytes)
@@ -181,11 +181,6 @@ class evaluation::variables final : public cel::opaque {
         memory, fmt::format("composited variable {} fails to evaluate: {}", quote(name), ran.result.error().message));
   }
 
-  // Each pause comes after a variable that is known from then on.
-  bool pauses() const {
-    if (within_.spent_in_step_ > variables_step_cost) within_.paused_ = true;
-    return within_.paused_;
-  }
   static cel::value paused(cel::arena& memory) { return cel::value::error(memory, "others first"); }
 
   const evaluation& within_;
@@ -241,18 +236,22 @@ evaluation::outcome evaluation::run(const expression& e) {
 std::optional<evaluation::outcome> evaluation::step(const expression& e) {
   if (!e.program) return std::unexpected(failure{false, "compilation error: " + e.wrong});
   if (begun_ != &e) {
+    turns_ = cel::paced();
     spent_on_variables_ = 0;
     if (variables_)
       for (auto& f : frames_) variables_->forget(f.begun);
     frames_.assign(1, {});
   }
   begun_ = &e;
-  spent_in_step_ = 0;
-  paused_ = false;
-  if (variables_) variables_->forget(frames_.back().begun);
-  auto done = rest(e);
+  const bool ended = turns_.step(memory_, [this, &e] {
+    paused_ = false;
+    deeper_.reset();
+    if (variables_) variables_->forget(frames_.back().begun);
+    done_ = rest(e);
+  });
+  if (!ended) return std::nullopt;
   if (deeper_) frames_.push_back({*std::exchange(deeper_, std::nullopt), {}});
-  return done;
+  return std::exchange(done_, std::nullopt);
 }
 
 // The last frame's part.
@@ -263,7 +262,7 @@ std::optional<evaluation::outcome> evaluation::rest(const expression& e) {
     return std::nullopt;
   }
   auto ran = run(*e.program);
-  if (paused_) return std::nullopt;
+  if (paused_ || memory_.was_cut()) return std::nullopt;
   begun_ = nullptr;
   if (spent_on_variables_ > budget_ || ran.cost > budget_ - spent_on_variables_)
     return std::unexpected(

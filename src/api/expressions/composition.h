@@ -17,6 +17,7 @@
 
 #include "api/expressions/authorizer.h"
 #include "api/expressions/environment.h"
+#include "cel/paced.h"
 #include "cel/program.h"
 
 namespace kedge::api::expressions {
@@ -83,8 +84,8 @@ class evaluation {
     std::string message;
   };
   using outcome = std::expected<cel::value, failure>;
-  // As much of it as nobody else need wait for. nullopt: it is to be called again with the same expression, and goes on
-  // with the variables that it has computed.
+  // As much of it as nobody else need wait for (cel/paced.h). nullopt: it is to be called again with the same
+  // expression, which stays where it is, and goes on.
   std::optional<outcome> step(const expression& e);
   // All of it at once.
   outcome run(const expression& e);
@@ -113,12 +114,14 @@ class evaluation {
   mutable std::vector<frame> frames_;
   mutable std::optional<std::string> deeper_;  // what is to be computed before this frame can go on
   mutable int depth_ = 0;                      // of variables that are being computed, each for the one before it
-  mutable std::uint64_t spent_on_variables_ = 0, spent_in_step_ = 0;
+  mutable std::uint64_t spent_on_variables_ = 0;
   mutable bool paused_ = false;  // what this step gives means nothing
   // What few expressions use is made when one does.
   mutable const variables* variables_ = nullptr;
   mutable cel::value authorizer_, resource_check_;
   mutable std::vector<std::pair<const cel::environment*, std::unique_ptr<cel::bindings>>> bindings_;
+  std::optional<outcome> done_;
+  cel::paced turns_;  // ends before what it refers to
 };
 
 }  // namespace kedge::api::expressions

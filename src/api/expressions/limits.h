@@ -9,11 +9,8 @@ namespace kedge::api::expressions {
 
 // One evaluation.
 inline constexpr std::uint64_t call_budget = 1'000'000;
-// What variables may cost until others get their turn: with the one that passes it, and the expression that asks, it is
-// some ten milliseconds.
-inline constexpr std::uint64_t variables_step_cost = call_budget / 4;
-// Variables that are computed within each other, which takes stack and time until others get their turn: more than
-// people write. Deeper ones are computed first.
+// Variables that are computed within each other, which takes stack: more than people write. Deeper ones are computed
+// first.
 inline constexpr int variables_depth_max = 8;
 // All evaluations for one object: of a custom resource's rules, of a policy's binding.
 inline constexpr std::uint64_t object_budget = 10'000'000;

@@ -16,7 +16,7 @@ using expressions::evaluation;
 
 using results = std::vector<std::expected<cel::value, std::string>>;
 
-// One expression may take some ten milliseconds: others go between two, and between the variables of one.
+// Others go between two, and between the parts of a long one.
 task<evaluation::outcome> run_one(evaluation& in, const expressions::expression& e) {
   for (;;) {
     auto got = in.step(e);

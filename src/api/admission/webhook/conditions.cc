@@ -10,6 +10,7 @@
 #include "api/expressions/environment.h"
 #include "api/expressions/limits.h"
 #include "base/strings.h"
+#include "cel/paced.h"
 #include "reactor/loop.h"
 
 namespace kedge::api::webhook {
@@ -58,7 +59,10 @@ task<std::expected<bool, std::string>> conditions::hold(condition_values v) cons
     if (access)
       with.set("authorizer", expressions::authorizer_value(*access, memory))
           .set("authorizer.requestResource", expressions::resource_check_value(*access, access->about(), memory));
-    auto ran = cel::run(*c.program, with, memory, expressions::call_budget);
+    cel::outcome ran;
+    cel::paced turns;
+    while (!turns.step(memory, [&] { ran = cel::run(*c.program, with, memory, expressions::call_budget); }))
+      co_await reactor::maybe_yield();
     if (ran.cost > budget)
       co_return std::unexpected(
           "validation failed due to running out of cost budget, no further validation rules will be run");

@@ -16,6 +16,7 @@
 #include "api/expressions/schema.h"
 #include "base/strings.h"
 #include "cel/literals.h"
+#include "cel/paced.h"
 #include "cel/program.h"
 #include "json/parse.h"
 
@@ -26,6 +27,9 @@ using cel::kind;
 using cel::value;
 
 // As the recorder shows values.
+// Each step is a part there.
+constexpr std::uint64_t compared_in_parts_max = 2'000;
+
 std::string show(const value& v, cel::arena& memory) {
   switch (v.kind()) {
     case kind::null: return "null";
@@ -76,6 +80,22 @@ struct setting {
     }
   }
 
+  // Cut into parts wherever that can be, it costs and gives the same.
+  static void check_in_parts(const cel::program& p, const cel::bindings& with, const cel::outcome& at_once,
+                             const std::string& text) {
+    INFO(text);
+    cel::arena memory;
+    cel::outcome ran;
+    cel::paced turns(1);
+    while (!turns.step(memory, [&] { ran = cel::run(p, with, memory, call_budget); })) continue;
+    CHECK(ran.cost == at_once.cost);
+    REQUIRE(ran.result.has_value() == at_once.result.has_value());
+    if (ran.result)
+      CHECK(show(*ran.result, memory) == show(*at_once.result, memory));
+    else
+      CHECK(ran.result.error().message == at_once.result.error().message);
+  }
+
   answer run(const std::string& text) const {
     auto compiled = cel::compile(env, text, declared ? &declared->sizes() : nullptr);
     if (!compiled) {
@@ -86,6 +106,7 @@ struct setting {
     cel::bindings with(*env);
     with.set("self", declared ? declared->read(*self, memory) : value::json(*self));
     const cel::outcome ran = cel::run(**compiled, with, memory, call_budget);
+    if (ran.cost <= compared_in_parts_max) check_in_parts(**compiled, with, ran, text);
     const cel::range cost = (*compiled)->cost();
     answer out{"value", "", ran.cost, std::to_string(cost.min), std::to_string(cost.max)};
     if (ran.result) {
