@@ -78,7 +78,42 @@ task<void> etcd_members::look_after() {
     for (auto& m : *members)
       if (m.learner) co_await promote(*c, m);
     co_await tell_nodes(*members);
+    if (shared_.settings.cluster.disable_controller_manager) co_await let_deleted_go();
   }
+}
+
+// The controllers do that (control/nodes/etcd_member.cc); where nobody runs any, a Node would keep its finalizer. Doing
+// it beside them does no harm.
+task<void> etcd_members::let_deleted_go() {
+  std::vector<store::object_ref> going;
+  identity_.objects().current().scan(nodes, "", [&](const store::object_ref& node) {
+    if (node->bytes().contains("deletionTimestamp")) going.push_back(node);
+    return true;
+  });
+  for (auto& node : going) co_await let_go(node);
+}
+
+task<void> etcd_members::let_go(store::object_ref node) {
+  auto v = json::parse(node->bytes());
+  if (!v || !std::as_const(*v)["metadata"]["deletionTimestamp"].is_string() ||
+      !control::has_finalizer(*v, marks::finalizer))
+    co_return;
+  auto& notes = std::as_const(*v)["metadata"]["annotations"];
+  auto name = std::string(notes[marks::member_name].as_string());
+  if (!name.empty()) {
+    auto gone = co_await own_.remove_member(name, std::string(notes[marks::address].as_string()));
+    // The only member stays, and its Node may come again.
+    if (!gone && gone.error().code != errc::unsupported)
+      co_return log::debug("etcd: member {}: {}", name, gone.error().message);
+  }
+  control::remove_finalizer(*v, marks::finalizer);
+  v->member("metadata").erase("resourceVersion");
+  const bool last = std::as_const(*v)["metadata"]["finalizers"].is_null();
+  // Whoever was first: it is looked at again soon.
+  (void)co_await identity_.objects().write({.kind = last ? store::write_kind::remove : store::write_kind::update,
+                                            .key = std::string(node->key()),
+                                            .value = last ? std::string() : json::write(*v),
+                                            .expected = node->mod()});
 }
 
 // It is another one than when this member joined: the machine has moved, or it was made for a restore.

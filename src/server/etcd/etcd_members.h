@@ -35,6 +35,8 @@ class etcd_members final : public part {
   task<bool> answers(datastore::etcd::cluster_member m) const;
   std::optional<json::value> node_of_member(const std::string& name, const std::string& member);
   task<void> tell_node(std::string name, control::condition c);
+  task<void> let_deleted_go();
+  task<void> let_go(store::object_ref node);
   task<void> follow_nodes();
   task<void> mark_own(store::object_ref node);
 
