@@ -138,6 +138,7 @@ struct server_options {
   std::string snapshot_name = "etcd-snapshot";
   std::string snapshot_schedule = "0 */12 * * *";
   unsigned snapshot_retention = 5;
+  std::string snapshot_reconcile = "10m";
   std::string snapshot_dir;  // empty: <data_dir>/server/db/snapshots
   bool etcd_s3 = false;      // snapshots go into a bucket too
   std::string etcd_s3_endpoint = "s3.amazonaws.com";

@@ -142,6 +142,7 @@ result<server::settings> server_settings(const server_options& o) {
                                    .schedule = o.snapshot_schedule,
                                    .retention = o.snapshot_retention,
                                    .folder = snapshot_folder(o),
+                                   .reconcile = parse_duration(o.snapshot_reconcile).value_or(std::chrono::minutes(10)),
                                    .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
                      .vips = *std::move(vips),

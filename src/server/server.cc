@@ -17,6 +17,7 @@
 #include "server/own_node.h"
 #include "server/sequence.h"
 #include "server/shared.h"
+#include "server/snapshot_objects.h"
 #include "server/snapshots.h"
 #include "server/upkeep.h"
 #include "server/virtual_addresses.h"
@@ -42,15 +43,16 @@ struct server::house {
   etcd_members etcd_cluster{all, who, etcd};
   upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   manifests brought{all, answers, members};
+  snapshot_objects backups_shown{all, answers, backups};
   virtual_addresses addresses{all, answers};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
   sequence order{{&etcd, &who, &keys, &space, &backups, &port, &answers, &members, &lead, &etcd_cluster, &keeping,
-                  &brought, &addresses, &node},
+                  &brought, &backups_shown, &addresses, &node},
                  {&members, &lead, &node, &port},
-                 {&addresses, &node, &brought, &etcd_cluster, &lead, &members, &keeping, &backups, &space, &keys, &port,
-                  &answers, &who, &etcd}};
+                 {&addresses, &node, &backups_shown, &brought, &etcd_cluster, &lead, &members, &keeping, &backups,
+                  &space, &keys, &port, &answers, &who, &etcd}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)

@@ -29,7 +29,8 @@ struct snapshot_settings {
   std::string base = "etcd-snapshot";
   std::string schedule = "0 */12 * * *";
   unsigned retention = 5;
-  std::string folder;  // absolute
+  std::string folder;                             // absolute
+  duration reconcile = std::chrono::minutes(10);  // how often they are looked at, to be shown as objects
   backup::s3::settings s3;
 };
 

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "backup/folder.h"
+#include <fmt/format.h>
+
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
+#include "json/write.h"
 #include "meta/cron.h"
 #include "reactor/offload.h"
 
@@ -17,6 +19,12 @@ namespace {
 constexpr auto tell_interval = std::chrono::seconds(5);  // of a save that takes long
 constexpr unsigned saves_waiting_max = 8;                // one after the other
 constexpr std::string_view on_demand = "on-demand";      // K3s's
+constexpr std::string_view bucket_node = "s3", token_note = "etcd.k3s.cattle.io/snapshot-token-hash";
+constexpr std::string_view extra_metadata = "/registry/configmaps/kube-system/k3s-etcd-snapshot-extra-metadata";
+constexpr std::size_t failures_kept = 8;  // each a few hundred bytes; the log has them all
+// K3s's buckets: 8 ms, doubled again and again.
+constexpr double time_bounds[] = {.008,  .016,  .032,  .064,   .128,   .256,   .512,   1.024,
+                                  2.048, 4.096, 8.192, 16.384, 32.768, 65.536, 131.072};
 
 json::array names_of(const std::vector<std::string>& names) {
   json::array out;
@@ -29,30 +37,51 @@ json::value changed(const std::vector<std::string>& created, const std::vector<s
   return json::object{{"created", names_of(created)}, {"deleted", names_of(deleted)}};
 }
 
-json::value file_object(const backup::listed& l) {
-  json::object status{{"size", std::to_string(l.bytes)},
-                      {"creationTime", format_rfc3339(l.created)},
-                      {"readyToUse", l.problem.empty()}};
-  if (!l.problem.empty()) status.set("error", json::object{{"message", l.problem}});
+json::value bucket_object(const backup::s3::item& i, const std::string& location, const backup::s3::settings& s3) {
   return json::object{
-      {"metadata", json::object{{"name", l.name}}},
-      {"spec", json::object{{"snapshotName", l.name}, {"nodeName", l.node}, {"location", "file://" + l.path}}},
-      {"status", std::move(status)}};
+      {"apiVersion", "k3s.cattle.io/v1"},
+      {"kind", "ETCDSnapshotFile"},
+      {"metadata", json::object{{"name", "s3-" + i.name},
+                                {"labels", json::object{{std::string(snapshot_storage_label), bucket_node}}}}},
+      {"spec", json::object{{"snapshotName", i.name},
+                            {"nodeName", bucket_node},
+                            {"location", location},
+                            {"s3", json::object{{"endpoint", s3.endpoint},
+                                                {"bucket", s3.bucket},
+                                                {"region", s3.region},
+                                                {"prefix", s3.folder},
+                                                {"insecure", s3.insecure},
+                                                {"skipSSLVerify", s3.skip_verify}}}}},
+      {"status",
+       json::object{
+           {"size", std::to_string(i.bytes)}, {"creationTime", format_rfc3339(i.modified)}, {"readyToUse", true}}}};
 }
 
-json::value bucket_object(const backup::s3::item& i, const std::string& location) {
-  return json::object{{"metadata", json::object{{"name", "s3-" + i.name}}},
-                      {"spec", json::object{{"snapshotName", i.name}, {"nodeName", "s3"}, {"location", location}}},
-                      {"status", json::object{{"size", std::to_string(i.bytes)},
-                                              {"creationTime", format_rfc3339(i.modified)},
-                                              {"readyToUse", true}}}};
+// What a request says of a bucket, by K3s's names; what it leaves open is as the server's flags have it.
+backup::s3::settings asked_bucket(const json::value& said, backup::s3::settings own) {
+  if (!said.is_object()) return own;
+  static constexpr std::pair<const char*, const char*> names[] = {
+      {"endpoint", "etcd-s3-endpoint"},    {"accessKey", "etcd-s3-access-key"},
+      {"secretKey", "etcd-s3-secret-key"}, {"sessionToken", "etcd-s3-session-token"},
+      {"bucket", "etcd-s3-bucket"},        {"bucketLookup", "etcd-s3-bucket-lookup-type"},
+      {"region", "etcd-s3-region"},        {"folder", "etcd-s3-folder"},
+      {"proxy", "etcd-s3-proxy"},          {"timeout", "etcd-s3-timeout"}};
+  json::object flags;
+  for (auto& [theirs, ours] : names)
+    if (auto text = said[theirs].as_string(); !text.empty()) flags.set(ours, text);
+  for (auto& [theirs, ours] : {std::pair("insecure", "etcd-s3-insecure"), {"skipSSLVerify", "etcd-s3-skip-ssl-verify"}})
+    if (said[theirs].as_bool()) flags.set(ours, "true");
+  own = backup::s3::from_secret(json::value(std::move(flags)), std::move(own));
+  if (auto file = said["endpointCA"].as_string(); !file.empty()) own.ca_file = file;
+  if (auto secret = said["configSecret"].as_string(); !secret.empty()) own.config_secret = secret;
+  own.enabled = true;
+  return own;
 }
 
 }  // namespace
 
 // Nothing without --etcd-s3. A Secret may say where and how, as K3s has it.
-task<result<std::optional<backup::s3::bucket>>> snapshots::open_bucket() const {
-  auto s3 = shared_.settings.snapshots.s3;
+task<result<std::optional<backup::s3::bucket>>> snapshots::open_bucket(backup::s3::settings s3) const {
   if (!s3.enabled) co_return std::optional<backup::s3::bucket>();
   if (!s3.config_secret.empty() && s3.bucket.empty()) {
     auto found = identity_.objects().current().find("/registry/secrets/kube-system/" + s3.config_secret);
@@ -72,8 +101,9 @@ task<result<std::optional<backup::s3::bucket>>> snapshots::open_bucket() const {
   co_return std::optional(std::move(bucket));
 }
 
-task<result<void>> snapshots::upload(std::string path, std::string name, const backup::header& about) const {
-  KEDGE_CO_TRY(auto bucket, co_await open_bucket());
+task<result<void>> snapshots::upload(backup::s3::settings s3, std::string path, std::string name,
+                                     const backup::header& about) const {
+  KEDGE_CO_TRY(auto bucket, co_await open_bucket(std::move(s3)));
   if (!bucket) co_return result<void>();
   auto metadata = std::vector<std::pair<std::string, std::string>>{
       {"k3s-cluster-id", about.cluster}, {"k3s-node-name", about.node}, {"k3s-token-hash", about.token_id}};
@@ -110,8 +140,11 @@ result<snapshots::wanted> snapshots::read(const json::value& request) const {
   wanted w{.base = std::string(request["name"][0].as_string(on_demand)),
            .folder = std::string(request["dir"].as_string(set.folder)),
            .keep = static_cast<std::size_t>(std::max<std::int64_t>(0, request["retention"].as_integer(set.retention))),
-           .keep_in_bucket = 0};
+           .keep_in_bucket = 0,
+           .s3 = asked_bucket(request["s3"], set.s3)};
   w.keep_in_bucket = request["retention"].is_integer() ? w.keep : set.s3.retention;
+  if (auto& keep = request["s3"]["retention"]; keep.is_integer())
+    w.keep_in_bucket = static_cast<std::size_t>(std::max<std::int64_t>(0, keep.as_integer()));
   if (w.folder.empty()) w.folder = set.folder;
   KEDGE_CHECK(backup::check_name(w.base));
   if (!w.folder.starts_with('/')) return fail(errc::invalid, "dir: " + quote(w.folder) + " is not an absolute path");
@@ -120,8 +153,7 @@ result<snapshots::wanted> snapshots::read(const json::value& request) const {
 
 task<result<json::value>> snapshots::answer(json::value request) {
   KEDGE_CO_TRY(auto w, read(request));
-  if (request["s3"].is_object() && !shared_.settings.snapshots.s3.enabled)
-    co_return fail(errc::invalid, "this server keeps no snapshots in S3: start it with --etcd-s3 and its settings");
+  if (request["s3"].is_object() && w.s3.config_secret.empty()) KEDGE_CO_CHECK(backup::s3::check(w.s3));
   auto operation = std::string(request["operation"].as_string());
   if (operation == "save") {
     if (request["wait"].as_bool(true)) co_return co_await save(std::move(w));
@@ -165,7 +197,62 @@ void snapshots::save_beside(wanted w) {
   }(*this, std::move(w)));
 }
 
+void snapshots::observe(std::string_view what, bool good, duration took) const {
+  shared_.measures
+      .observations(fmt::format("k3s_etcd_snapshot_{}_duration_seconds", what),
+                    "Total time in seconds taken, labeled by success/failure status.",
+                    good ? R"(status="success")" : R"(status="error")", time_bounds)
+      .observe(std::chrono::duration<double>(took).count());
+}
+
+json::value snapshots::object_of(const backup::listed& l) const {
+  auto& node = shared_.settings.cluster.node_name;
+  json::object status{{"size", std::to_string(l.bytes)},
+                      {"creationTime", format_rfc3339(l.created)},
+                      {"readyToUse", l.problem.empty()}};
+  if (!l.problem.empty())
+    status.set("error", json::object{{"time", format_rfc3339(l.created)}, {"message", l.problem}});
+  json::object metadata{{"name", "local-" + l.name},
+                        {"labels", json::object{{std::string(snapshot_storage_label), node}}}};
+  if (!l.token_id.empty()) metadata.set("annotations", json::object{{std::string(token_note), l.token_id}});
+  json::object spec{{"snapshotName", l.name}, {"nodeName", node}, {"location", "file://" + l.path}};
+  if (auto said = json::parse(l.metadata); said && said->is_object() && !said->empty())
+    spec.set("metadata", *std::move(said));
+  return json::object{{"apiVersion", "k3s.cattle.io/v1"},
+                      {"kind", "ETCDSnapshotFile"},
+                      {"metadata", std::move(metadata)},
+                      {"spec", std::move(spec)},
+                      {"status", std::move(status)}};
+}
+
+void snapshots::note_failure(std::string name, const error& why) {
+  backup::listed l{.name = std::move(name), .path = {}, .node = {}, .problem = why.message};
+  l.created = reactor::loop::current().wall_now();
+  auto object = object_of(l);
+  object.member("spec").set("location", "");
+  failures_.push_back(std::move(object));
+  if (failures_.size() > failures_kept) failures_.pop_front();
+}
+
+// What users want to be said of each, as K3s takes it.
+task<void> snapshots::keep_metadata(std::string folder, std::string name) const {
+  auto map = identity_.objects().current().find(extra_metadata);
+  auto read = map ? json::parse(map->bytes()) : result<json::value>(fail(errc::not_found, ""));
+  if (!read || (*read)["data"].empty()) co_return;
+  auto written = co_await reactor::offload(
+      [folder, name, text = json::write((*read)["data"])] { return backup::write_metadata(folder, name, text); });
+  if (written && !*written) log::warning("metadata of snapshot {}: {}", name, written->error().message);
+}
+
 task<result<json::value>> snapshots::save(wanted w) {
+  auto began = reactor::loop::current().now();
+  auto done = co_await save_now(std::move(w));
+  observe("save", done.has_value(), reactor::loop::current().now() - began);
+  changed_.set();
+  co_return done;
+}
+
+task<result<json::value>> snapshots::save_now(wanted w) {
   if (asked_ == saves_waiting_max) co_return fail(errc::exhausted, "too many snapshots are being saved already");
   struct asking {
     snapshots& self;
@@ -212,7 +299,9 @@ task<result<json::value>> snapshots::save(wanted w) {
   }(told, path));
   auto about = o.about;
   auto done = co_await backup::save(std::move(o), std::move(now), told);
+  observe("save_local", done.has_value(), loop.now() - began);
   if (!done) {
+    note_failure(name, done.error());
     log::error("snapshot {}: {}", path, done.error().message);
     shared_.measures.counter("kedge_snapshots_failed_total", "Snapshots that could not be saved.", "").add();
     co_return fail(std::move(done).error());
@@ -221,7 +310,12 @@ task<result<json::value>> snapshots::save(wanted w) {
       .set(std::chrono::floor<std::chrono::seconds>(loop.wall_now()).time_since_epoch().count());
   log::info("saved {}: {} objects at revision {}, {} bytes, in {}", path, done->objects, done->revision, done->bytes,
             format_duration(std::chrono::floor<std::chrono::milliseconds>(loop.now() - began)));
-  if (auto sent = co_await upload(path, name, about); !sent) {
+  co_await keep_metadata(w.folder, name);
+  auto uploading = loop.now();
+  auto sent = co_await upload(w.s3, path, name, about);
+  if (w.s3.enabled) observe("save_s3", sent.has_value(), loop.now() - uploading);
+  if (!sent) {
+    note_failure(name, sent.error());
     shared_.measures.counter("kedge_snapshots_failed_total", "Snapshots that could not be saved.", "").add();
     log::error("snapshot {}: {}", path, sent.error().message);
     co_return fail(std::move(sent).error().with("it is saved as " + path + ", but not in S3: "));
@@ -234,16 +328,40 @@ task<result<json::value>> snapshots::list(wanted w) const {
   if (!found) co_return fail(std::move(found).error());
   KEDGE_CO_CHECK(*found);
   json::array items;
-  for (auto& l : **found) items.push_back(file_object(l));
-  KEDGE_CO_TRY(auto bucket, co_await open_bucket());
+  for (auto& l : **found) items.push_back(object_of(l));
+  KEDGE_CO_TRY(auto bucket, co_await open_bucket(w.s3));
   if (bucket) {
     KEDGE_CO_TRY(auto there, co_await bucket->list(""));
-    for (auto& i : there) items.push_back(bucket_object(i, bucket->location(i.name)));
+    for (auto& i : there) items.push_back(bucket_object(i, bucket->location(i.name), w.s3));
   }
   co_return json::value(json::object{{"kind", "ETCDSnapshotFileList"},
                                      {"apiVersion", "k3s.cattle.io/v1"},
                                      {"metadata", json::object{}},
                                      {"items", std::move(items)}});
+}
+
+// What is in the bucket doesn't hide what is in the folder.
+task<result<snapshots::shown>> snapshots::found() const {
+  auto& set = shared_.settings.snapshots;
+  auto& loop = reactor::loop::current();
+  auto began = loop.now();
+  auto files = co_await reactor::offload([folder = set.folder] { return backup::list(folder); });
+  observe("reconcile_local", files && *files, loop.now() - began);
+  if (!files) co_return fail(std::move(files).error());
+  KEDGE_CO_CHECK(*files);
+  shown out;
+  for (auto& l : **files) out.objects.push_back(object_of(l));
+  for (auto& f : failures_) out.objects.push_back(f);
+  if (!set.s3.enabled) co_return out;
+  began = loop.now();
+  auto bucket = co_await open_bucket(set.s3);
+  auto there = bucket && *bucket ? co_await (*bucket)->list("")
+                                 : result<std::vector<backup::s3::item>>(fail(errc::unavailable, "there is no bucket"));
+  observe("reconcile_s3", there.has_value(), loop.now() - began);
+  out.knows_bucket = there.has_value();
+  if (there)
+    for (auto& i : *there) out.objects.push_back(bucket_object(i, (*bucket)->location(i.name), set.s3));
+  co_return out;
 }
 
 task<result<json::value>> snapshots::prune(wanted w) {
@@ -252,7 +370,8 @@ task<result<json::value>> snapshots::prune(wanted w) {
   if (!gone) co_return fail(std::move(gone).error());
   KEDGE_CO_CHECK(*gone);
   for (auto& n : **gone) log::info("removed the snapshot {}/{}", w.folder, n);
-  KEDGE_CO_TRY(auto bucket, co_await open_bucket());
+  changed_.set();
+  KEDGE_CO_TRY(auto bucket, co_await open_bucket(w.s3));
   if (bucket) {
     KEDGE_CO_TRY(auto there, co_await bucket->prune(prefix_of(w), w.keep_in_bucket));
     for (auto& n : there) log::info("removed the snapshot {}", bucket->location(n));
@@ -264,9 +383,10 @@ task<result<json::value>> snapshots::prune(wanted w) {
 
 task<result<json::value>> snapshots::remove(wanted w, std::vector<std::string> names) {
   auto gone = co_await reactor::offload([folder = w.folder, names] { return backup::remove(folder, names); });
+  changed_.set();
   if (!gone) co_return fail(std::move(gone).error());
   KEDGE_CO_CHECK(*gone);
-  KEDGE_CO_TRY(auto bucket, co_await open_bucket());
+  KEDGE_CO_TRY(auto bucket, co_await open_bucket(w.s3));
   if (bucket) {
     KEDGE_CO_TRY(auto there, co_await bucket->list(""));
     for (auto& i : there) {
@@ -290,7 +410,11 @@ task<void> snapshots::keep_schedule() {
     // A clock that is set meanwhile: looked at each minute.
     while (loop.wall_now() < *next)
       co_await reactor::sleep_for(std::min<duration>(*next - loop.wall_now(), std::chrono::minutes(1)));
-    wanted w{.base = set.base, .folder = set.folder, .keep = set.retention, .keep_in_bucket = set.s3.retention};
+    wanted w{.base = set.base,
+             .folder = set.folder,
+             .keep = set.retention,
+             .keep_in_bucket = set.s3.retention,
+             .s3 = set.s3};
     if (auto done = co_await save(w); !done) continue;  // told already
     if (auto done = co_await prune(std::move(w)); !done)
       log::warning("old snapshots can't be removed: {}", done.error().message);

@@ -120,6 +120,25 @@ class Backup(unittest.TestCase):
         extra = os.path.basename(self.save("extra"))
         self.assertIn(extra, self.kedge("etcd-snapshot", "delete", extra, "--data-dir", self.data))
         self.assertIn("not there", self.refused("etcd-snapshot", "delete", extra, "--data-dir", self.data))
+        self.assertIn("kind: ETCDSnapshotFileList", self.kedge("etcd-snapshot", "ls", "--data-dir", self.data, "-o", "yaml"))
+        # Each is an object, as with K3s, and goes with its file.
+        shown = lambda: {i["spec"]["snapshotName"]: i for i in self.server.get("etcdsnapshotfiles")["items"]}
+        self.server.kubectl("-n", "kube-system", "create", "configmap", "k3s-etcd-snapshot-extra-metadata", "--from-literal=why=test")
+        told = os.path.basename(self.save("told"))
+        eventually("what is said of it is shown", lambda: shown().get(told, {}).get("spec", {}).get("metadata") == {"why": "test"})
+        line = lambda: json.loads(self.server.get("-n", "kube-system", "configmap", "k3s-etcd-snapshots").get("data", {}).get("local-" + told, "null"))
+        self.assertEqual(("one", "successful"), (lambda l: (l["nodeName"], l["status"]))(eventually("and listed", line)))
+        self.kedge("etcd-snapshot", "delete", told, "--data-dir", self.data)
+        eventually("it goes with it", lambda: line() is None)
+        self.server.kubectl("-n", "kube-system", "delete", "configmap", "k3s-etcd-snapshot-extra-metadata")
+        own = eventually("it is shown", lambda: shown().get(os.path.basename(self.file)))
+        self.assertEqual(("one", "file://" + self.file, str(os.path.getsize(self.file)), True, "one"),
+                         (own["spec"]["nodeName"], own["spec"]["location"], own["status"]["size"], own["status"]["readyToUse"],
+                          own["metadata"]["labels"]["etcd.k3s.cattle.io/snapshot-storage-node"]))
+        self.assertRegex(own["metadata"]["name"], r"^local-base-one-\d+-[0-9a-f]{6}$")
+        eventually("what was deleted isn't shown", lambda: extra not in shown())
+        eventually("events tell of it", lambda: {"ETCDSnapshotCreated", "ETCDSnapshotDeleted"} <= {e["reason"] for e in self.server.get("events")["items"]})
+        self.assertRegex(self.server.kubectl("get", "--raw", "/metrics"), r'k3s_etcd_snapshot_save_local_duration_seconds_count\{status="success"\} [1-9]')
         # Nothing in it can be read without the token.
         with open(self.file, "rb") as f:
             text = f.read()
@@ -177,7 +196,7 @@ class Backup(unittest.TestCase):
         with open(self.file, "rb") as f:
             text = f.read()
         for content, said in ((text[:-100], "cut off"), (text[:len(text) // 2] + b"?" + text[len(text) // 2 + 1:], "can be read"), (b"", "no snapshot"),
-                              (b"PK\x03\x04", "no snapshot"), (text.replace(b'"version":1', b'"version":7', 1), "")):
+                              (b"PK\x03\x04", "no whole archive"), (text.replace(b'"version":1', b'"version":7', 1), "")):
             with open(bad, "wb") as f:
                 f.write(content)
             self.assertIn(said, self.refused("snapshot", "restore", bad, *data))

@@ -20,6 +20,7 @@ namespace kedge::cli::commands {
 namespace {
 
 constexpr std::string_view path = "/db/snapshot";
+constexpr std::string_view bucket_prefix = "etcd-s3";
 constexpr auto look_again = std::chrono::milliseconds(300);
 
 // K3s's other names of the same stand behind each, hidden.
@@ -57,16 +58,49 @@ constexpr auto look_again = std::chrono::milliseconds(300);
        .hidden = true,                                                                                                \
        .help = "K3s's name of --dir"}
 
+// Of S3, for one request: the server's flags, by their names and by K3s's shorter ones of this command.
+std::vector<flag> with_bucket(std::span<const flag> own) {
+  std::vector<flag> out(own.begin(), own.end());
+  for (auto& f : flag_table()) {
+    if (!f.name.starts_with(bucket_prefix)) continue;
+    auto one = f;
+    one.kind = kind_of(f);
+    one.into = {};
+    one.who = audience::both;
+    one.fallback = {};
+    one.hidden = true;
+    out.push_back(one);
+    one.hidden = false;
+    one.name.remove_prefix(std::string_view("etcd-").size());
+    out.push_back(one);
+  }
+  return out;
+}
+
 constexpr flag plain_flags[] = {KEDGE_SNAPSHOT_FLAGS};
 constexpr flag save_flags[] = {KEDGE_SNAPSHOT_FLAGS,
                                {.name = "name",
                                 .who = audience::both,
                                 .fallback = "on-demand",
                                 .check = check_snapshot_name,
-                                .help = "What the snapshot's name begins with"}};
+                                .help = "What the snapshot's name begins with"},
+                               {.name = "snapshot-compress",
+                                .who = audience::both,
+                                .kind = value_kind::boolean,
+                                .hidden = true,
+                                .state = support::already,
+                                .reason = "snapshots are always compressed",
+                                .help = "Compress the snapshot"},
+                               {.name = "etcd-snapshot-compress",
+                                .who = audience::both,
+                                .kind = value_kind::boolean,
+                                .hidden = true,
+                                .state = support::already,
+                                .reason = "snapshots are always compressed",
+                                .help = "Compress the snapshot"}};
 constexpr flag list_flags[] = {
     KEDGE_SNAPSHOT_FLAGS,
-    {.name = "output", .short_name = 'o', .who = audience::both, .fallback = "table", .help = "table or json"}};
+    {.name = "output", .short_name = 'o', .who = audience::both, .fallback = "table", .help = "table, json or yaml"}};
 constexpr flag prune_flags[] = {
     KEDGE_SNAPSHOT_FLAGS,
     {.name = "name",
@@ -113,9 +147,12 @@ constexpr std::pair<std::string_view, std::string_view> other_names[] = {
 
 result<scanned> read(std::span<const flag> flags, const invocation& call) {
   KEDGE_TRY(auto given, scan(flags, audience::both, call.arguments));
-  for (auto& o : given.flags)
+  for (auto& o : given.flags) {
     for (auto& [theirs, ours] : other_names)
       if (o.of->name == theirs) o.of = find_flag(flags, ours);
+    if (o.of->name.starts_with(bucket_prefix))
+      if (auto* shorter = find_flag(flags, o.of->name.substr(5))) o.of = shorter;  // restore has the server's alone
+  }
   for (auto& o : given.flags)
     if (o.of->check)
       if (auto wrong = o.of->check(o.value))
@@ -128,10 +165,34 @@ result<void> takes_no_words(const scanned& given) {
   return fail(errc::invalid, fmt::format("unexpected argument {}", quote(given.positional.front())));
 }
 
+// By K3s's names of a request; what isn't given is as the server has it.
+json::object bucket_of(const scanned& given) {
+  static constexpr std::pair<std::string_view, std::string_view> texts[] = {{"s3-endpoint", "endpoint"},
+                                                                            {"s3-endpoint-ca", "endpointCA"},
+                                                                            {"s3-access-key", "accessKey"},
+                                                                            {"s3-secret-key", "secretKey"},
+                                                                            {"s3-session-token", "sessionToken"},
+                                                                            {"s3-bucket", "bucket"},
+                                                                            {"s3-bucket-lookup-type", "bucketLookup"},
+                                                                            {"s3-region", "region"},
+                                                                            {"s3-folder", "folder"},
+                                                                            {"s3-proxy", "proxy"},
+                                                                            {"s3-config-secret", "configSecret"},
+                                                                            {"s3-timeout", "timeout"}};
+  json::object out;
+  for (auto& [flag, name] : texts)
+    if (given.has(flag)) out.set(std::string(name), given.value(flag));
+  if (auto keep = parse_int(given.value("s3-retention"))) out.set("retention", *keep);
+  if (given.value("s3-insecure") == "true") out.set("insecure", true);
+  if (given.value("s3-skip-ssl-verify") == "true") out.set("skipSSLVerify", true);
+  return out;
+}
+
 json::object request_of(std::string operation, const scanned& given) {
   json::object r{{"operation", std::move(operation)}};
   if (given.has("dir")) r.set("dir", given.value("dir"));
   if (given.has("name")) r.set("name", json::array{given.value("name")});
+  if (given.value("s3") == "true") r.set("s3", bucket_of(given));
   return r;
 }
 
@@ -163,11 +224,11 @@ result<void> save(const scanned& given, const machine& here) {
 result<void> list(const scanned& given, const machine& here) {
   KEDGE_CHECK(takes_no_words(given));
   const auto output = given.value("output", "table");
-  if (output != "table" && output != "json")
-    return fail(errc::invalid, fmt::format("--output: {} is neither table nor json", quote(output)));
+  if (output != "table" && output != "json" && output != "yaml")
+    return fail(errc::invalid, fmt::format("--output: {} is none of table, json and yaml", quote(output)));
   KEDGE_TRY(const auto found, ask_server(given, here, request_of("list", given)));
-  if (output == "json") {
-    fmt::print("{}\n", json::write(found));
+  if (output != "table") {
+    fmt::print("{}", output == "json" ? json::write(found) + "\n" : json::write_yaml(found));
     return {};
   }
   std::size_t name = 4, location = 8, size = 4;
@@ -243,17 +304,19 @@ int run(std::string_view name, std::span<const flag> flags, const invocation& ca
 }  // namespace
 
 std::span<const flag> snapshot_flags(std::string_view subcommand) {
-  if (subcommand == "save") return save_flags;
-  if (subcommand == "list") return list_flags;
-  if (subcommand == "prune") return prune_flags;
+  static const auto save_all = with_bucket(save_flags), list_all = with_bucket(list_flags),
+                    prune_all = with_bucket(prune_flags), plain_all = with_bucket(plain_flags);
+  if (subcommand == "save") return save_all;
+  if (subcommand == "list") return list_all;
+  if (subcommand == "prune") return prune_all;
   if (subcommand == "restore") return restore_flags();
-  return plain_flags;
+  return plain_all;
 }
 
-int snapshot_save(const invocation& call) { return run("snapshot save", save_flags, call, save); }
-int snapshot_list(const invocation& call) { return run("snapshot list", list_flags, call, list); }
-int snapshot_prune(const invocation& call) { return run("snapshot prune", prune_flags, call, prune); }
-int snapshot_delete(const invocation& call) { return run("snapshot delete", plain_flags, call, remove); }
+int snapshot_save(const invocation& call) { return run("snapshot save", snapshot_flags("save"), call, save); }
+int snapshot_list(const invocation& call) { return run("snapshot list", snapshot_flags("list"), call, list); }
+int snapshot_prune(const invocation& call) { return run("snapshot prune", snapshot_flags("prune"), call, prune); }
+int snapshot_delete(const invocation& call) { return run("snapshot delete", snapshot_flags("delete"), call, remove); }
 int snapshot_restore(const invocation& call) { return run("snapshot restore", restore_flags(), call, restore); }
 
 }  // namespace kedge::cli::commands

@@ -42,6 +42,63 @@ spec:
               checksum: {type: string, description: "SHA-256 of what was last applied in full, in hexadecimal."}
 )yaml";
 
+constexpr std::string_view snapshot_file = R"yaml(
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: etcdsnapshotfiles.k3s.cattle.io}
+spec:
+  group: k3s.cattle.io
+  names: {kind: ETCDSnapshotFile, listKind: ETCDSnapshotFileList, plural: etcdsnapshotfiles, singular: etcdsnapshotfile}
+  scope: Cluster
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns:
+    - {name: SnapshotName, type: string, jsonPath: .spec.snapshotName}
+    - {name: Node, type: string, jsonPath: .spec.nodeName}
+    - {name: Location, type: string, jsonPath: .spec.location}
+    - {name: Size, type: string, jsonPath: .status.size}
+    - {name: CreationTime, type: string, jsonPath: .status.creationTime}
+    schema:
+      openAPIV3Schema:
+        description: A snapshot of the cluster, in a server's folder or in a bucket.
+        type: object
+        properties:
+          apiVersion: {type: string}
+          kind: {type: string}
+          metadata: {type: object}
+          spec:
+            type: object
+            properties:
+              snapshotName: {type: string, description: The file's name.}
+              nodeName: {type: string, description: The server's node; or s3.}
+              location: {type: string, description: "file:// or s3://, and where it lies there."}
+              metadata: {type: object, additionalProperties: {type: string}}
+              s3:
+                type: object
+                properties:
+                  endpoint: {type: string}
+                  endpointCA: {type: string}
+                  skipSSLVerify: {type: boolean}
+                  bucket: {type: string}
+                  bucketLookup: {type: string}
+                  region: {type: string}
+                  prefix: {type: string}
+                  insecure: {type: boolean}
+          status:
+            type: object
+            properties:
+              size: {x-kubernetes-int-or-string: true, anyOf: [{type: integer}, {type: string}]}
+              creationTime: {type: string, format: date-time}
+              readyToUse: {type: boolean}
+              error:
+                type: object
+                properties:
+                  time: {type: string, format: date-time}
+                  message: {type: string}
+)yaml";
+
 constexpr std::string_view helm_chart = R"yaml(
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -259,7 +316,7 @@ const json::value& schema_of(const json::value& crd) { return crd["spec"]["versi
 }  // namespace
 
 std::vector<json::value> definitions(bool helm) {
-  std::vector<json::value> out{read(addon)};
+  std::vector<json::value> out{read(addon), read(snapshot_file)};
   if (helm) {
     out.push_back(read(helm_chart));
     out.push_back(read(helm_chart_config));

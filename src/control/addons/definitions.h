@@ -1,4 +1,4 @@
-// definitions.h: the definitions of K3s's own resources: AddOns, HelmCharts and their settings.
+// definitions.h: the definitions of K3s's own resources: AddOns, snapshots, HelmCharts and their settings.
 #pragma once
 
 #include <string_view>
@@ -8,7 +8,8 @@
 
 namespace kedge::control::addons {
 
-// CustomResourceDefinitions: addons.k3s.cattle.io, and with `helm` helmcharts and helmchartconfigs.helm.cattle.io.
+// CustomResourceDefinitions: addons and etcdsnapshotfiles.k3s.cattle.io, and with `helm` helmcharts and
+// helmchartconfigs.helm.cattle.io.
 std::vector<json::value> definitions(bool helm);
 
 // Makes those that are missing. One that is there stays as it is, unless it lacks a field that ours has: K3s's of
