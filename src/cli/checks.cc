@@ -142,6 +142,11 @@ complaint check_cron(std::string_view value) {
   return "is not a schedule as cron has them, such as \"0 */12 * * *\"";
 }
 
+complaint check_extra_component(std::string_view value) {
+  if (value == "traefik") return {};
+  return "is no component that can be asked for; there is traefik";
+}
+
 complaint check_bucket_lookup(std::string_view value) {
   return one_of(value, {"auto", "dns", "path"}, "is none of auto, dns and path");
 }

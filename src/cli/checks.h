@@ -24,6 +24,7 @@ std::optional<std::string_view> check_snapshot_name(std::string_view value);
 std::optional<std::string_view> check_bucket_lookup(std::string_view value);
 std::optional<std::string_view> check_duration(std::string_view value);
 std::optional<std::string_view> check_cron(std::string_view value);
+std::optional<std::string_view> check_extra_component(std::string_view value);
 std::optional<std::string_view> check_output_format(std::string_view value);
 
 }  // namespace kedge::cli

@@ -214,6 +214,9 @@ const flag table[] = {
     {.name = "disable", .group = components, .into = &server::disable_components, .comma_separated = true,
      .help = "Leave out packaged components (coredns, local-storage, metrics-server, rolebindings, runtimes, servicelb, traefik) and remove "
              "manifests of these names"},
+    {.name = "with", .group = components, .into = &server::with_components, .check = check_extra_component, .comma_separated = true,
+     .help = "Bring a packaged component that is left out otherwise: traefik, as HelmCharts of the archives in server/static/charts, "
+             "or of Traefik's repository"},
     {.name = "prune-manifests", .group = components, .into = &server::prune_manifests,
      .help = "Remove what a file of server/manifests brought when the file is removed (K3s leaves it)"},
     {.name = "disable-scheduler", .group = components, .into = &server::disable_scheduler, .help = "Run no scheduler"},

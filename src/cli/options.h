@@ -164,6 +164,7 @@ struct server_options {
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out
+  std::vector<std::string> with_components;     // packaged components that are left out unless asked for
   bool prune_manifests = false;                 // what a manifest brought goes with its file
   bool disable_helm_controller = false;
   std::string helm_job_image;

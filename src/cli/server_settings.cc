@@ -79,6 +79,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.write_kubeconfig_group = o.write_kubeconfig_group;
   c.write_kubeconfig_name = o.write_kubeconfig_name;
   c.disables = o.disable_components;
+  c.extras = o.with_components;
   c.prune_manifests = o.prune_manifests;
   c.disable_helm_controller = o.disable_helm_controller;
   c.disable_scheduler = o.disable_scheduler;

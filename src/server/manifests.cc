@@ -15,14 +15,18 @@ namespace {
 constexpr auto retry_time = std::chrono::seconds(1);
 }
 
-control::addons::deploy_settings manifests::settings() const {
+control::addons::deploy_settings manifests::settings(const control::addons::traefik_charts& charts) const {
   auto& cluster = shared_.settings.cluster;
   control::addons::deploy_settings s{.folder = cluster.server_dir() + "/manifests",
                                      .disabled = {cluster.disables.begin(), cluster.disables.end()},
                                      .prune_files = cluster.prune_manifests};
+  std::vector<json::value> ingress;
+  if (std::ranges::find(cluster.extras, "traefik") != cluster.extras.end())
+    ingress = control::addons::traefik(charts, cluster.system_default_registry);
   s.packaged = control::addons::packaged_components({.dns_service = supervisor::dns_service(cluster.cluster_dns),
                                                      .local_storage_path = cluster.default_local_storage_path,
-                                                     .usage = shared_.serves_usage()});
+                                                     .usage = shared_.serves_usage(),
+                                                     .traefik = std::move(ingress)});
   // K3s's servers bring their own, and their leader runs what stands there.
   s.brings_packaged = [this] { return !membership_.servers()->k3s_lives(); };
   return s;
@@ -32,7 +36,6 @@ task<result<void>> manifests::start() {
   client_ =
       fronts_.own().client({.name = "system:k3s-supervisor", .groups = {"system:masters", "system:authenticated"}},
                            "deploy@" + shared_.settings.cluster.node_name);
-  deployer_ = std::make_unique<control::addons::deployer>(*client_, settings());
   running_.spawn(keep());
   co_return result<void>();
 }
@@ -41,6 +44,11 @@ task<void> manifests::keep() {
   auto made = co_await reactor::offload(
       [folder = shared_.settings.cluster.server_dir() + "/manifests"] { return crypto::make_folder(folder); });
   if (made && !*made) log::warning("manifests: {}", made->error().message);
+  auto charts = co_await reactor::offload([folder = shared_.settings.cluster.server_dir() + "/static/charts"] {
+    return control::addons::find_traefik(folder);
+  });
+  deployer_ = std::make_unique<control::addons::deployer>(
+      *client_, settings(charts ? *charts : control::addons::traefik_charts()));
   const bool helm = !shared_.settings.cluster.disable_helm_controller;
   for (;;) {
     auto defined = co_await control::addons::ensure_definitions(fronts_.own().local(), helm);

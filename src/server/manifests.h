@@ -6,6 +6,7 @@
 
 #include "api/objects.h"
 #include "control/addons/deployer.h"
+#include "control/addons/traefik.h"
 #include "server/fronts.h"
 #include "server/membership.h"
 #include "server/part.h"
@@ -22,7 +23,7 @@ class manifests final : public part {
 
  private:
   task<void> keep();
-  control::addons::deploy_settings settings() const;
+  control::addons::deploy_settings settings(const control::addons::traefik_charts& charts) const;
 
   shared& shared_;
   fronts& fronts_;

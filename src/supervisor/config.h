@@ -40,7 +40,8 @@ struct config {
   std::string write_kubeconfig_name = "default";
 
   std::vector<std::string> disables;
-  bool prune_manifests = false;  // what a manifest brought goes with its file
+  std::vector<std::string> extras;  // packaged components that aren't there unless they are asked for
+  bool prune_manifests = false;     // what a manifest brought goes with its file
   bool disable_helm_controller = false;
   bool disable_scheduler = false, disable_controller_manager = false, disable_cloud_controller = false,
        disable_kube_proxy = false, disable_network_policy = false, supervisor_metrics = false;

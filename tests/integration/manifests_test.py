@@ -62,6 +62,9 @@ def as_k3s_applied(addon, o):
     return o
 
 
+CHARTS = ("traefik-crd-40.1.4+up40.1.0.tgz", "traefik-40.1.4+up40.1.0.tgz")  # as K3s leaves them in static/charts
+
+
 class Manifests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -70,6 +73,11 @@ class Manifests(unittest.TestCase):
         cls.host = cls.lab.host()
         cls.folder = os.path.join(cls.lab.folder, "server/server/manifests")
         os.makedirs(cls.folder)
+        charts = os.path.join(cls.lab.folder, "server/server/static/charts")
+        os.makedirs(charts)
+        for name in CHARTS:
+            with open(os.path.join(charts, name), "w") as f:
+                f.write(name)
         cls.write("unwanted.yaml", config_map("unwanted"))
         cls.write("early.yaml", config_map("early"))
         cls.write("rolebindings.yaml.skip", "")
@@ -80,7 +88,7 @@ class Manifests(unittest.TestCase):
 
     @staticmethod
     def arguments(*more):
-        return ("--disable-agent", "--disable", "unwanted", "--disable", "metrics-server", *more)
+        return ("--disable-agent", "--disable", "unwanted", "--disable", "metrics-server", "--with", "traefik", *more)
 
     @classmethod
     def write(cls, name, text):
@@ -137,6 +145,13 @@ class Manifests(unittest.TestCase):
         self.assertEqual("local", got["metadata"]["annotations"]["defaultVolumeType"])
         self.assertEqual("nvidia", self.api.get("/apis/node.k8s.io/v1/runtimeclasses/nvidia")["handler"])
         self.assertEqual(404, self.api.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:aggregated-metrics-reader")[0])
+
+    def test_traefik_is_brought_where_it_is_asked_for(self):
+        self.applied("traefik")
+        for name, file in zip(("traefik-crd", "traefik"), CHARTS):
+            spec = self.there(name, "kube-system", "helmcharts", "apis/helm.cattle.io/v1")["spec"]
+            self.assertEqual(("https://%{KUBERNETES_API}%/static/charts/" + file, "retry"), (spec["chart"], spec["failurePolicy"]))
+            self.assertEqual((200, file), self.api.request("GET", "/static/charts/" + file))
 
     def test_a_file_is_there_within_a_second_and_what_leaves_it_goes(self):
         began = time.monotonic()

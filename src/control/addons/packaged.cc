@@ -86,6 +86,7 @@ std::map<std::string, std::vector<value>, std::less<>> packaged_components(const
     out[std::string("metrics-server/") + name + ".yaml"];
   auto& reader = out["metrics-server/aggregated-metrics-reader.yaml"];
   if (s.usage) reader.push_back(metrics_reader());
+  if (!s.traefik.empty()) out["traefik.yaml"] = s.traefik;
   return out;
 }
 

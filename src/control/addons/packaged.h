@@ -11,7 +11,7 @@
 //
 // A taken-over cluster's AddOns of these names get this content, so that K3s's Deployments, accounts and roles go as
 // what left a manifest does; K3s puts its own back when it starts again. traefik.yaml is K3s's own and applied as it
-// lies.
+// lies, unless --with traefik brings the charts of these names.
 #pragma once
 
 #include <functional>
@@ -24,9 +24,10 @@
 namespace kedge::control::addons {
 
 struct packaged_settings {
-  json::value dns_service;         // Service kube-system/kube-dns; null: there is none
-  std::string local_storage_path;  // of the nodes' volumes
-  bool usage = true;               // metrics.k8s.io is served
+  json::value dns_service;                // Service kube-system/kube-dns; null: there is none
+  std::string local_storage_path;         // of the nodes' volumes
+  bool usage = true;                      // metrics.k8s.io is served
+  std::vector<json::value> traefik = {};  // --with traefik; empty: it isn't packaged
 };
 
 // By the file's place in the folder of manifests, with its objects.

@@ -17,6 +17,7 @@
 #include "control/addons/folder.h"
 #include "control/addons/limits.h"
 #include "control/addons/packaged.h"
+#include "control/addons/traefik.h"
 #include "control/applied_text.h"
 #include "control/object_set.h"
 #include "crypto/files.h"
@@ -290,6 +291,29 @@ TEST_CASE("K3s's definitions and packaged components are objects that the server
       w.get({"", "v1", "configmaps"}, "kube-system", "local-path-config")["data"]["config.json"].as_string());
   REQUIRE(config.has_value());
   CHECK((*config)["nodePathMap"][0]["paths"][0].as_string() == "/data");
+}
+
+TEST_CASE("Traefik, for who asks: of K3s's archives, of another one, or of its repository") {
+  temporary_folder folder;
+  CHECK(find_traefik(folder.path() + "/none").chart.empty());
+  for (auto* name : {"traefik-9.0.tgz", "traefik-40.1.4+up40.1.0.tgz", "traefik-crd-40.1.4+up40.1.0.tgz",
+                     "traefik-mesh-99.tgz", "traefik-41.tar", "nginx-50.tgz"})
+    std::ofstream(folder.path() + "/" + name) << "x";
+  auto found = find_traefik(folder.path());
+  CHECK(found.chart == "traefik-40.1.4+up40.1.0.tgz");
+  CHECK(found.definitions == "traefik-crd-40.1.4+up40.1.0.tgz");
+  auto charts = traefik(found, "registry.example");
+  REQUIRE(charts.size() == 2);
+  CHECK(charts[0]["spec"]["chart"] == "https://%{KUBERNETES_API}%/static/charts/traefik-crd-40.1.4+up40.1.0.tgz");
+  CHECK(charts[1]["spec"]["set"]["global.systemDefaultRegistry"] == "registry.example");
+  charts = traefik({.chart = "traefik-41.0.tgz", .definitions = {}}, "registry.example");
+  REQUIRE(charts.size() == 1);
+  CHECK(charts[0]["spec"]["values"]["image"]["registry"] == "registry.example");
+  charts = traefik({}, "");
+  CHECK(charts[0]["metadata"]["name"] == "traefik");
+  CHECK(charts[0]["spec"]["repo"].is_string());
+  CHECK(charts[0]["spec"]["values"]["image"].is_null());
+  CHECK_FALSE(packaged_components({.dns_service = {}, .local_storage_path = "/data"}).contains("traefik.yaml"));
 }
 
 TEST_CASE("service-lb-controller: what K3s left of its balancer goes, and a Service that waits for it ends") {
