@@ -149,19 +149,26 @@ class reader {
       // What lies outside is none of its business, even backwards.
       auto is_mine = [&](const std::string& zone) { return is_under(name, zone); };
       if (table.zones.empty() ? !is_mine(zone_.name) : std::ranges::none_of(table.zones, is_mine)) continue;
-      auto& all = table.addresses[name];
-      if (std::ranges::find(all, *address) == all.end()) all.push_back(*address);
-      if (no_reverse_) continue;
-      auto& names = table.names[*address];
-      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+      if (forth_.emplace(name, *address).second) table.addresses[name].push_back(*address);
+      if (!no_reverse_ && back_.emplace(name, *address).second) table.names[*address].push_back(name);
     }
   }
 
+  // What the table has from another text: each pair is in it once, however many a name or an address has.
+  void note_known(const host_table& table) {
+    for (auto& [name, all] : table.addresses)
+      for (auto& address : all) forth_.emplace(name, address);
+    for (auto& [address, all] : table.names)
+      for (auto& name : all) back_.emplace(name, address);
+  }
+
   void read_hosts(const corefile_line& p) {
-    const bool first = !zone_.hosts;
-    if (first) zone_.hosts.emplace();
+    if (!zone_.hosts) zone_.hosts.emplace();
     auto& table = *zone_.hosts;
+    note_known(table);
     for (std::size_t i = 1; i < p.words.size(); ++i) {
+      if (!p.words[i].starts_with('/') && table.zones.size() >= hosts_zones_max)
+        return tell("plugin hosts: more zones than can be kept");
       if (!p.words[i].starts_with('/'))
         table.zones.push_back(plain_zone(p.words[i]));
       else if (!find_file(from_, p.words[i]))
@@ -262,6 +269,7 @@ class reader {
   room& room_;
   std::string key_;
   bool no_reverse_ = false;
+  std::set<std::pair<std::string, ip_address>> forth_, back_;  // what the zone's table of hosts has
 };
 
 // "dns://example.org:53" is about example.org, at the one port that there is.

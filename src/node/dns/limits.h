@@ -58,6 +58,7 @@ inline constexpr std::size_t custom_zones_max = 256;
 // patterns, and zones that are asked elsewhere (each of which keeps answers).
 inline constexpr std::size_t custom_words_max = 50'000;
 inline constexpr std::size_t custom_hosts_max = 10'000;
+inline constexpr std::size_t hosts_zones_max = 32;  // of one table: each of its names is looked for in all of them
 inline constexpr std::size_t custom_patterns_max = 256;
 inline constexpr std::size_t custom_forwards_max = 256;
 inline constexpr std::size_t custom_file_bytes_max = 4 * 1024 * 1024;  // of files that lines name, each time

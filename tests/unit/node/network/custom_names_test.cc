@@ -122,6 +122,21 @@ TEST_CASE("custom names: hosts") {
   CHECK(host(read_custom({.node_hosts = "192.0.2.20 mine"}).everything, "mine") == "192…20/60");
 }
 
+TEST_CASE("custom names: each pair of a name and an address is had once, whatever names it, and tables have bounds") {
+  auto c = read_custom({.custom = {{"a.override", "hosts {\n 192.0.2.7 a b\n 192.0.2.7 b a\n no_reverse\n}"}},
+                        .node_hosts = "192.0.2.7 a\n192.0.2.8 a\n192.0.2.7 a\n"});
+  REQUIRE(c.everything.hosts);
+  CHECK(c.everything.hosts->addresses["a"].size() == 2);
+  CHECK(c.everything.hosts->addresses["b"].size() == 1);
+  std::string one_name = "hosts {\n", many_zones = "hosts";
+  for (int i = 0; i < 9000; ++i)
+    one_name += " 10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250) + " a\n";
+  for (int i = 0; i < 1000; ++i) many_zones += " z" + std::to_string(i);
+  c = read_custom({.custom = {{"a.override", one_name + "}"}, {"b.override", many_zones + " {\n 10.0.0.1 z1\n}"}}});
+  CHECK(c.everything.hosts->addresses["a"].size() == 9000);
+  CHECK(c.problems == std::vector<std::string>{"b.override: plugin hosts: more zones than can be kept"});
+}
+
 TEST_CASE("custom names: rewrites, in their order") {
   auto c = read_custom({.custom = {{"a.override", R"(
 rewrite name old.example.com web.default.svc.cluster.local
