@@ -68,6 +68,9 @@ inline constexpr std::size_t custom_upstreams_max = 15;                // CoreDN
 inline constexpr std::uint64_t custom_cache_seconds_max = 3600;
 // Of serve_stale, expire and health_check: beyond these they would keep what nobody uses, or ask without end.
 inline constexpr duration custom_stale_max = 24h;
+// The system's authorities, for resolvers over TLS: a file that changes a few times a year, and takes some
+// milliseconds.
+inline constexpr duration tls_trust_read_again = 1h;
 inline constexpr duration upstream_idle_time_max = 60s;
 inline constexpr duration upstream_check_interval_min = 100ms;
 

@@ -129,12 +129,17 @@ task<result<std::string>> exchange(reactor::stream& connection, query q) {
 }  // namespace
 
 task<result<std::shared_ptr<net::tls_client_context>>> tls_trust::context() {
-  if (!context_) {
+  auto now = reactor::loop::current().now();
+  if (!context_ || (!ca_pem_ && now - read_at_ >= tls_trust_read_again)) {
+    read_at_ = now;
     // The system's store is a file of some hundred certificates.
     KEDGE_CO_TRY(auto made, co_await reactor::offload([ca = ca_pem_] {
                    return net::tls_client_context::make({.ca_pem = ca, .chain_pem = {}, .key_pem = {}, .alpn = {}});
                  }));
-    KEDGE_CO_TRY(context_, std::move(made));
+    if (made)
+      context_ = *std::move(made);
+    else if (!context_)
+      co_return fail(std::move(made).error());
   }
   co_return context_;
 }

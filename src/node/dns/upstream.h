@@ -27,7 +27,7 @@ struct upstream_address {
 };
 
 // Who is believed to be a resolver: the authorities that certificates are checked with, read when they are first
-// needed.
+// needed, and now and then again: the system's are brought up to date while this runs.
 class tls_trust {
  public:
   // nullopt: the system's.
@@ -37,6 +37,7 @@ class tls_trust {
  private:
   std::optional<std::string> ca_pem_;
   std::shared_ptr<net::tls_client_context> context_;
+  time_point read_at_{};
 };
 
 struct upstream_options {
