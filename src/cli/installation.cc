@@ -8,6 +8,22 @@ namespace kedge::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// Where install.sh has led a name to the bundle's program: PREFIX/bin, or another folder there (INSTALL_K3S_BIN_DIR).
+fs::path folder_of_link(const fs::path& prefix, const fs::path& program) {
+  std::error_code failed;
+  const auto leads_there = [&](const fs::path& folder) {
+    return fs::is_symlink(folder / "kedge", failed) && fs::equivalent(folder / "kedge", program, failed);
+  };
+  if (leads_there(prefix / "bin")) return prefix / "bin";
+  for (auto& entry : fs::directory_iterator(prefix, failed))
+    if (entry.is_directory(failed) && leads_there(entry.path())) return entry.path();
+  return prefix / "bin";
+}
+
+}  // namespace
+
 installation installation_of(const std::string& program) {
   std::error_code failed;
   const auto folder = fs::path(program).parent_path();
@@ -17,7 +33,7 @@ installation installation_of(const std::string& program) {
     const auto current = bundles / "current" / "bin";
     return {.programs = (fs::equivalent(current, folder, failed) ? current : folder).string(),
             .bundles = bundles.string(),
-            .scripts = (bundles.parent_path().parent_path() / "bin").string()};
+            .scripts = folder_of_link(bundles.parent_path().parent_path(), current / "kedge").string()};
   }
   return {.programs = folder.string(), .bundles = {}, .scripts = folder.string()};
 }

@@ -1,6 +1,7 @@
 // installation.h: where this program lies, and what was installed with it. From a bundle (scripts/bundle, install.sh):
 //
-//   PREFIX/bin/kedge ──▶ PREFIX/lib/kedge/current/bin/kedge      and with it containerd, runc, etcd, kubectl, …
+//   PREFIX/bin/kedge ──▶ PREFIX/lib/kedge/current/bin/kedge      and with it containerd, runc, etcd, kubectl, …; the
+//                                                                link's folder may be called otherwise
 //                        PREFIX/lib/kedge/current ──▶ VERSION    an upgrade leads it elsewhere, `previous` is what was
 //
 // Else it is a file in any folder.

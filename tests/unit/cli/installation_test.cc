@@ -22,6 +22,10 @@ TEST_CASE("what a bundle brought is known by a name that outlives an upgrade") {
     CHECK(of(version).bundles == bundles);
     CHECK(of(version).scripts == folder.path + "/bin");
   }
+  // Where INSTALL_K3S_BIN_DIR names another folder beside lib, the link tells.
+  std::filesystem::create_directories(folder.path + "/sbin");
+  std::filesystem::create_symlink("../lib/kedge/current/bin/kedge", folder.path + "/sbin/kedge");
+  for (const char* version : {"1", "2"}) CHECK(of(version).scripts == folder.path + "/sbin");
 }
 
 TEST_CASE("a program of its own lies beside what it starts") {
