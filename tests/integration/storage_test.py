@@ -65,6 +65,10 @@ class Storage(unittest.TestCase):
                                                            volume["spec"]["capacity"]["storage"]))
         self.assertEqual((0o777, 0o700), (stat.S_IMODE(os.stat(path).st_mode), stat.S_IMODE(os.stat(self.folder).st_mode)))
         eventually("its events", lambda: {"ExternalProvisioning", "Provisioning", "ProvisioningSucceeded"} <= self.reasons("data"))
+        # It grows while its pod runs.
+        self.kubectl("patch", "pvc", "data", "-p", json.dumps({"spec": {"resources": {"requests": {"storage": "2Gi"}}}}))
+        eventually("it has grown", lambda: self.server.get("pvc", "data")["status"]["capacity"]["storage"] == "2Gi")
+        self.assertEqual("2Gi", self.server.get("pv", f"pvc-{uid}")["spec"]["capacity"]["storage"])
         # What one pod wrote the next one reads.
         self.kubectl("delete", "pod", "first", "--wait=true", timeout=60)
         self.pod("second", "data", "cat /data/file")

@@ -23,7 +23,8 @@ value local_path_class() {
                                                            {"storageclass.kubernetes.io/is-default-class", "true"}}}}},
                 {"provisioner", "rancher.io/local-path"},
                 {"volumeBindingMode", "WaitForFirstConsumer"},
-                {"reclaimPolicy", "Delete"}};
+                {"reclaimPolicy", "Delete"},
+                {"allowVolumeExpansion", true}};
 }
 
 value local_path_config(const std::string& path) {

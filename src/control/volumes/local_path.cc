@@ -2,6 +2,7 @@
 // their pod is for (local-path-provisioner), as K3s's provisioner gives them, without its pods.
 //
 //   claim, selected-node ─▶ the node makes the folder (node/pods/local_volumes.h) ─▶ volume, bound to the claim
+//   claim that wants more ─▶ the volume's capacity, then the claim's: a folder has what its disk has
 //   volume Released, reclaim policy Delete ─▶ the node removes the folder ─▶ the volume goes
 //
 // Names, folders, volumes, annotations and words are those of rancher/local-path-provisioner and of the library that it
@@ -21,6 +22,7 @@
 #include "control/settings.h"
 #include "control/volumes/local_path_config.h"
 #include "json/write.h"
+#include "schema/quantity.h"
 
 namespace kedge::control {
 namespace {
@@ -37,7 +39,7 @@ constexpr std::string_view provisioned_by = "pv.kubernetes.io/provisioned-by";
 constexpr std::string_view selected_node = "volume.kubernetes.io/selected-node";
 constexpr std::string_view made_on = "local.path.provisioner/selected-node";
 constexpr std::string_view class_note = "volume.beta.kubernetes.io/storage-class";
-constexpr std::string_view volume_mark = "volume:";
+constexpr std::string_view volume_mark = "volume:", growth_mark = "grown:";
 // After a failure; the library's begins with as much.
 constexpr auto retry_time = std::chrono::seconds(15);
 
@@ -52,6 +54,13 @@ std::string class_of(const value& claim) {
   auto& noted = note(claim, class_note);
   return text(noted.is_string() ? noted : claim["spec"]["storageClassName"]);
 }
+schema::quantity amount(const value& v) { return schema::quantity::parse(v.as_string()).value_or(schema::quantity()); }
+const value& wanted_size(const value& claim) { return claim["spec"]["resources"]["requests"]["storage"]; }
+bool is_grown(const value& claim) {
+  auto& phase = claim["status"]["phase"];
+  return phase.as_string() == "Bound" && amount(claim["status"]["capacity"]["storage"]) < amount(wanted_size(claim));
+}
+
 const value& source_of(const value& volume) {
   auto& local = volume["spec"]["local"];
   return local.is_object() ? local : volume["spec"]["hostPath"];
@@ -194,8 +203,11 @@ class local_path final : public controller {
   std::vector<source> sources() override {
     return {{claims,
              [](const seen& s, keys& k) {
-               if (!s.deleted() && is_asked(s.value()) && s.value()["spec"]["volumeName"].as_string().empty())
+               if (s.deleted() || !is_asked(s.value())) return;
+               if (s.value()["spec"]["volumeName"].as_string().empty())
                  own_key(s, k);
+               else if (is_grown(s.value()))
+                 k.add(std::string(growth_mark) + std::string(s.name()));
              }},
             {volumes, [](const seen& s, keys& k) {
                if (!s.deleted() && note(s.value(), provisioned_by).as_string() == provisioner)
@@ -205,6 +217,7 @@ class local_path final : public controller {
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
     if (key.starts_with(volume_mark)) co_return co_await remove(s, key, key.substr(volume_mark.size()));
+    if (key.starts_with(growth_mark)) co_return co_await grow(s, key.substr(growth_mark.size()));
     co_return co_await provision(s, key);
   }
 
@@ -287,6 +300,43 @@ class local_path final : public controller {
     auto written = co_await s.client().create(volumes, {}, volume_of(claim, kind, *wanted, name));
     if (!written && written.error().code != 409) co_return refuse(written.error().message);
     if (written) s.recorder().tell({about, false, "ProvisioningSucceeded", "Successfully provisioned volume " + name});
+    co_return api::api_result<void>();
+  }
+
+  // What the class allows the API has asked already.
+  task<api::api_result<void>> grow(shell& s, const std::string& of) {
+    const auto now = s.now();
+    auto* found = now.get(claims, of);
+    if (!found || is_deleting(*found) || !is_asked(*found) || !is_grown(*found)) co_return api::api_result<void>();
+    const value claim = *found;
+    auto name = text(claim["spec"]["volumeName"]);
+    auto* bound = now.get(volumes, {}, name);
+    if (!bound || is_deleting(*bound) || note(*bound, provisioned_by).as_string() != provisioner ||
+        (*bound)["spec"]["claimRef"]["uid"].as_string() != uid_of(claim))
+      co_return api::api_result<void>();
+    const value size = wanted_size(claim);
+    auto changed = co_await s.client().modify(volumes, {}, name, [&](value& v) {
+      v.member("spec").member("capacity").set("storage", size);
+      return true;
+    });
+    if (!changed) co_return api::fail(std::move(changed).error());
+    auto told = co_await s.client().modify(
+        claims, text(claim["metadata"]["namespace"]), name_of(claim),
+        [&](value& c) {
+          auto& status = c.member("status");
+          status.member("capacity").set("storage", size);
+          for (auto* member : {"allocatedResources", "allocatedResourceStatuses"})
+            if (auto* all = status.find(member)) all->erase("storage");
+          if (auto* all = status.member("conditions").array())
+            std::erase_if(*all, [](auto& one) {
+              auto type = one["type"].as_string();
+              return type == "Resizing" || type == "FileSystemResizePending";
+            });
+          return true;
+        },
+        "status");
+    if (!told) co_return api::fail(std::move(told).error());
+    s.recorder().tell({reference_to(claim), false, "VolumeResizeSuccessful", "Resize volume succeeded"});
     co_return api::api_result<void>();
   }
 

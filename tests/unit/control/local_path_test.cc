@@ -75,6 +75,34 @@ TEST_CASE("local-path-provisioner: a claim gets the volume that K3s's provisione
   CHECK(w.get("/registry/persistentvolumes/pvc-uid-fails").is_null());
 }
 
+TEST_CASE("local-path-provisioner: a claim that grows has its volume grow, and says so when it has") {
+  nodes_asked n;
+  at_work w("local-path-provisioner", n.as_settings());
+  w.put(storage_class);
+  w.put(node);
+  w.put(claim("data"));
+  CHECK(w.work("default/data") == "");
+  auto bound = w.get("/registry/persistentvolumeclaims/default/data");
+  bound.member("spec").set("volumeName", "pvc-uid-data");
+  bound.member("spec").member("resources").member("requests").set("storage", "3Gi");
+  bound.set("status", yaml("{phase: Bound, capacity: {storage: 1Gi}, allocatedResources: {storage: 3Gi}, conditions: "
+                           "[{type: Resizing, status: 'True'}]}"));
+  w.named();
+  w.put(bound);
+  CHECK(w.named() == text{"grown:default/data"});
+  n.asked.clear();
+  CHECK(w.work("grown:default/data") == "");
+  CHECK(n.asked.empty());  // a folder has no size of its own
+  CHECK(w.get("/registry/persistentvolumes/pvc-uid-data")["spec"]["capacity"]["storage"] == "3Gi");
+  auto after = w.get("/registry/persistentvolumeclaims/default/data")["status"];
+  CHECK(after["capacity"]["storage"] == "3Gi");
+  CHECK(after["conditions"].size() == 0);
+  CHECK(after["allocatedResources"]["storage"].is_null());
+  w.named();
+  w.put(w.get("/registry/persistentvolumeclaims/default/data"));
+  CHECK(w.named().empty());
+}
+
 TEST_CASE("local-path-provisioner: what is refused, and a node that is gone") {
   nodes_asked n;
   at_work w("local-path-provisioner", n.as_settings());
