@@ -144,11 +144,18 @@ snapshot-count: 10000
         said = run(*server.host.command(BINARY, "snapshot", "restore", saved + ".zip", "--data-dir", other, "--token", TOKEN))
         self.assertRegex(said, r"restored [1-9]\d* objects of the cluster as it was at 2026-05-28")
         self.assertNotIn("on-demand-one-1780000000.part", os.listdir(other + "/server/db"))
+        server.args.append("--disable-controller-manager")
         server.start()
         server.wait_ready(120)
         maps = stored_maps(self.client(server))
         self.assertIn("from-k3s", maps)
         self.assertNotIn("by-kedge", maps)
+        # Where no controllers run, a deleted Node goes all the same.
+        alone, node = self.client(server), "/api/v1/nodes/one"
+        self.assertEqual(alone.request("POST", "/api/v1/nodes", {"metadata": {"name": "one"}})[0], 201)
+        eventually("its Node is marked", lambda: "wrangler.cattle.io/managed-etcd-controller" in alone.get(node)["metadata"].get("finalizers", []), timeout=60)
+        self.assertEqual(alone.request("DELETE", node)[0], 200)
+        eventually("the Node has gone", lambda: alone.request("GET", node)[0] == 404, timeout=60)
         self.assertEqual(server.stop(), 0, server.log()[-2000:])
         moved = Server(self.lab, "moved", host=self.lab.host(), data=other, args=["--disable-agent", "--token", TOKEN]).wait_ready(120)
         self.assertEqual(self.client(moved).get(f"{MAPS}/from-k3s")["data"], {"n": "7"})
