@@ -286,13 +286,13 @@ struct api {
 class simulated_cluster final : public pod_cluster {
  public:
   explicit simulated_cluster(api& a) : api_(a) {}
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
+  task<result<std::optional<json::value>>> config_map(std::string, std::string, time_point) override {
     co_return std::optional<json::value>();
   }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
+  task<result<std::optional<json::value>>> secret(std::string, std::string, time_point) override {
     co_return std::optional<json::value>();
   }
-  task<result<std::vector<json::value>>> services(std::string) override {
+  task<result<std::vector<json::value>>> services(std::string, time_point) override {
     co_await pause();
     co_return std::vector<json::value>();
   }

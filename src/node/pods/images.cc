@@ -147,7 +147,7 @@ task<std::vector<value>> image_puller::secrets_of(const value& pod) {
   if (auto* all = pod["spec"]["imagePullSecrets"].array())
     for (auto& s : *all) names.emplace_back(s["name"].as_string());
   for (auto& name : names) {
-    auto secret = co_await cluster_.secret(ns, name);
+    auto secret = co_await cluster_.secret(ns, name, reactor::loop::current().now());
     if (secret && *secret) out.push_back(**std::move(secret));
   }
   co_return out;

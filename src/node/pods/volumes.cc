@@ -104,9 +104,10 @@ bool belongs_to(const value& claim, const value& pod) {
 // One pod's volumes, one after another.
 class gathering {
  public:
-  gathering(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, pod_cluster& cluster,
-            issued_credentials& issued)
+  gathering(const value& pod, time_point since, const std::vector<std::string>& ips, const pod_settings& s,
+            pod_cluster& cluster, issued_credentials& issued)
       : pod_(pod),
+        since_(since),
         ips_(ips),
         settings_(s),
         cluster_(cluster),
@@ -202,13 +203,13 @@ class gathering {
 
   task<result<void>> add_config_map(const value& source, const value& name, unsigned mode,
                                     std::vector<volume_file>& out) {
-    KEDGE_CO_TRY(auto object, co_await cluster_.config_map(ns_, std::string(name.as_string())));
+    KEDGE_CO_TRY(auto object, co_await cluster_.config_map(ns_, std::string(name.as_string()), since_));
     if (!object && source["optional"].as_bool()) co_return result<void>();
     if (!object) co_return fail(errc::not_found, fmt::format("configmap \"{}\" not found", name.as_string()));
     co_return add_keys(*object, "config", source, mode, config_map_value, out);
   }
   task<result<void>> add_secret(const value& source, const value& name, unsigned mode, std::vector<volume_file>& out) {
-    KEDGE_CO_TRY(auto object, co_await cluster_.secret(ns_, std::string(name.as_string())));
+    KEDGE_CO_TRY(auto object, co_await cluster_.secret(ns_, std::string(name.as_string()), since_));
     if (!object && source["optional"].as_bool()) co_return result<void>();
     if (!object) co_return fail(errc::not_found, fmt::format("secret \"{}\" not found", name.as_string()));
     co_return add_keys(*object, "secret", source, mode, secret_value, out);
@@ -370,6 +371,7 @@ class gathering {
   }
 
   const value& pod_;
+  time_point since_;
   const std::vector<std::string>& ips_;
   const pod_settings& settings_;
   pod_cluster& cluster_;
@@ -432,9 +434,9 @@ ownership ownership_of(const value& pod) {
   return out;
 }
 
-task<pod_volume_result> gather_volumes(value pod, std::vector<std::string> ips, const pod_settings& settings,
-                                       pod_cluster& cluster, issued_credentials& issued) {
-  gathering g(pod, ips, settings, cluster, issued);
+task<pod_volume_result> gather_volumes(value pod, time_point since, std::vector<std::string> ips,
+                                       const pod_settings& settings, pod_cluster& cluster, issued_credentials& issued) {
+  gathering g(pod, since, ips, settings, cluster, issued);
   co_return co_await g.run();
 }
 

@@ -51,8 +51,9 @@ struct volume_problem {
   bool unprocessed = false;  // its claim doesn't say what it is
   std::string step = "MountVolume.SetUp failed";
 };
-// The first volume that can't be had.
-task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,
+// The first volume that can't be had. `since`: when the pod was last heard of (pod_cluster::config_map).
+task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, time_point since,
+                                                                std::vector<std::string> ips,
                                                                 const pod_settings& settings, pod_cluster& cluster,
                                                                 issued_credentials& issued);
 // Blocking. True when anything was written.

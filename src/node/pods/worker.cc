@@ -98,6 +98,7 @@ pod_worker::pod_worker(worker_shares parts, value pod, bool gone)
     : parts_(std::move(parts)),
       asked_(std::make_shared<const value>(std::move(pod))),
       pod_(as_allocated(asked_, parts_.allocations.allocated((*asked_)["metadata"]["uid"].as_string()))),
+      heard_at_(loop::current().now()),
       is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"),
       gone_(gone),
       wanted_((*pod_)["status"]),
@@ -127,6 +128,7 @@ void pod_worker::update(value pod) {
   auto version = [](const value& p) { return parse_uint(p["metadata"]["resourceVersion"].as_string()).value_or(0); };
   if (auto next = version(pod); next != 0 && next <= version(*pod_)) return;
   take(std::move(pod));
+  heard_at_ = loop::current().now();
   auto& api = (*pod_)["status"];
   // Somebody else's word against ours: ours is told again.
   bool differs = api["phase"] != wanted_["phase"];
@@ -520,14 +522,14 @@ task<result<pod_objects>> pod_worker::objects_for(value container) {
   auto needs = environment_needs(container);
   pod_objects out;
   for (auto& name : needs.config_maps) {
-    KEDGE_CO_TRY(auto object, co_await parts_.cluster.config_map(ns, name));
+    KEDGE_CO_TRY(auto object, co_await parts_.cluster.config_map(ns, name, heard_at_));
     out.config_maps.emplace(name, std::move(object));
   }
   for (auto& name : needs.secrets) {
-    KEDGE_CO_TRY(auto object, co_await parts_.cluster.secret(ns, name));
+    KEDGE_CO_TRY(auto object, co_await parts_.cluster.secret(ns, name, heard_at_));
     out.secrets.emplace(name, std::move(object));
   }
-  KEDGE_CO_TRY(out.services, co_await parts_.cluster.services(ns));
+  KEDGE_CO_TRY(out.services, co_await parts_.cluster.services(ns, heard_at_));
   co_return out;
 }
 

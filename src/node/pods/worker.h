@@ -150,6 +150,7 @@ class pod_worker {
   worker_shares parts_;
   // As the API has it; and with what was allocated to it, which is the same object unless a resize waits.
   std::shared_ptr<const json::value> asked_, pod_;
+  time_point heard_at_;  // of it, from who says what it is
   std::shared_ptr<const json::value> mirror_;
   const bool is_static_;
   bool gone_, ended_ = false;

@@ -17,7 +17,7 @@ task<bool> pod_worker::make_volumes_ready() {
   auto& settings = parts_.settings;
   auto folder = settings.folder_of(uid());
   auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
-  auto gathered = co_await gather_volumes(*pod, ips, settings, parts_.cluster, issued_);
+  auto gathered = co_await gather_volumes(*pod, heard_at_, ips, settings, parts_.cluster, issued_);
   std::expected<bool, volume_problem> made = false;
   if (gathered && !co_await mount_others(*gathered)) co_return volumes_ready_;
   if (!gathered) {

@@ -20,7 +20,7 @@ TEST_CASE("no container writes into what the node writes again and again, whatev
     generous_cluster cluster;
     issued_credentials issued;
     pod_settings settings;
-    auto volumes = co_await gather_volumes(of, {}, settings, cluster, issued);
+    auto volumes = co_await gather_volumes(of, {}, {}, settings, cluster, issued);
     REQUIRE(volumes.has_value());
     std::vector<subpath_mount> subpaths;
     auto mounts = mounts_of(of, of["spec"]["containers"][0], *volumes, {}, "/pods/u1", subpaths);
