@@ -537,7 +537,7 @@ task<void> agent::prepare_pods() {
     offline_cluster_.emplace(*pod_cluster_, *offline_);
   }
   auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
-  images_.emplace(pod_runtime_, cluster);
+  images_.emplace(pod_runtime_, cluster, pod_settings_);
   co_await prepare_volumes(cluster);
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,

@@ -227,7 +227,9 @@ class simulated_runtime final : public pod_runtime {
   }
   task<result<std::vector<stored_image>>> images() override { co_return std::vector<stored_image>(); }
   task<result<void>> remove_image(std::string) override { co_return result<void>(); }
-  task<result<std::string>> pull(std::string name, const image_credentials*) override { co_return name; }
+  task<result<std::string>> pull(std::string name, const image_credentials*, const sandbox_config&) override {
+    co_return name;
+  }
 
  private:
   // The request is on its way, happens whether the asker lives or not, and is answered if it does.
@@ -378,7 +380,7 @@ struct cluster {
   task<void> run() {
     simulated_runtime cri(runtime);
     simulated_cluster pods_api(server);
-    image_puller images(cri, pods_api);
+    image_puller images(cri, pods_api, settings);
     pod_manager manager(
         worker_parts{.runtime = cri,
                      .cluster = pods_api,

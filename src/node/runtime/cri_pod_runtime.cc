@@ -246,7 +246,8 @@ task<result<std::optional<image_info>>> cri_pod_runtime::image(std::string name)
   co_return decode_image_status(answer);
 }
 
-task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_credentials* credentials) {
+task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_credentials* credentials,
+                                                const sandbox_config& sandbox) {
   wire::writer spec, w;
   spec.text(1, name);
   w.message(1, spec.take());
@@ -259,6 +260,7 @@ task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_cr
     auth.text(5, credentials->identity_token);
     w.message(2, auth.take());
   }
+  w.message(3, encode_sandbox_config(sandbox));
   KEDGE_CO_TRY(auto answer, co_await call("ImageService/PullImage", w.take(), image_pull_time_max));
   co_return decode_text(answer);
 }

@@ -42,7 +42,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<std::string>> stream_url(std::string id, exec_request request) override;
   task<result<std::string>> port_forward_url(std::string sandbox_id, std::vector<int> ports) override;
   task<result<std::optional<image_info>>> image(std::string name) override;
-  task<result<std::string>> pull(std::string name, const image_credentials* credentials) override;
+  task<result<std::string>> pull(std::string name, const image_credentials* credentials,
+                                 const sandbox_config& sandbox) override;
   task<result<std::vector<stored_image>>> images() override;
   task<result<void>> remove_image(std::string id) override;
 

@@ -229,7 +229,9 @@ class pod_runtime {
 
   // nullopt: it isn't there.
   virtual task<result<std::optional<image_info>>> image(std::string name) = 0;
-  virtual task<result<std::string>> pull(std::string name, const image_credentials* credentials) = 0;
+  // `sandbox`: of the pod that it is for.
+  virtual task<result<std::string>> pull(std::string name, const image_credentials* credentials,
+                                         const sandbox_config& sandbox) = 0;
   virtual task<result<std::vector<stored_image>>> images() = 0;
   virtual task<result<void>> remove_image(std::string id) = 0;
 };
