@@ -160,6 +160,7 @@ node::agent_config node_config(const agent_options& o) {
   c.pause_image = o.pause_image;
   c.registries_file = o.private_registry;
   c.registry_fallback = !o.disable_default_registry_endpoint;
+  c.selinux = o.selinux;
   c.nonroot_devices = o.nonroot_devices;
   c.default_runtime = o.default_runtime;
   c.airgap_extra_registries = o.airgap_extra_registries;

@@ -743,7 +743,7 @@ task<void> agent::look_at_runtime() {
   bool was_down = !runtime_.error.empty();
   runtime_.runtime = std::move(status->runtime);
   runtime_.network = std::move(status->network);
-  runtime_.handlers = std::move(status->handlers);
+  pod_settings_.handlers = runtime_.handlers = std::move(status->handlers);
   if (was_down) {
     auto version = co_await cri_.version();
     if (!version) {

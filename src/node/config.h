@@ -65,6 +65,7 @@ struct agent_config {
   std::string pause_image = "rancher/mirrored-pause:3.6";
   std::string registries_file = "/etc/rancher/k3s/registries.yaml";
   bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
+  bool selinux = false;                              // containers get labels, where the kernel has them
   bool nonroot_devices = false;                      // devices belong to the user that a container runs as
   std::string default_runtime;                       // empty: kedge, or runc without our shim
   std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too

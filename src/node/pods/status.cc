@@ -6,6 +6,7 @@
 
 #include "node/pods/resize.h"
 #include "node/pods/steps.h"
+#include "node/pods/volumes.h"
 #include "pod/amounts.h"
 
 namespace kedge::node {
@@ -60,13 +61,14 @@ value lost(std::string_view message) {
                                       {"finishedAt", nullptr}}}};
 }
 
-value volume_mounts(const value& container) {
+value volume_mounts(const value& container, bool recursive_read_only) {
   array out;
   for (auto& m : list_of(container, "volumeMounts")) {
     object one{{"name", m["name"]}, {"mountPath", m["mountPath"]}};
     if (m["readOnly"].as_bool()) {
       one.set("readOnly", true);
-      one.set("recursiveReadOnly", "Disabled");
+      one.set("recursiveReadOnly",
+              is_recursively_read_only(m, recursive_read_only).value_or(false) ? "Enabled" : "Disabled");
     }
     out.push_back(std::move(one));
   }
@@ -152,7 +154,8 @@ class container_statuses {
         for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), *c.given, name);
       out.set("resources", std::move(has));
     }
-    if (auto mounts = volume_mounts(spec); !mounts.empty()) out.set("volumeMounts", std::move(mounts));
+    if (auto mounts = volume_mounts(spec, in_.recursive_read_only); !mounts.empty())
+      out.set("volumeMounts", std::move(mounts));
   }
 
   // Of a container that the runtime doesn't know (any more).
@@ -171,7 +174,8 @@ class container_statuses {
     out.set("restartCount", restarts);
     out.set("image", spec["image"]);
     out.set("imageID", "");
-    if (auto mounts = volume_mounts(spec); !mounts.empty()) out.set("volumeMounts", std::move(mounts));
+    if (auto mounts = volume_mounts(spec, in_.recursive_read_only); !mounts.empty())
+      out.set("volumeMounts", std::move(mounts));
     return out;
   }
 

@@ -246,6 +246,7 @@ void pod_worker::say_status(bool terminal) {
                           .terminal = terminal,
                           .failure = failure_,
                           .evicted = disrupted_,
+                          .recursive_read_only = recursive_read_only_.value_or(false),
                           .resizes = terminal ? std::vector<resize_condition>() : resize_conditions()});
   if (parts_.needs) next = parts_.needs->add_health(*pod_, std::move(next));
   if (rejected_) next = rejected_status(next);
@@ -338,6 +339,7 @@ task<time_point> pod_worker::sync() {
     co_return here.now() + runtime_retry;
   }
   find_allocation();
+  co_await find_mount_abilities();
   look_at_resize();
   probing_.follow(*pod_, seen_, wanted_, parts_.agent_started_at);
   say_status();
@@ -410,15 +412,6 @@ std::string pod_worker::log_link(std::string_view container, std::string_view id
   auto& m = (*pod_)["metadata"];
   return fmt::format("{}/{}_{}_{}-{}.log", parts_.settings.log_links, m["name"].as_string(), m["namespace"].as_string(),
                      container, id);
-}
-
-// The runtime that the pod's RuntimeClass names; the default one has no name.
-task<result<std::string>> pod_worker::runtime_handler() {
-  auto name = std::string((*pod_)["spec"]["runtimeClassName"].as_string());
-  if (name.empty()) co_return std::string();
-  KEDGE_CO_TRY(auto found, co_await parts_.cluster.object("/apis/node.k8s.io/v1/runtimeclasses/" + name));
-  if (!found) co_return fail(errc::not_found, fmt::format("runtimeclass.node.k8s.io \"{}\" not found", name));
-  co_return std::string((*found)["handler"].as_string());
 }
 
 task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
@@ -626,7 +619,9 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   }
   auto folder = settings.folder_of(uid());
   std::vector<subpath_mount> subpaths;
-  auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
+  auto mounts = mounts_of(
+      container, volumes_, *env, folder,
+      {.recursive_read_only = recursive_read_only_.value_or(false), .selinux = settings.has_selinux}, subpaths);
   if (!mounts) co_return refuse(mounts.error().message);
   auto devices = devices_of(container, volumes_);
   if (!devices) co_return refuse(devices.error().message);
@@ -670,7 +665,9 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
       });
   if (!ready) co_return refuse(ready.error().message);
   if (!ready->problem.empty()) co_return refuse(ready->problem);
-  if (!message_path.empty()) mounts->push_back({.container_path = message_path, .host_path = message_file});
+  if (!message_path.empty())
+    mounts->push_back(
+        {.container_path = message_path, .host_path = message_file, .selinux_relabel = settings.has_selinux});
   auto* sandbox = seen_.active_sandbox();
   if (!sandbox) co_return refuse("the pod has no sandbox");
   auto sandbox_id = sandbox->id;

@@ -117,6 +117,7 @@ class pod_worker {
   task<result<void>> unmount_others(std::string folder);
   task<bool> make_sandbox(std::uint32_t attempt);
   task<result<std::string>> runtime_handler();
+  task<void> find_mount_abilities();
   task<bool> start_all(const pod_steps& steps);
   task<bool> start(std::string name);
   task<std::expected<std::string, waiting_reason>> create(json::value container, image_info image);
@@ -173,6 +174,7 @@ class pod_worker {
   std::optional<wall_time> wake_at_;                  // when something that waits may be tried again
   duration retry_{0};
   pod_volumes volumes_;
+  std::optional<bool> recursive_read_only_;  // whether the pod's runtime can; nullopt: nobody asks, or not known yet
   issued_credentials issued_;
   time_point volumes_at_{};
   bool volumes_ready_ = false;

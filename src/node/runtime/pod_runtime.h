@@ -84,7 +84,9 @@ struct sandbox_config {
 struct container_mount {
   std::string container_path, host_path;
   bool read_only = false;
-  int propagation = 0;  // 0 private, 1 from the host, 2 both ways
+  bool recursive_read_only = false;  // with all that is mounted below; needs read_only
+  bool selinux_relabel = false;      // what is in it gets the container's label
+  int propagation = 0;               // 0 private, 1 from the host, 2 both ways
   // An image instead of host_path: its id, what the pod calls it, and what of it; the runtime mounts it.
   std::string image = {}, user_image = {}, image_sub_path = {};
 };
