@@ -11,6 +11,7 @@
 #include "json/parse.h"
 #include "node/pods/files.h"
 #include "node/pods/pod_groups.h"
+#include "node/resources/eviction.h"
 #include "support/skipped.h"
 #include "support/temporary_folder.h"
 
@@ -184,7 +185,30 @@ TEST_CASE("all pods together have what isn't reserved, where that is enforced") 
   auto kept = limits_of_reserved(k.system_reserved, enforcement::kept::compressible);
   CHECK(kept.cpu_shares == 1024);
   CHECK_FALSE(kept.memory_bytes);
-  CHECK(limits_of_reserved(k.system_reserved, enforcement::kept::all).memory_bytes == 1 << 30);
+  CHECK(kept.unified.empty());
+  kept = limits_of_reserved(k.system_reserved, enforcement::kept::all);
+  CHECK(kept.memory_bytes == 1 << 30);
+  CHECK(kept.unified.at("memory.min") == "1073741824");
+}
+
+TEST_CASE("what is kept from pods is no more than the machine has, or that is said") {
+  system_info machine;
+  machine.cpus = 2;
+  machine.memory_bytes = 1 << 30;
+  machine.storage_bytes = 10'000'000;
+  kubelet_settings k;
+  k.system_reserved = {{"memory", schema::quantity::of(600 << 20)}, {"cpu", schema::quantity::of(2)}};
+  k.kube_reserved = {{"memory", schema::quantity::of(300 << 20)}};
+  k.thresholds = parse_thresholds("memory.available<100Mi,nodefs.available<5%", "", "", "").value();
+  CHECK(reserved_beyond(machine, k).empty());
+  k.thresholds =
+      parse_thresholds("memory.available<200Mi", "memory.available<900Mi", "memory.available=1m", "").value();
+  CHECK(reserved_beyond(machine, k) ==
+        "Resource \"memory\" has a reservation of 1153433600 but capacity of 1073741824. Expected capacity >= "
+        "reservation.");
+  k = {};
+  k.kube_reserved = {{"cpu", schema::quantity::of_milli(2001)}};
+  CHECK(reserved_beyond(machine, k).starts_with("Resource \"cpu\" has a reservation of 2001m but capacity of 2."));
 }
 
 TEST_CASE("what is between a request and a limit of memory is slowed down") {
