@@ -22,7 +22,7 @@ namespace {
 // What a machine's runtime keeps, whoever asks: a crash of the agent is none of it.
 struct machine {
   struct sandbox : sandbox_info {
-    bool removed = false;
+    container_resources has;
   };
   struct container : container_info {
     container_config config;
@@ -81,6 +81,7 @@ class simulated_runtime final : public pod_runtime {
       s.attempt = config.attempt;
       s.ready = true;
       s.created_at = machine_.now();
+      s.has = config.resources;
       auto id = s.id;
       machine_.sandboxes.emplace(id, std::move(s));
       return id;
@@ -167,6 +168,15 @@ class simulated_runtime final : public pod_runtime {
       if (r.cpu_shares != 0) c->second.config.resources.cpu_shares = r.cpu_shares;
       if (r.cpu_quota != 0) c->second.config.resources.cpu_quota = r.cpu_quota;
       if (r.memory_limit != 0) c->second.config.resources.memory_limit = r.memory_limit;
+      return {};
+    });
+  }
+  task<result<void>> update_sandbox(std::string id, container_resources r, container_resources) override {
+    return call<void>([this, id, r]() -> result<void> {
+      auto s = machine_.sandboxes.find(id);
+      if (s == machine_.sandboxes.end() || !s->second.ready) return fail(errc::not_found, "NotFound: no sandbox");
+      if (machine_.refuses_updates) return fail(errc::internal, "Unknown: not now");
+      s->second.has = r;
       return {};
     });
   }
@@ -412,13 +422,13 @@ struct cluster {
     }
   }
 
-  void make(const std::string& uid, std::string_view spec) {
+  void make(const std::string& uid, std::string_view spec, std::string_view qos = "BestEffort") {
     auto parsed = json::parse(spec);
     REQUIRE(parsed);
     server.put(json::object{
         {"metadata", json::object{{"name", uid}, {"namespace", "default"}, {"uid", uid}, {"generation", 1}}},
         {"spec", *parsed},
-        {"status", json::object{{"phase", "Pending"}, {"qosClass", "BestEffort"}}}});
+        {"status", json::object{{"phase", "Pending"}, {"qosClass", qos}}}});
   }
   std::string phase(const std::string& uid) { return std::string(server.pods[uid]["status"]["phase"].as_string()); }
   // Between any two calls, and during them.

@@ -36,7 +36,8 @@ struct container_seen : container_status {
   std::string hash;
   // With its termination message behind the runtime's own words.
   std::string told;
-  // The resources that it has: those it was made with, or was given since; nullopt: nobody says.
+  // The resources that it has: those it was made with, or was given since, with the limits of its pod where it has none
+  // of its own (resources_in_pod); nullopt: nobody says.
   std::optional<json::value> given;
 };
 
@@ -44,6 +45,7 @@ struct pod_seen {
   std::vector<sandbox_info> sandboxes;     // newest first
   std::vector<container_seen> containers;  // newest first
   std::vector<std::string> ips;            // of the newest sandbox, when it is ready; empty with the node's network
+  std::optional<json::value> given;        // the resources that the pod has as a whole; nullopt: nobody says
 
   const container_seen* newest(std::string_view name) const;
   // The same, but only of the newest sandbox, and only when that is ready.

@@ -150,8 +150,12 @@ class container_statuses {
     if (auto& requests = spec["resources"]["requests"]; !requests.empty()) out.set("allocatedResources", requests);
     if (!ephemeral_) {
       value has = spec["resources"].is_object() ? spec["resources"] : value(object{});
-      if (c.state == container_state::running && c.given)
-        for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), *c.given, name);
+      if (c.state == container_state::running && c.given) {
+        auto given = *c.given;
+        for (auto* part : {"limits", "requests"})  // where it says nothing itself, nothing is told
+          if (has[part].empty()) given.erase(part);
+        for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), given, name);
+      }
       out.set("resources", std::move(has));
     }
     if (auto mounts = volume_mounts(spec, in_.recursive_read_only); !mounts.empty())

@@ -151,7 +151,7 @@ class initialization {
       return kill(i, c, fmt::format("Init container {} definition changed", c.name), kill_reason::none);
     if (spec["livenessProbe"].is_object() && probes.liveness == probe_result::failure)
       return kill(i, c, fmt::format("Init container {} failed liveness probe", c.name), kill_reason::liveness);
-    if (resize_restarts(spec, c))
+    if (resize_restarts(pod_, spec, c))
       kill(i, c, fmt::format("Container {} resize requires restart", c.name), kill_reason::none);
   }
 
@@ -189,7 +189,7 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
     } else if (found_out.startup == probe_result::failure) {
       k.message = fmt::format("Container {} failed startup probe", name);
       k.reason = kill_reason::startup;
-    } else if (resize_restarts(spec, *c)) {
+    } else if (resize_restarts(pod, spec, *c)) {
       k.message = fmt::format("Container {} resize requires restart", name);
       out.regular.emplace_back(name);
       again = false;  // it is said in these words alone

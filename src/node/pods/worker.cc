@@ -216,6 +216,7 @@ task<result<void>> pod_worker::refresh() {
     if (auto* given = parts_.allocations.actuated(id, c->name); given && is_newest) c->given = *given;
     now.containers.push_back(*std::move(c));
   }
+  if (auto* given = parts_.allocations.actuated_whole(id)) now.given = *given;
   std::erase_if(described_, [&](auto& one) {
     return std::none_of(list.begin(), list.end(), [&](auto& c) { return c.id == one.first; });
   });
@@ -437,6 +438,8 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
       co_return false;
     }
   }
+  // What is asked for meanwhile is another pod_.
+  if (auto& whole = spec_of(*pod)["resources"]; whole.is_object()) parts_.allocations.actuate_whole(uid(), whole);
   if (parts_.needs) {
     if (auto ready = co_await parts_.needs->prepare_claims(*pod); !ready) {
       tell({}, true, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: " + ready.error().message);

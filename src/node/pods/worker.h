@@ -135,7 +135,14 @@ class pod_worker {
   std::vector<resize_condition> resize_conditions() const;
   task<bool> apply_resize(const pod_steps& steps);
   task<result<void>> carry_out(resize_plan plan);
-  task<result<void>> limit_group(group_limits limits);
+  // What the runtime knows of the pod as a whole.
+  struct told_sandbox {
+    std::string id;
+    container_resources has, overhead;
+  };
+  told_sandbox sandbox_before(const group_limits& wanted, const group_reading& now) const;
+  task<result<void>> limit_group(told_sandbox& sandbox, group_limits limits);
+  task<void> note_whole(const char* amount);
   task<result<void>> check_memory(const resize_plan& plan, std::int64_t pod_limit, std::int64_t pod_uses);
   task<result<void>> update_containers(std::shared_ptr<const json::value> pod, std::vector<container_update> all,
                                        resources_part part);

@@ -33,6 +33,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) override;
   task<result<void>> remove_container(std::string id) override;
   task<result<void>> update_resources(std::string id, container_resources resources) override;
+  task<result<void>> update_sandbox(std::string id, container_resources resources,
+                                    container_resources overhead) override;
   task<result<std::vector<container_info>>> containers(std::string pod_uid) override;
   task<result<container_status>> status_of_container(std::string id) override;
   task<result<void>> reopen_log(std::string id) override;

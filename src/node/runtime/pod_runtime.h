@@ -60,6 +60,8 @@ struct container_resources {
   text_map unified;                                              // cgroup v2's files
   std::string cpus;                                              // "0-3,8"; empty: any
   std::string memory_nodes;                                      // NUMA nodes, likewise
+
+  friend bool operator==(const container_resources&, const container_resources&) = default;
 };
 
 struct sandbox_config {
@@ -217,6 +219,9 @@ class pod_runtime {
   virtual task<result<void>> remove_container(std::string id) = 0;
   // It has these from now on, while it runs; what is 0 or empty stays as it is.
   virtual task<result<void>> update_resources(std::string id, container_resources resources) = 0;
+  // A sandbox's pod has these as a whole from now on, beside `overhead`. Success when the runtime doesn't want to know.
+  virtual task<result<void>> update_sandbox(std::string id, container_resources resources,
+                                            container_resources overhead) = 0;
   virtual task<result<std::vector<container_info>>> containers(std::string pod_uid = {}) = 0;
   virtual task<result<container_status>> status_of_container(std::string id) = 0;
   virtual task<result<void>> reopen_log(std::string id) = 0;

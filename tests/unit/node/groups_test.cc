@@ -52,20 +52,27 @@ TEST_CASE("what a group has is read in the terms of either version") {
   write(v1 + "/memory/p/memory.limit_in_bytes", "1048576\n");
   write(v1 + "/memory/p/memory.usage_in_bytes", "4096\n");
   write(v1 + "/cpu/p/cpu.cfs_quota_us", "-1\n");
+  write(v1 + "/cpu/p/cpu.cfs_period_us", "50000\n");
+  write(v1 + "/cpu/p/cpu.shares", "512\n");
   auto one = group_tree(v1).read("/p");
   REQUIRE(one);
   CHECK(one->memory_limit == 1'048'576);
   CHECK(one->memory_bytes == 4096);
   CHECK(one->cpu_quota_us == std::numeric_limits<std::int64_t>::max());
+  CHECK(one->cpu_period_us == 50'000);
+  CHECK(one->cpu_shares == 512);
   write(v2 + "/cgroup.controllers", "cpu memory\n");
   write(v2 + "/p/memory.max", "max\n");
   write(v2 + "/p/memory.current", "8192\n");
-  write(v2 + "/p/cpu.max", "50000 100000\n");
+  write(v2 + "/p/cpu.max", "50000 200000\n");
+  write(v2 + "/p/cpu.weight", "20\n");
   auto two = group_tree(v2).read("/p");
   REQUIRE(two);
   CHECK(two->memory_limit == std::numeric_limits<std::int64_t>::max());
   CHECK(two->memory_bytes == 8192);
   CHECK(two->cpu_quota_us == 50'000);
+  CHECK(two->cpu_period_us == 200'000);
+  CHECK(two->cpu_shares == 500);  // the kubelet's way back from weights
   CHECK(group_tree(v2).read("/q").error().code == errc::not_found);
 }
 
