@@ -601,6 +601,103 @@ TEST_CASE("whenever the agent ends, a pod is resized, and only what has to start
   }
 }
 
+namespace {
+
+// A pod of so many CPUs as a whole, half of them asked for, and so much memory in MiB; without containers, one that is
+// there.
+void make_whole(cluster& c, const std::string& uid, int cpus, int memory, json::array containers) {
+  auto amounts = [&](int n) {
+    return json::object{{"cpu", fmt::format("{}", n)}, {"memory", fmt::format("{}Mi", memory)}};
+  };
+  json::value resources = json::object{{"limits", amounts(cpus)}, {"requests", amounts(cpus / 2)}};
+  if (!containers.empty())
+    return c.make(uid,
+                  json::write(json::object{
+                      {"restartPolicy", "Always"}, {"resources", resources}, {"containers", std::move(containers)}}),
+                  "Burstable");
+  auto pod = c.server.pods[uid];
+  pod.member("spec").set("resources", std::move(resources));
+  pod.member("metadata").set("generation", pod["metadata"]["generation"].as_integer() + 1);
+  c.server.put(std::move(pod));
+}
+
+bool is_resized_as_a_whole(cluster& c, const std::string& uid) {
+  auto& pod = c.server.pods[uid];
+  auto& statuses = pod["status"]["containerStatuses"];
+  for (std::size_t i = 0; i < pod["spec"]["containers"].size(); ++i)
+    if (!statuses[i]["ready"].as_bool()) return false;
+  return pod["status"]["resources"] == pod["spec"]["resources"] &&
+         pod["status"]["allocatedResources"] == pod["spec"]["resources"]["requests"] &&
+         pod["status"]["observedGeneration"] == pod["metadata"]["generation"] && resize_reason(c, uid).empty();
+}
+
+const container_resources& resources_of_sandbox(cluster& c, const std::string& uid) {
+  for (auto& [id, s] : c.runtime.sandboxes)
+    if (s.uid == uid && s.ready) return s.has;
+  static const container_resources none;
+  return none;
+}
+
+}  // namespace
+
+TEST_CASE("whenever the agent ends, a pod is resized as a whole, with its containers that say nothing themselves") {
+  for (auto seed : sim::seeds(40)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    json::array containers;
+    containers.push_back(sized("a", 2, 100));
+    containers.push_back(json::object{{"name", "b"}, {"image", "i"}});
+    make_whole(c, "one", 4, 400, containers);
+    REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+    CHECK(resources_in(c, "one", "b")->cpu_quota == 400'000);
+    c.crash_sometimes(6, 500ms);
+    make_whole(c, "one", 8, 600, {});
+    REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+    CHECK(resources_in(c, "one", "a")->cpu_quota == 200'000);
+    CHECK(resources_in(c, "one", "b")->cpu_quota == 800'000);
+    CHECK(resources_in(c, "one", "b")->memory_limit == 600 << 20);
+    CHECK(resources_of_sandbox(c, "one").cpu_quota == 800'000);
+    CHECK(resources_of_sandbox(c, "one").cpu_shares == 4096);
+    for (auto* name : {"one/a", "one/b"}) CHECK(c.runtime.starts[name] == 1);
+  }
+}
+
+TEST_CASE("a resize that the runtime refuses of a sandbox changes nothing, and is tried again") {
+  cluster c(1);
+  json::array containers;
+  containers.push_back(json::object{{"name", "a"}, {"image", "i"}});
+  make_whole(c, "one", 4, 400, containers);
+  REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+  c.runtime.refuses_updates = true;
+  make_whole(c, "one", 8, 600, {});
+  REQUIRE(c.world.run_until([&] { return resize_reason(c, "one") == "Error"; }, 10min));
+  CHECK(c.server.pods["one"]["status"]["resources"]["limits"]["cpu"].as_string() == "4");
+  CHECK(c.server.pods["one"]["status"]["allocatedResources"]["cpu"].as_string() == "4");
+  CHECK(resources_in(c, "one", "a")->cpu_quota == 400'000);
+  c.runtime.refuses_updates = false;
+  REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+  for (auto* reason : {"ResizeError", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
+}
+
+TEST_CASE("whenever the agent ends, a pod whose container says so begins anew as a whole, once") {
+  for (auto seed : sim::seeds(40)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    c.make("one", R"({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "i", "command": ["0", "1"]}],
+        "containers": [{"name": "a", "image": "i", "command": ["0", "3600000"]},
+                       {"name": "b", "image": "i", "command": ["42", "400"], "restartPolicy": "Never",
+                        "restartPolicyRules": [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]}]})");
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.crash_sometimes(6, 600ms);
+    REQUIRE(c.world.run_until([&] { return c.runtime.starts["one/b"] >= 4; }, 10min));
+    // Never one without the others.
+    CHECK(std::abs(c.runtime.starts["one/a"] - c.runtime.starts["one/b"]) <= 1);
+    CHECK(std::abs(c.runtime.starts["one/i"] - c.runtime.starts["one/b"]) <= 1);
+    CHECK(c.runtime.sandboxes.size() == 1);
+    CHECK(c.phase("one") != "Failed");
+  }
+}
+
 TEST_CASE("a resize waits for what others have, and counts for nobody before") {
   for (auto seed : sim::seeds(10)) {
     CAPTURE(seed);

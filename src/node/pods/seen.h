@@ -76,6 +76,11 @@ bool is_being_deleted(const json::value& pod);
 bool is_terminal_phase(std::string_view phase);
 // Whether a container that ended with `exit_code` begins anew: its rules, its policy, the pod's policy.
 bool restarts_after(const json::value& container, const json::value& pod, int exit_code);
+// Whether a container that ended so has all of its pod begin anew, those that are done too (a rule's action
+// RestartAllContainers); whether any of the pod's rules may; and whether one has ended so by now.
+bool restarts_all_after(const json::value& container, int exit_code);
+bool may_restart_all(const json::value& pod);
+bool restarts_all(const json::value& pod, const pod_seen& seen);
 // Of what a container may not change without being started anew: its name and image.
 std::string hash_of_container(const json::value& container);
 // "name_namespace(uid)", as messages of the kubelet name a pod.

@@ -209,6 +209,20 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
   }
 }
 
+// What made all begin anew goes last: while it is there, whoever looks knows that the rest has to go.
+std::vector<container_to_kill> all_to_reset(const value& pod, const pod_seen& seen) {
+  std::vector<container_to_kill> out, causes;
+  for (auto* list : {"containers", "initContainers"})
+    for (auto& spec : list_of(pod, list))
+      for (auto& c : seen.containers) {
+        if (c.name != spec["name"].as_string()) continue;
+        const bool is_cause = c.state == container_state::exited && restarts_all_after(spec, c.exit_code);
+        (is_cause ? causes : out).push_back({c.id, c.name, "killing", kill_reason::none});
+      }
+  out.insert(out.end(), causes.begin(), causes.end());
+  return out;
+}
+
 void collect(const pod_seen& seen, pod_steps& out) {
   std::map<std::string_view, std::size_t> of;
   for (auto& c : seen.containers)
@@ -242,6 +256,10 @@ bool shall_start(const value& container, const value& pod, const pod_seen& seen)
 
 pod_steps next_steps(const value& pod, const pod_seen& seen, const probes_seen& probes) {
   pod_steps out;
+  if (restarts_all(pod, seen)) {
+    out.reset = all_to_reset(pod, seen);
+    return out;
+  }
   collect(seen, out);
   if (!why_no_sandbox(pod, seen).empty()) {
     out.kill_pod = out.create_sandbox = true;

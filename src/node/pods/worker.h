@@ -105,6 +105,7 @@ class pod_worker {
   // One turn of a pod that shall run. When to look again, at the latest.
   task<time_point> sync();
   task<time_point> act(pod_steps steps);
+  task<bool> reset(std::vector<container_to_kill> all);
   void check_deadline();
   task<void> forget(std::string id);
   std::string log_link(std::string_view container, std::string_view id) const;
