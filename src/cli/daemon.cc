@@ -185,6 +185,7 @@ node::agent_config node_config(const agent_options& o) {
   if (const char* latest = std::getenv("K3S_P2P_ENABLE_LATEST"))
     c.mirror_latest = std::string_view(latest) == "1" || lower(latest) == "true" || lower(latest) == "t";
   c.registry_fallback = !o.disable_default_registry_endpoint;
+  c.selinux = o.selinux;
   c.nonroot_devices = o.nonroot_devices;
   c.default_runtime = o.default_runtime;
   c.airgap_extra_registries = o.airgap_extra_registries;

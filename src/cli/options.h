@@ -79,6 +79,7 @@ struct agent_options {
   std::string snapshotter = "overlayfs";
   std::string private_registry = "/etc/rancher/k3s/registries.yaml";
   bool disable_default_registry_endpoint = false;
+  bool selinux = false;
   bool nonroot_devices = false;
   std::vector<std::string> airgap_extra_registries;
   bool pod_start_without_server = true;

@@ -534,7 +534,7 @@ task<void> agent::prepare_pods() {
     offline_cluster_.emplace(*pod_cluster_, *offline_);
   }
   auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
-  images_.emplace(pod_runtime_, cluster);
+  images_.emplace(pod_runtime_, cluster, pod_settings_);
   co_await prepare_volumes(cluster);
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,
@@ -740,7 +740,7 @@ task<void> agent::look_at_runtime() {
   bool was_down = !runtime_.error.empty();
   runtime_.runtime = std::move(status->runtime);
   runtime_.network = std::move(status->network);
-  runtime_.handlers = std::move(status->handlers);
+  pod_settings_.handlers = runtime_.handlers = std::move(status->handlers);
   if (was_down) {
     auto version = co_await cri_.version();
     if (!version) {

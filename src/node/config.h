@@ -67,6 +67,7 @@ struct agent_config {
   std::string own_mirror_url;                        // of this node's port, for its containerd; empty: none
   bool mirror_latest = false;                        // nodes share images that are called latest, too
   bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
+  bool selinux = false;                              // containers get labels, where the kernel has them
   bool nonroot_devices = false;                      // devices belong to the user that a container runs as
   std::string default_runtime;                       // empty: kedge, or runc without our shim
   std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too

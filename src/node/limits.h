@@ -123,9 +123,9 @@ inline constexpr duration volume_refresh_spread = 30s;
 inline constexpr duration volumes_wait_told = 123s;
 // What an earlier agent left of pods, and couldn't be removed, is tried again this often.
 inline constexpr duration leftovers_retry = 10s;
-// A burst of pods of one template asks once; but a pod that is made after an object changed has to see that, and is on
-// its node after some tens of milliseconds.
-inline constexpr duration object_age_max = 10ms;
+// A burst of pods of one template asks once. A pod that was heard of later asks anew, whatever this says; so it is a
+// container that starts again, or a volume that is looked at again, whose objects may be so old.
+inline constexpr duration object_age_max = 1s;
 inline constexpr std::size_t objects_kept_max = 256;
 inline constexpr std::size_t pod_requests_max = 16;               // to the API server at once, for pods
 inline constexpr std::size_t object_bytes_max = 4 * 1024 * 1024;  // a ConfigMap of 1 MiB as JSON, binary as base64

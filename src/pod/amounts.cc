@@ -25,8 +25,9 @@ amounts asked(const json::value& container, const json::value&, std::string_view
   return amounts_of(container["resources"][which]);
 }
 
+// Only of requests is told what was allocated.
 amounts allocated(const json::value& container, const json::value& status, std::string_view which, bool infeasible) {
-  if (status["allocatedResources"].is_object()) return amounts_of(status["allocatedResources"]);
+  if (which == "requests" && status["allocatedResources"].is_object()) return amounts_of(status["allocatedResources"]);
   return infeasible ? amounts() : amounts_of(container["resources"][which]);
 }
 
@@ -75,11 +76,28 @@ amounts sum(const json::value& pod, std::string_view which, const amounts_option
   return running;
 }
 
-std::string_view resize_pending(const json::value& pod) {
+bool is_infeasible(const json::value& pod) {
   if (auto list = pod["status"]["conditions"].array())
     for (auto& c : *list)
-      if (c["type"].as_string() == "PodResizePending") return c["reason"].as_string();
-  return {};
+      if (c["type"].as_string() == "PodResizePending") return c["reason"].as_string() == "Infeasible";
+  return false;
+}
+
+// What the pod asks for as a whole. Its status has the overhead in it, which is added to all of it later.
+amounts of_whole(const json::value& pod, std::string_view which, const amounts_options& o, bool infeasible) {
+  auto &spec = pod["spec"], &status = pod["status"];
+  auto out = amounts_of(spec["resources"][which]);
+  if (!o.use_status_of_whole || !status["resources"].is_object()) return out;
+  if (infeasible) out.clear();
+  auto overhead = amounts_of(spec["overhead"]);
+  auto more = [&](amounts all) {
+    for (auto& [name, amount] : all)
+      if (auto at = overhead.find(name); at != overhead.end() && at->second < amount) amount -= at->second;
+    raise(out, all);
+  };
+  more(amounts_of(status["resources"][which]));
+  if (which == "requests") more(amounts_of(status["allocatedResources"]));
+  return out;
 }
 
 }  // namespace
@@ -107,18 +125,18 @@ void add(amounts& to, const amounts& more) {
 amounts amounts_of_pod(const json::value& pod, std::string_view which, const amounts_options& o) {
   auto& spec = pod["spec"];
   amounts out;
+  const bool infeasible = (o.use_status || o.use_status_of_whole) && is_infeasible(pod);
   if (!o.use_status) {
     out = sum(pod, which, o, asked, {}, false);
   } else {
-    const bool infeasible = resize_pending(pod) == "Infeasible";
     auto known = statuses_of(pod);
-    out = sum(pod, which, o, allocated, known, infeasible);
-    raise(out, sum(pod, which, o, in_use, known, infeasible));
+    out = sum(pod, which, o, in_use, known, infeasible);
+    if (which == "requests") raise(out, sum(pod, which, o, allocated, known, infeasible));
     if (!infeasible) raise(out, sum(pod, which, o, asked, known, infeasible));
   }
   // Resources of the pod as a whole, where given, replace the sum.
-  if (!o.of_containers_alone)
-    for (auto& [name, amount] : amounts_of(spec["resources"][which]))
+  if (!o.of_containers_alone && !spec["resources"][which].empty())
+    for (auto& [name, amount] : of_whole(pod, which, o, infeasible))
       if (is_pod_level(name)) out.insert_or_assign(name, amount);
   auto overhead = amounts_of(spec["overhead"]);
   if (which == "requests") {

@@ -25,6 +25,8 @@ struct amounts_options {
   const amounts* missing = nullptr;
   // While containers are resized in place: the greatest of what is asked for, allocated and in use (of pod.status).
   bool use_status = false;
+  // The same of what the pod asks for as a whole; quotas look at its containers alone.
+  bool use_status_of_whole = false;
   // The sum of the containers, whatever the pod asks for as a whole.
   bool of_containers_alone = false;
 };

@@ -178,7 +178,12 @@ CASES = {
     "resize-restarts": pod(SLEEP, "resized", spec={"restartPolicy": "Always"}, resizePolicy=[{"resourceName": "memory", "restartPolicy": "RestartContainer"}],
                            resources={"requests": {"memory": "20Mi"}, "limits": {"memory": "40Mi"}},
                            then=["resize", {"requests": {"memory": "30Mi"}, "limits": {"memory": "60Mi"}}]),
-    "resize-too-far": pod(SLEEP, "PodResizePending", resources={"requests": {"cpu": "20m"}}, then=["resize", {"requests": {"cpu": "900"}}]),
+    "resize-pod": pod(SLEEP, "pod resized", spec={"resources": {"requests": {"cpu": "30m", "memory": "20Mi"}, "limits": {"cpu": "60m", "memory": "40Mi"}}},
+                      then=["resize pod", {"requests": {"cpu": "40m", "memory": "30Mi"}, "limits": {"cpu": "80m", "memory": "60Mi"}}]),
+    "resize-init": pod(SLEEP, "resized", spec={"initContainers": [container("true", "first", resources={"requests": {"cpu": "20m"}})]}, resources={"requests": {"cpu": "20m"}},
+                       then=["resize", {"requests": {"cpu": "30m"}}, {"requests": {"cpu": "25m"}}]),
+    "restart-all": pod(once("sleep 2; exit 42", SLEEP), "all restarted", restartPolicy="Never", restartPolicyRules=rules("RestartAllContainers", "In", 42), **STATE,
+                       spec={**SEEN, "initContainers": [container("true", "first")], "containers": [container(SLEEP, "other")]}),
     "pod-resources": pod(SLEEP, "Ready", spec={"resources": {"requests": {"cpu": "30m", "memory": "20Mi"}, "limits": {"cpu": "60m", "memory": "40Mi"}}}),
 }
 
@@ -197,15 +202,17 @@ def has_come(case, pod, events):
     until, status = case["until"], pod.get("status", {})
     if until in ("Succeeded", "Failed"):
         return status.get("phase") == until
-    if until in ("Ready", "ContainersReady", "PodResizePending"):
+    if until in ("Ready", "ContainersReady"):
         return condition(pod, until).get("status") == "True"
     if until.startswith("event "):
         return any(e["reason"] == until[6:] for e in events)
+    if until == "all restarted":
+        return condition(pod, "Ready").get("status") == "True" and all(c.get("restartCount") == 1 for c in statuses(pod))
     if until == "ephemeral ended":
         return any("terminated" in c["state"] for c in status.get("ephemeralContainerStatuses", []))
-    if until == "resized":
-        wanted = case["then"][1]
-        return condition(pod, "Ready").get("status") == "True" and any(c.get("resources") == wanted for c in status.get("containerStatuses", [])) \
+    if until in ("resized", "pod resized"):
+        wanted, whole = case["then"][1], until == "pod resized"
+        return condition(pod, "Ready").get("status") == "True" and any(s.get("resources") == wanted for s in ([status] if whole else status.get("containerStatuses", []))) \
             and not any(condition(pod, t) for t in ("PodResizePending", "PodResizeInProgress"))
     return any(c.get("state", {}).get("waiting", {}).get("reason") == until for c in statuses(pod))
 
@@ -303,10 +310,12 @@ def answers(server, logs_of, names):
     return out
 
 
-def act(server, name, what, change):
+def act(server, name, what, change, of_first=None):
     if what == "ephemeral":
         patch = {"spec": {"ephemeralContainers": [change]}}
         server.kubectl("patch", "pod", name, "--subresource=ephemeralcontainers", "--type=strategic", "-p", json.dumps(patch))
     else:
-        patch = {"spec": {"containers": [{"name": "main", "resources": change}]}}
+        patch = {"spec": {"resources": change} if what == "resize pod" else {"containers": [{"name": "main", "resources": change}]}}
+        if of_first:
+            patch["spec"]["initContainers"] = [{"name": "first", "resources": of_first}]
         server.kubectl("patch", "pod", name, "--subresource=resize", "--type=strategic", "-p", json.dumps(patch))

@@ -380,9 +380,9 @@ class Pods(unittest.TestCase):
         finally:
             self.kubectl("delete", "pods", "--all", "--grace-period=1", timeout=60)
 
-    def resize(self, name, **of_containers):
-        patch = {"spec": {"containers": [{"name": c, "resources": r} for c, r in of_containers.items()]}}
-        self.kubectl("patch", "pod", name, "--subresource=resize", "--type=strategic", "-p", json.dumps(patch))
+    def resize(self, name, check=True, whole=None, **of_containers):
+        patch = {"spec": {"containers": [{"name": c, "resources": r} for c, r in of_containers.items()], **({"resources": whole} if whole else {})}}
+        return self.kubectl("patch", "pod", name, "--subresource=resize", "--type=strategic", "-p", json.dumps(patch), check=check)
 
     def limits(self, pod, container=None):
         """CPU shares, CPU quota and memory that a pod's control group has, or a container's."""
@@ -397,9 +397,12 @@ class Pods(unittest.TestCase):
     def resizes_told(self, name):
         return [sum(reason == r for reason, _ in self.events(name)) for r in ("ResizeStarted", "ResizeCompleted", "ResizeDeferred")]
 
+    def is_resized_at_all(self, pod):
+        return condition(pod, "Ready").get("status") == "True" and not any(c["type"].startswith("PodResize") for c in pod["status"]["conditions"]) \
+            and pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
+
     def is_resized(self, pod):
-        return condition(pod, "Ready").get("status") == "True" and all(status_of(pod, c["name"]).get("resources") == c["resources"] for c in pod["spec"]["containers"]) \
-            and not any(c["type"].startswith("PodResize") for c in pod["status"]["conditions"]) and pod["status"]["observedGeneration"] == pod["metadata"]["generation"]
+        return self.is_resized_at_all(pod) and all(status_of(pod, c["name"]).get("resources") == c["resources"] for c in pod["spec"]["containers"])
 
     def test_it_is_resized_while_it_runs(self):
         def sized(cpu, memory):
@@ -415,8 +418,13 @@ class Pods(unittest.TestCase):
         self.assertEqual(status_of(grown, "kept")["containerID"], status_of(before, "kept")["containerID"])
         self.assertEqual([status_of(grown, c)["restartCount"] for c in ("kept", "anew")], [0, 1])
         self.assertIn(("Killing", "Container anew resize requires restart"), self.events("sized"))
+        self.assertIn("node didn't have enough allocatable resources: cpu, requested: 450050, allocatable: ",
+                      self.resize("sized", check=False, kept=sized(900_000, 96)).stderr)
         # What waits, and what it was given, are known to an agent that starts anew.
-        self.resize("sized", kept=sized(900_000, 96))
+        cpus = int(self.server.get("node", "server")["status"]["allocatable"]["cpu"])
+        self.make("other", container(command="sleep 1000", resources={"requests": {"cpu": f"{cpus * 1000 - 500}m"}}))
+        self.ready("other")
+        self.resize("sized", kept=sized(cpus * 2000 - 200, 96))
         waits = self.wait("sized", "it waits", lambda p: condition(p, "PodResizePending"))
         self.assertEqual((condition(waits, "PodResizePending")["reason"], condition(waits, "PodResizePending")["observedGeneration"]), ("Deferred", 3))
         eventually("all is told", lambda: self.resizes_told("sized") == [1, 1, 1])
@@ -429,6 +437,21 @@ class Pods(unittest.TestCase):
         self.assertEqual((self.limits(shrunk), self.limits(shrunk, "kept")), ((76, 15000, 160 << 20), (25, 5000, 32 << 20)))
         self.assertEqual([status_of(shrunk, c)["restartCount"] for c in ("kept", "anew")], [0, 1])
         eventually("each was told once", lambda: self.resizes_told("sized") == [2, 2, 1])
+
+    def test_it_is_resized_as_a_whole_while_it_runs(self):
+        def sized(cpu, memory):
+            return {"requests": {"cpu": f"{cpu // 2}m", "memory": f"{memory // 2}Mi"}, "limits": {"cpu": f"{cpu}m", "memory": f"{memory}Mi"}}
+        self.make("whole", container("own", "sleep 1000", resources={"limits": {"cpu": "50m"}}), container("open", "sleep 1000"), resources=sized(200, 128))
+        before = self.ready("whole")
+        self.assertEqual([self.limits(before, c)[1:] for c in (None, "own", "open")], [(20000, 128 << 20), (5000, 128 << 20), (20000, 128 << 20)])
+        for i, (cpu, memory) in enumerate(((400, 256), (100, 64)), 1):
+            self.resize("whole", whole=sized(cpu, memory))
+            done = self.wait("whole", "it has another size", lambda p: p["status"].get("resources") == sized(cpu, memory) and self.is_resized_at_all(p))
+            self.assertEqual([self.limits(done, c)[1:] for c in (None, "own", "open")],
+                             [(cpu * 100, memory << 20), (5000, memory << 20), (cpu * 100, memory << 20)])
+            self.assertEqual(done["status"]["allocatedResources"], sized(cpu, memory)["requests"])
+            self.assertEqual([status_of(done, c)["restartCount"] for c in ("own", "open")], [0, 0])
+            eventually("each was told once", lambda: self.resizes_told("whole") == [i, i, 0])
 
     def test_it_is_not_given_less_memory_than_it_uses(self):
         self.make("full", container(command="head -c 40m /dev/zero > /dev/shm/x; echo full; sleep 1000", resources={"requests": {"memory": "20Mi"}, "limits": {"memory": "100Mi"}}))

@@ -22,7 +22,7 @@ namespace {
 // What a machine's runtime keeps, whoever asks: a crash of the agent is none of it.
 struct machine {
   struct sandbox : sandbox_info {
-    bool removed = false;
+    container_resources has;
   };
   struct container : container_info {
     container_config config;
@@ -81,6 +81,7 @@ class simulated_runtime final : public pod_runtime {
       s.attempt = config.attempt;
       s.ready = true;
       s.created_at = machine_.now();
+      s.has = config.resources;
       auto id = s.id;
       machine_.sandboxes.emplace(id, std::move(s));
       return id;
@@ -170,6 +171,15 @@ class simulated_runtime final : public pod_runtime {
       return {};
     });
   }
+  task<result<void>> update_sandbox(std::string id, container_resources r, container_resources) override {
+    return call<void>([this, id, r]() -> result<void> {
+      auto s = machine_.sandboxes.find(id);
+      if (s == machine_.sandboxes.end() || !s->second.ready) return fail(errc::not_found, "NotFound: no sandbox");
+      if (machine_.refuses_updates) return fail(errc::internal, "Unknown: not now");
+      s->second.has = r;
+      return {};
+    });
+  }
   task<result<void>> stop_container(std::string id, std::int64_t) override {
     return call<void>([this, id]() -> result<void> {
       if (auto c = machine_.containers.find(id); c != machine_.containers.end()) machine_.finish(c->second, 143);
@@ -227,7 +237,9 @@ class simulated_runtime final : public pod_runtime {
   }
   task<result<std::vector<stored_image>>> images() override { co_return std::vector<stored_image>(); }
   task<result<void>> remove_image(std::string) override { co_return result<void>(); }
-  task<result<std::string>> pull(std::string name, const image_credentials*) override { co_return name; }
+  task<result<std::string>> pull(std::string name, const image_credentials*, const sandbox_config&) override {
+    co_return name;
+  }
 
  private:
   // The request is on its way, happens whether the asker lives or not, and is answered if it does.
@@ -286,13 +298,13 @@ struct api {
 class simulated_cluster final : public pod_cluster {
  public:
   explicit simulated_cluster(api& a) : api_(a) {}
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
+  task<result<std::optional<json::value>>> config_map(std::string, std::string, time_point) override {
     co_return std::optional<json::value>();
   }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
+  task<result<std::optional<json::value>>> secret(std::string, std::string, time_point) override {
     co_return std::optional<json::value>();
   }
-  task<result<std::vector<json::value>>> services(std::string) override {
+  task<result<std::vector<json::value>>> services(std::string, time_point) override {
     co_await pause();
     co_return std::vector<json::value>();
   }
@@ -378,7 +390,7 @@ struct cluster {
   task<void> run() {
     simulated_runtime cri(runtime);
     simulated_cluster pods_api(server);
-    image_puller images(cri, pods_api);
+    image_puller images(cri, pods_api, settings);
     pod_manager manager(
         worker_parts{.runtime = cri,
                      .cluster = pods_api,
@@ -410,13 +422,13 @@ struct cluster {
     }
   }
 
-  void make(const std::string& uid, std::string_view spec) {
+  void make(const std::string& uid, std::string_view spec, std::string_view qos = "BestEffort") {
     auto parsed = json::parse(spec);
     REQUIRE(parsed);
     server.put(json::object{
         {"metadata", json::object{{"name", uid}, {"namespace", "default"}, {"uid", uid}, {"generation", 1}}},
         {"spec", *parsed},
-        {"status", json::object{{"phase", "Pending"}, {"qosClass", "BestEffort"}}}});
+        {"status", json::object{{"phase", "Pending"}, {"qosClass", qos}}}});
   }
   std::string phase(const std::string& uid) { return std::string(server.pods[uid]["status"]["phase"].as_string()); }
   // Between any two calls, and during them.
@@ -586,6 +598,103 @@ TEST_CASE("whenever the agent ends, a pod is resized, and only what has to start
     CHECK(resources_in(c, "one", "a")->cpu_quota == 400'000);
     CHECK(c.runtime.starts["one/a"] == 2);
     CHECK(c.runtime.starts["one/b"] == 2);
+  }
+}
+
+namespace {
+
+// A pod of so many CPUs as a whole, half of them asked for, and so much memory in MiB; without containers, one that is
+// there.
+void make_whole(cluster& c, const std::string& uid, int cpus, int memory, json::array containers) {
+  auto amounts = [&](int n) {
+    return json::object{{"cpu", fmt::format("{}", n)}, {"memory", fmt::format("{}Mi", memory)}};
+  };
+  json::value resources = json::object{{"limits", amounts(cpus)}, {"requests", amounts(cpus / 2)}};
+  if (!containers.empty())
+    return c.make(uid,
+                  json::write(json::object{
+                      {"restartPolicy", "Always"}, {"resources", resources}, {"containers", std::move(containers)}}),
+                  "Burstable");
+  auto pod = c.server.pods[uid];
+  pod.member("spec").set("resources", std::move(resources));
+  pod.member("metadata").set("generation", pod["metadata"]["generation"].as_integer() + 1);
+  c.server.put(std::move(pod));
+}
+
+bool is_resized_as_a_whole(cluster& c, const std::string& uid) {
+  auto& pod = c.server.pods[uid];
+  auto& statuses = pod["status"]["containerStatuses"];
+  for (std::size_t i = 0; i < pod["spec"]["containers"].size(); ++i)
+    if (!statuses[i]["ready"].as_bool()) return false;
+  return pod["status"]["resources"] == pod["spec"]["resources"] &&
+         pod["status"]["allocatedResources"] == pod["spec"]["resources"]["requests"] &&
+         pod["status"]["observedGeneration"] == pod["metadata"]["generation"] && resize_reason(c, uid).empty();
+}
+
+const container_resources& resources_of_sandbox(cluster& c, const std::string& uid) {
+  for (auto& [id, s] : c.runtime.sandboxes)
+    if (s.uid == uid && s.ready) return s.has;
+  static const container_resources none;
+  return none;
+}
+
+}  // namespace
+
+TEST_CASE("whenever the agent ends, a pod is resized as a whole, with its containers that say nothing themselves") {
+  for (auto seed : sim::seeds(40)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    json::array containers;
+    containers.push_back(sized("a", 2, 100));
+    containers.push_back(json::object{{"name", "b"}, {"image", "i"}});
+    make_whole(c, "one", 4, 400, containers);
+    REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+    CHECK(resources_in(c, "one", "b")->cpu_quota == 400'000);
+    c.crash_sometimes(6, 500ms);
+    make_whole(c, "one", 8, 600, {});
+    REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+    CHECK(resources_in(c, "one", "a")->cpu_quota == 200'000);
+    CHECK(resources_in(c, "one", "b")->cpu_quota == 800'000);
+    CHECK(resources_in(c, "one", "b")->memory_limit == 600 << 20);
+    CHECK(resources_of_sandbox(c, "one").cpu_quota == 800'000);
+    CHECK(resources_of_sandbox(c, "one").cpu_shares == 4096);
+    for (auto* name : {"one/a", "one/b"}) CHECK(c.runtime.starts[name] == 1);
+  }
+}
+
+TEST_CASE("a resize that the runtime refuses of a sandbox changes nothing, and is tried again") {
+  cluster c(1);
+  json::array containers;
+  containers.push_back(json::object{{"name", "a"}, {"image", "i"}});
+  make_whole(c, "one", 4, 400, containers);
+  REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+  c.runtime.refuses_updates = true;
+  make_whole(c, "one", 8, 600, {});
+  REQUIRE(c.world.run_until([&] { return resize_reason(c, "one") == "Error"; }, 10min));
+  CHECK(c.server.pods["one"]["status"]["resources"]["limits"]["cpu"].as_string() == "4");
+  CHECK(c.server.pods["one"]["status"]["allocatedResources"]["cpu"].as_string() == "4");
+  CHECK(resources_in(c, "one", "a")->cpu_quota == 400'000);
+  c.runtime.refuses_updates = false;
+  REQUIRE(c.world.run_until([&] { return is_resized_as_a_whole(c, "one"); }, 10min));
+  for (auto* reason : {"ResizeError", "ResizeStarted", "ResizeCompleted"}) CHECK(c.server.events[reason] == 1);
+}
+
+TEST_CASE("whenever the agent ends, a pod whose container says so begins anew as a whole, once") {
+  for (auto seed : sim::seeds(40)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    c.make("one", R"({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "i", "command": ["0", "1"]}],
+        "containers": [{"name": "a", "image": "i", "command": ["0", "3600000"]},
+                       {"name": "b", "image": "i", "command": ["42", "400"], "restartPolicy": "Never",
+                        "restartPolicyRules": [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]}]})");
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.crash_sometimes(6, 600ms);
+    REQUIRE(c.world.run_until([&] { return c.runtime.starts["one/b"] >= 4; }, 10min));
+    // Never one without the others.
+    CHECK(std::abs(c.runtime.starts["one/a"] - c.runtime.starts["one/b"]) <= 1);
+    CHECK(std::abs(c.runtime.starts["one/i"] - c.runtime.starts["one/b"]) <= 1);
+    CHECK(c.runtime.sandboxes.size() == 1);
+    CHECK(c.phase("one") != "Failed");
   }
 }
 

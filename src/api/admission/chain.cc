@@ -71,6 +71,8 @@ const std::vector<const plugin*>& all_plugins() {
       &plugins::certificate_signing,
       &plugins::certificate_subject_restriction,
       &plugins::default_ingress_class,
+      &plugins::node_declared_features,
+      &plugins::pod_resize,
       &plugins::deny_service_external_ips,
       &plugins::rbac_escalation,
       &plugins::device_claim_status,

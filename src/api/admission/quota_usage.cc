@@ -30,11 +30,12 @@ bool has_plain_name(std::string_view name) {
 void add_pod(amounts& out, const json::value& pod) {
   if (finished(pod)) return;
   out["pods"] = quantity::of(1);
-  for (auto& [name, amount] : amounts_of_pod(pod, "requests")) {
+  // While it is resized, what its containers still have counts beside what they are to have.
+  for (auto& [name, amount] : amounts_of_pod(pod, "requests", {.use_status = true})) {
     if (has_plain_name(name)) out[name] = amount;
     out["requests." + name] = amount;
   }
-  for (auto& [name, amount] : amounts_of_pod(pod, "limits")) out["limits." + name] = amount;
+  for (auto& [name, amount] : amounts_of_pod(pod, "limits", {.use_status = true})) out["limits." + name] = amount;
 }
 
 void add_service(amounts& out, const json::value& service) {

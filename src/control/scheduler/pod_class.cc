@@ -113,7 +113,7 @@ counted count(const json::value& pod) {
   static const pod::amounts both{{"cpu", schema::quantity::of_milli(default_milli_cpu)},
                                  {"memory", schema::quantity::of(default_memory)}};
   counted out;
-  auto asked = pod::amounts_of_pod(pod, "requests", {.use_status = true});
+  auto asked = pod::amounts_of_pod(pod, "requests", {.use_status = true, .use_status_of_whole = true});
   out.requests = resources::of(asked);
   // kube-scheduler's NodeResourcesFit scores what the containers ask for, not what the pod does as a whole.
   out.scored = resources::of(
@@ -123,7 +123,8 @@ counted count(const json::value& pod) {
     pod::amounts missing;
     for (auto& [name, amount] : both)
       if (!asked.contains(name)) missing.emplace(name, amount);
-    out.nonzero = resources::of(pod::amounts_of_pod(pod, "requests", {.missing = &missing, .use_status = true}));
+    out.nonzero = resources::of(
+        pod::amounts_of_pod(pod, "requests", {.missing = &missing, .use_status = true, .use_status_of_whole = true}));
   }
   return out;
 }

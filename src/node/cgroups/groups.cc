@@ -84,6 +84,10 @@ std::int64_t weight_of_shares(std::int64_t shares) {
   return 1 + (std::clamp(shares, shares_least, shares_most) - shares_least) * 9999 / (shares_most - shares_least);
 }
 
+std::int64_t shares_of_weight(std::int64_t weight) {
+  return weight <= 0 ? 0 : shares_least + (weight - 1) * (shares_most - shares_least) / 9999;
+}
+
 group_tree::group_tree(std::string root) : root_(std::move(root)), unified_(is_there(root_ + "/cgroup.controllers")) {}
 
 bool group_tree::counts_swap() const {
@@ -182,15 +186,21 @@ result<void> group_tree::limit(const std::string& path, const group_limits& l) c
 
 result<group_reading> group_tree::read(const std::string& path) const {
   if (!exists(path)) return fail(errc::not_found, fmt::format("there is no control group {}", path));
-  auto number = [&](std::string_view controller, std::string_view name) {
+  auto word = [&](std::string_view controller, std::string_view name, std::size_t n = 0) {
     auto text = get(fmt::format("{}/{}", folder(controller, path), name));
-    return parse_int(text.substr(0, text.find(' ')));
+    auto words = split(text, ' ');
+    return n < words.size() ? parse_int(words[n]) : std::nullopt;
   };
+  auto number = [&](std::string_view controller, std::string_view name) { return word(controller, name); };
   group_reading out;
   out.memory_limit = number("memory", unified_ ? "memory.max" : "memory.limit_in_bytes").value_or(out.memory_limit);
   out.memory_bytes = number("memory", unified_ ? "memory.current" : "memory.usage_in_bytes").value_or(0);
   auto quota = number("cpu", unified_ ? "cpu.max" : "cpu.cfs_quota_us").value_or(-1);
   if (quota > 0) out.cpu_quota_us = quota;
+  auto period = unified_ ? word("cpu", "cpu.max", 1) : number("cpu", "cpu.cfs_period_us");
+  out.cpu_period_us = period.value_or(out.cpu_period_us);
+  out.cpu_shares =
+      unified_ ? shares_of_weight(number("cpu", "cpu.weight").value_or(0)) : number("cpu", "cpu.shares").value_or(0);
   return out;
 }
 

@@ -31,11 +31,13 @@ struct group_limits {
 // number.
 struct group_reading {
   std::int64_t memory_limit = std::numeric_limits<std::int64_t>::max(), memory_bytes = 0;
-  std::int64_t cpu_quota_us = std::numeric_limits<std::int64_t>::max();
+  std::int64_t cpu_quota_us = std::numeric_limits<std::int64_t>::max(), cpu_period_us = 100'000;
+  std::int64_t cpu_shares = 0;  // v1's scale; 0: nobody says
 };
 
 // The kubelet's way from v1's shares to v2's weight (1 to 10000).
 std::int64_t weight_of_shares(std::int64_t shares);
+std::int64_t shares_of_weight(std::int64_t weight);  // back, as near as it comes
 
 class group_tree {
  public:

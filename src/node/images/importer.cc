@@ -231,7 +231,7 @@ task<result<std::vector<std::string>>> image_importer::pull_list(containerd_imag
     KEDGE_CO_TRY(auto there, co_await parts_.runtime.image(name));
     if (!there) {
       log::info("pulling image {}", name);
-      if (auto pulled = co_await parts_.runtime.pull(name, nullptr); !pulled) {
+      if (auto pulled = co_await parts_.runtime.pull(name, nullptr, {}); !pulled) {
         problem = error(pulled.error().code == errc::unavailable ? errc::unavailable : errc::not_found,
                         fmt::format("{}: {}", name, rpc_description(pulled.error())));
         log::warning("{}: image {} can't be pulled: {}", path, name, rpc_description(pulled.error()));

@@ -196,10 +196,6 @@ std::optional<waiting_reason> why_not_resized(const value& pod, const value& all
                                               const pod_settings& s) {
   if (changes_memory_with_swap(pod, allocated, s))
     return infeasible("In-place resize of containers with swap is not supported.");
-  // A pod's own part of it isn't changed here; in the words of a kubelet that doesn't either.
-  for (auto* part : {"requests", "limits"})
-    if (pod::amounts_of(pod["spec"]["resources"][part]) != pod::amounts_of(allocated["spec"]["resources"][part]))
-      return infeasible("InPlacePodLevelResourcesVerticalScaling is disabled");
   if (qos_class(pod) == "Guaranteed") {
     if (s.exclusive_cpus && asks_for_other(pod, allocated, "cpu"))
       return infeasible("Resize is infeasible for Guaranteed Pods alongside CPU Manager policy \"static\"");

@@ -12,7 +12,7 @@ namespace {
 
 using json::value;
 
-constexpr std::string_view of_containers = "ContainerResources";
+constexpr std::string_view of_containers = "ContainerResources", of_whole = "PodLevelResources";
 
 // FNV-1a of 32 bits of the text as Go prints it with its type (checkpointmanager/checksum).
 std::int64_t checksum_of(std::string_view text) {
@@ -43,10 +43,20 @@ void allocation_ledger::set(std::string_view uid, std::string_view container, va
   pod.member(of_containers).set(container, std::move(resources));
 }
 
+const value* allocation_ledger::find_whole(std::string_view uid) const {
+  auto* pod = find(uid);
+  auto* whole = pod ? pod->find(of_whole) : nullptr;
+  return whole && whole->is_object() ? whole : nullptr;
+}
+
+void allocation_ledger::set_whole(std::string_view uid, value resources) {
+  pods_.try_emplace(std::string(uid), json::object{}).first->second.set(of_whole, std::move(resources));
+}
+
 bool allocation_ledger::erase(std::string_view uid, std::string_view container) {
   auto i = pods_.find(uid);
   if (i == pods_.end() || !i->second.member(of_containers).erase(container)) return false;
-  if (i->second[of_containers].empty()) pods_.erase(i);
+  if (i->second[of_containers].empty() && !find_whole(uid)) pods_.erase(i);
   return true;
 }
 

@@ -21,6 +21,9 @@ class allocation_ledger {
   // Of one container.
   const json::value* find(std::string_view uid, std::string_view container) const;
   void set(std::string_view uid, std::string_view container, json::value resources);
+  // Of the pod as a whole; null: nothing is kept of that.
+  const json::value* find_whole(std::string_view uid) const;
+  void set_whole(std::string_view uid, json::value resources);
   // Whether there was something.
   bool erase(std::string_view uid, std::string_view container);
   bool erase(std::string_view uid);

@@ -74,6 +74,11 @@ void pod_allocations::actuate(std::string_view uid, std::string_view container, 
   changed_.set();
 }
 
+void pod_allocations::actuate_whole(std::string_view uid, value resources) {
+  actuated_.ledger.set_whole(uid, std::move(resources));
+  changed_.set();
+}
+
 bool pod_allocations::forget_container(std::string_view uid, std::string_view container) {
   return actuated_.ledger.erase(uid, container);
 }

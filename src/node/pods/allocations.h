@@ -5,7 +5,7 @@
 //   actuated_pods_state
 //
 // Both are the kubelet's files. What a container was made with is told by itself (note_resources), so that the second
-// names only those that were changed while they ran.
+// names only those that were changed while they ran, and pods that say what they have as a whole.
 #pragma once
 
 #include <set>
@@ -39,6 +39,9 @@ class pod_allocations {
     return actuated_.ledger.find(uid, container);
   }
   void actuate(std::string_view uid, std::string_view container, json::value resources);
+  // What a pod's group has as the pod says it of itself; null: nobody knows.
+  const json::value* actuated_whole(std::string_view uid) const { return actuated_.ledger.find_whole(uid); }
+  void actuate_whole(std::string_view uid, json::value resources);
   // It is made anew. Whether that has to be saved first.
   bool forget_container(std::string_view uid, std::string_view container);
   void forget(std::string_view uid);

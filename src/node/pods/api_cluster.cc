@@ -42,33 +42,30 @@ task<result<std::optional<value>>> api_pod_cluster::object(std::string path) {
   co_return std::optional<value>(*std::move(found));
 }
 
-task<result<std::optional<value>>> api_pod_cluster::kept(std::string path) {
-  // An answer is as old as its question: what a slow server read long ago is nothing that a new pod may have.
-  const auto asked = reactor::loop::current().now();
-  if (auto known = kept_.find(path); known != kept_.end() && asked - known->second.asked < object_age_max)
-    co_return known->second.object;
+task<result<std::optional<value>>> api_pod_cluster::kept(std::string path, time_point since) {
+  auto& loop = reactor::loop::current();
+  const auto asked = loop.now();
+  if (auto* known = kept_.find(path, since, asked)) co_return *known;
   KEDGE_CO_TRY(auto found, co_await object(path));
-  const auto now = reactor::loop::current().now();
-  std::erase_if(kept_, [&](auto& one) { return now - one.second.asked >= object_age_max; });
-  if (kept_.size() < objects_kept_max) kept_.insert_or_assign(std::move(path), answer{found, asked});
+  kept_.keep(std::move(path), found, asked, loop.now());
   co_return found;
 }
 
-task<result<std::optional<value>>> api_pod_cluster::config_map(std::string ns, std::string name) {
-  return kept(fmt::format("/api/v1/namespaces/{}/configmaps/{}", ns, name));
+task<result<std::optional<value>>> api_pod_cluster::config_map(std::string ns, std::string name, time_point since) {
+  return kept(fmt::format("/api/v1/namespaces/{}/configmaps/{}", ns, name), since);
 }
-task<result<std::optional<value>>> api_pod_cluster::secret(std::string ns, std::string name) {
-  return kept(fmt::format("/api/v1/namespaces/{}/secrets/{}", ns, name));
+task<result<std::optional<value>>> api_pod_cluster::secret(std::string ns, std::string name, time_point since) {
+  return kept(fmt::format("/api/v1/namespaces/{}/secrets/{}", ns, name), since);
 }
 
-task<result<std::vector<value>>> api_pod_cluster::services(std::string ns) {
+task<result<std::vector<value>>> api_pod_cluster::services(std::string ns, time_point since) {
   std::vector<value> out;
-  KEDGE_CO_TRY(auto list, co_await kept(fmt::format("/api/v1/namespaces/{}/services", ns)));
+  KEDGE_CO_TRY(auto list, co_await kept(fmt::format("/api/v1/namespaces/{}/services", ns), since));
   if (list)
     if (auto* items = (*list)["items"].array())
       for (auto& s : *items) out.push_back(s);
   if (ns == "default") co_return out;
-  KEDGE_CO_TRY(auto master, co_await kept("/api/v1/namespaces/default/services/kubernetes"));
+  KEDGE_CO_TRY(auto master, co_await kept("/api/v1/namespaces/default/services/kubernetes", since));
   if (master) out.push_back(*std::move(master));
   co_return out;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "json/value.h"
 #include "reactor/task.h"
 
@@ -15,11 +16,12 @@ class pod_cluster {
  public:
   virtual ~pod_cluster() = default;
 
-  // nullopt: there is none. An answer may be as old as object_age_max; `fresh` asks anew.
-  virtual task<result<std::optional<json::value>>> config_map(std::string ns, std::string name) = 0;
-  virtual task<result<std::optional<json::value>>> secret(std::string ns, std::string name) = 0;
+  // nullopt: there is none. `since`: when the node last heard of the pod that it is for. The answer is of then or
+  // later, so that a pod sees what there was when it was made, and no older than object_age_max.
+  virtual task<result<std::optional<json::value>>> config_map(std::string ns, std::string name, time_point since) = 0;
+  virtual task<result<std::optional<json::value>>> secret(std::string ns, std::string name, time_point since) = 0;
   // Those of `ns`, and default/kubernetes.
-  virtual task<result<std::vector<json::value>>> services(std::string ns) = 0;
+  virtual task<result<std::vector<json::value>>> services(std::string ns, time_point since) = 0;
   // A TokenRequest's status.
   virtual task<result<json::value>> token(std::string ns, std::string account, json::value spec) = 0;
   // A PodCertificateRequest: made, as it is then; and how it fares.

@@ -313,7 +313,7 @@ text_map notes_of(const value& pod, const value& container, int restarts) {
   auto add = [&](std::string_view name, std::string text) { out.emplace_back(std::string(name), std::move(text)); };
   add(note_hash, hash_of_container(container));
   add(note_restart_count, std::to_string(restarts));
-  add(note_resources, resources_note(container));
+  add(note_resources, resources_note(pod, container));
   add(note_message_path, std::string(container["terminationMessagePath"].as_string()));
   add(note_message_policy, std::string(container["terminationMessagePolicy"].as_string()));
   if (auto& grace = pod["metadata"]["deletionGracePeriodSeconds"]; grace.is_integer())

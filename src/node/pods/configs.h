@@ -10,6 +10,7 @@
 #include "node/pods/needs.h"
 #include "node/resources/eviction.h"
 #include "node/runtime/pod_runtime.h"
+#include "node/runtime/runtime_state.h"
 
 namespace kedge::node {
 
@@ -30,6 +31,8 @@ struct pod_settings {
   bool can_limit_swap = false;  // the kernel counts it
   std::uint64_t swap_bytes = 0;
   bool limited_swap = false;
+  bool has_selinux = false;                        // the kernel labels files, and asks by labels
+  std::vector<runtime_handler> handlers;           // of the runtime, as it is now
   bool kills_containers_whole = false;             // when they are out of memory
   std::optional<double> memory_throttling_factor;  // kubelet_settings.h has these two
   bool tiered_memory_reservation = false;

@@ -147,7 +147,7 @@ task<std::vector<value>> image_puller::secrets_of(const value& pod) {
   if (auto* all = pod["spec"]["imagePullSecrets"].array())
     for (auto& s : *all) names.emplace_back(s["name"].as_string());
   for (auto& name : names) {
-    auto secret = co_await cluster_.secret(ns, name);
+    auto secret = co_await cluster_.secret(ns, name, reactor::loop::current().now());
     if (secret && *secret) out.push_back(**std::move(secret));
   }
   co_return out;
@@ -210,9 +210,12 @@ task<std::expected<image_info, image_puller::failed>> image_puller::pull(const v
   auto secrets = co_await secrets_of(pod);
   auto credentials = credentials_for(image, secrets);
   auto name = with_tag(image);
+  // What a runtime unpacks it by may hang on the pod.
+  const auto sandbox = make_sandbox_config(pod, settings_, 0);
   result<std::string> ref = fail(errc::internal, "");
-  if (credentials.empty()) ref = co_await runtime_.pull(name, nullptr);
-  for (std::size_t i = 0; i < credentials.size() && !ref; ++i) ref = co_await runtime_.pull(name, &credentials[i]);
+  if (credentials.empty()) ref = co_await runtime_.pull(name, nullptr, sandbox);
+  for (std::size_t i = 0; i < credentials.size() && !ref; ++i)
+    ref = co_await runtime_.pull(name, &credentials[i], sandbox);
   if (!ref) {
     auto text = rpc_description(ref.error());
     tell(true, "Failed", fmt::format("Failed to pull image \"{}\": {}", image, text));

@@ -8,6 +8,7 @@
 
 #include "base/time.h"
 #include "node/pods/cluster.h"
+#include "node/pods/configs.h"
 #include "node/pods/status.h"
 #include "node/runtime/pod_runtime.h"
 
@@ -46,7 +47,8 @@ std::vector<image_credentials> credentials_for(std::string_view image, const std
 class image_puller {
  public:
   using teller = std::function<void(bool warning, std::string reason, std::string message)>;
-  image_puller(pod_runtime& runtime, pod_cluster& cluster) : runtime_(runtime), cluster_(cluster) {}
+  image_puller(pod_runtime& runtime, pod_cluster& cluster, const pod_settings& settings)
+      : runtime_(runtime), cluster_(cluster), settings_(settings) {}
 
   // The container's image, pulled if its policy says so. `retry_at`: when it may be tried again.
   struct failed {
@@ -66,6 +68,7 @@ class image_puller {
   };
   pod_runtime& runtime_;
   pod_cluster& cluster_;
+  const pod_settings& settings_;
   std::map<std::string, attempt> attempts_;  // by pod and image, of those that failed
 };
 

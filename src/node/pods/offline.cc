@@ -140,22 +140,22 @@ task<result<std::optional<value>>> offline_cluster::either(std::string path, tas
   co_return answer;
 }
 
-task<result<std::optional<value>>> offline_cluster::config_map(std::string ns, std::string name) {
+task<result<std::optional<value>>> offline_cluster::config_map(std::string ns, std::string name, time_point since) {
   auto path = path_of(ns, "configmaps", name);
-  return either(std::move(path), api_.config_map(std::move(ns), std::move(name)));
+  return either(std::move(path), api_.config_map(std::move(ns), std::move(name), since));
 }
-task<result<std::optional<value>>> offline_cluster::secret(std::string ns, std::string name) {
+task<result<std::optional<value>>> offline_cluster::secret(std::string ns, std::string name, time_point since) {
   auto path = path_of(ns, "secrets", name);
-  return either(std::move(path), api_.secret(std::move(ns), std::move(name)));
+  return either(std::move(path), api_.secret(std::move(ns), std::move(name), since));
 }
 task<result<std::optional<value>>> offline_cluster::object(std::string path) {
   auto asked = api_.object(path);
   return either(std::move(path), std::move(asked));
 }
 
-task<result<std::vector<value>>> offline_cluster::services(std::string ns) {
+task<result<std::vector<value>>> offline_cluster::services(std::string ns, time_point since) {
   auto path = services_of(ns);
-  auto answer = co_await api_.services(std::move(ns));
+  auto answer = co_await api_.services(std::move(ns), since);
   if (answer) {
     json::array all(answer->begin(), answer->end());
     store_.keep(std::move(path), value(std::move(all)));

@@ -44,9 +44,9 @@ class offline_cluster final : public pod_cluster {
  public:
   offline_cluster(pod_cluster& api, offline_store& store) : api_(api), store_(store) {}
 
-  task<result<std::optional<json::value>>> config_map(std::string ns, std::string name) override;
-  task<result<std::optional<json::value>>> secret(std::string ns, std::string name) override;
-  task<result<std::vector<json::value>>> services(std::string ns) override;
+  task<result<std::optional<json::value>>> config_map(std::string ns, std::string name, time_point since) override;
+  task<result<std::optional<json::value>>> secret(std::string ns, std::string name, time_point since) override;
+  task<result<std::vector<json::value>>> services(std::string ns, time_point since) override;
   task<result<json::value>> token(std::string ns, std::string account, json::value spec) override;
   task<result<std::optional<json::value>>> object(std::string path) override;
 

@@ -25,10 +25,6 @@ constexpr duration renewal_spread = std::chrono::minutes(5);
 // After so long a renewal that is due is told to be late.
 constexpr duration overdue_after = std::chrono::minutes(10);
 
-struct key_and_proof {
-  std::string key, proof;
-};
-
 result<crypto::key_kind> kind_named(std::string_view name) {
   using crypto::key_kind;
   static constexpr std::array<std::pair<std::string_view, key_kind>, 6> kinds = {{{"RSA3072", key_kind::rsa_3072},
@@ -42,10 +38,10 @@ result<crypto::key_kind> kind_named(std::string_view name) {
   return fail(errc::invalid, fmt::format("while generating keypair: unknown key type \"{}\"", name));
 }
 
-result<key_and_proof> make_key(crypto::key_kind kind) {
+result<pod_certificate::key_and_proof> make_key(crypto::key_kind kind) {
   KEDGE_TRY(auto key, crypto::private_key::generate(kind));
   KEDGE_TRY(auto request, crypto::make_request(key));
-  return key_and_proof{key.pkcs8_pem(), std::move(request)};
+  return pod_certificate::key_and_proof{key.pkcs8_pem(), std::move(request)};
 }
 
 task<result<value>> uid_at(std::string path, std::string_view what, pod_cluster& cluster) {
@@ -75,7 +71,7 @@ class certificate_step {
     const bool is_due = !state_.issued || wall_now() >= state_.renew_at;
     if (!is_due) co_return result<void>();
     if (state_.issued) tell_of_delay();
-    if (state_.asked) co_return co_await look();
+    if (!state_.asked.empty()) co_return co_await look();
     co_return co_await ask();
   }
 
@@ -97,10 +93,13 @@ class certificate_step {
                  co_await uid_at(fmt::format("/api/v1/namespaces/{}/serviceaccounts/{}", ns(), account),
                                  "service account", cluster_));
     KEDGE_CO_TRY(auto node_uid, co_await uid_at("/api/v1/nodes/" + node_, "node", cluster_));
-    KEDGE_CO_TRY(auto kind, kind_named(source_["keyType"].as_string()));
-    auto made = co_await reactor::offload([kind] { return make_key(kind); });
-    if (!made) co_return fail(std::move(made).error());
-    if (!*made) co_return fail(std::move(*made).error().with("while generating keypair: "));
+    if (!state_.next) {
+      KEDGE_CO_TRY(auto kind, kind_named(source_["keyType"].as_string()));
+      auto made = co_await reactor::offload([kind] { return make_key(kind); });
+      if (!made) co_return fail(std::move(made).error());
+      if (!*made) co_return fail(std::move(*made).error().with("while generating keypair: "));
+      state_.next = **std::move(made);
+    }
     auto& m = pod_["metadata"];
     object spec{{"signerName", source_["signerName"]},
                 {"podName", m["name"]},
@@ -109,7 +108,7 @@ class certificate_step {
                 {"serviceAccountUID", account_uid},
                 {"nodeName", node_},
                 {"nodeUID", node_uid},
-                {"stubPKCS10Request", base64(as_bytes((*made)->proof))}};
+                {"stubPKCS10Request", base64(as_bytes(state_.next->proof))}};
     for (auto [from, to] :
          {std::pair("maxExpirationSeconds", "maxExpirationSeconds"), {"userAnnotations", "unverifiedUserAnnotations"}})
       if (auto& v = source_[from]; !v.is_null()) spec.set(to, v);
@@ -120,17 +119,16 @@ class certificate_step {
                                                                      {"metadata", std::move(metadata)},
                                                                      {"spec", std::move(spec)}});
     if (!answer) co_return fail(std::move(answer).error().with("while creating PodCertificateRequest: "));
-    state_.asked =
-        pod_certificate::request{std::move((*made)->key), std::string((*answer)["metadata"]["name"].as_string())};
+    state_.asked = (*answer)["metadata"]["name"].as_string();
     co_return result<void>();
   }
 
   task<result<void>> look() {
-    auto found = co_await cluster_.certificate_request(ns(), state_.asked->name);
+    auto found = co_await cluster_.certificate_request(ns(), state_.asked);
     if (!found) co_return fail(std::move(found).error().with("while getting PodCertificateRequest: "));
     if (!*found) {
       // Somebody removed it, and nobody will answer it any more.
-      state_.asked.reset();
+      state_.asked.clear();
       co_return co_await ask();
     }
     co_return take(**found);
@@ -153,7 +151,7 @@ class certificate_step {
     auto ends = parse_rfc3339(status["notAfter"].as_string());
     if (!renew || !ends) return fail(errc::invalid, "the signer doesn't say when the certificate ends");
     auto spread = static_cast<std::uint64_t>(renewal_spread.count());
-    auto key = std::move(state_.asked->key);
+    auto key = std::move(state_.next->key);
     state_ = {};
     state_.issued = credential_bundle{std::move(key), std::move(chain)};
     state_.renew_at = *renew + duration(static_cast<std::int64_t>(loop::current().random().below(spread)));
@@ -164,7 +162,7 @@ class certificate_step {
   result<void> refuse(std::string_view type, const value& c) {
     auto said = fmt::format("reason=\"{}\", message=\"{}\"", c["reason"].as_string(), c["message"].as_string());
     cluster_.tell(pod_, {}, true, std::string(type),
-                  fmt::format("PodCertificateRequest {}/{} {}, {}", ns(), state_.asked->name,
+                  fmt::format("PodCertificateRequest {}/{} {}, {}", ns(), state_.asked,
                               type == "Denied" ? "was denied" : "failed", said));
     state_ = {};
     auto why = fmt::format("PodCertificateRequest was permanently {}: reason=\"{}\" message=\"{}\"", lower(type),

@@ -23,13 +23,15 @@ struct credential_bundle {
 };
 
 struct pod_certificate {
-  struct request {
-    std::string key, name;
+  struct key_and_proof {
+    std::string key, proof;  // PKCS#8, and the request (PKCS#10, DER) that shows who has it
   };
   std::optional<credential_bundle> issued;
   wall_time renew_at{}, ends_at{};  // of what was issued
   bool overdue_told = false, end_told = false;
-  std::optional<request> asked;
+  // Of the certificate that comes next: one key, however often it has to be asked for.
+  std::optional<key_and_proof> next;
+  std::string asked;  // the name of the request for it; empty: there is none
   std::optional<error> refused;
 };
 using pod_certificates = std::map<std::string, pod_certificate>;  // by volume and source

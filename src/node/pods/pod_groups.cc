@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "node/limits.h"
 #include "node/machine/node_stats.h"
+#include "node/resources/eviction.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -123,11 +124,33 @@ group_limits limits_of_all_pods(const system_info& machine, std::int64_t process
   return out;
 }
 
+std::string reserved_beyond(const system_info& machine, const kubelet_settings& k) {
+  auto bytes = [](std::uint64_t n) { return schema::quantity::of(static_cast<std::int64_t>(n)); };
+  std::string out;
+  auto look = [&](std::string_view name, const schema::quantity& has, std::optional<eviction_signal> signal) {
+    auto kept = of(k.system_reserved, name);
+    kept += of(k.kube_reserved, name);
+    for (auto& t : k.thresholds)
+      if (!t.soft && t.of == signal) kept += bytes(amount_of(t.below, static_cast<std::uint64_t>(has.value())));
+    if (!(has < kept)) return;
+    out +=
+        fmt::format("{}Resource \"{}\" has a reservation of {} but capacity of {}. Expected capacity >= reservation.",
+                    out.empty() ? "" : " ", name, kept.text(), has.text());
+  };
+  look("cpu", schema::quantity::of(machine.cpus), std::nullopt);
+  look("ephemeral-storage", bytes(machine.storage_bytes), eviction_signal::nodefs_available);
+  look("memory", bytes(machine.memory_bytes), eviction_signal::memory_available);
+  return out;
+}
+
 group_limits limits_of_reserved(const pod::amounts& reserved, enforcement::kept what) {
   group_limits out;
   if (reserved.contains("cpu")) out.cpu_shares = shares_of(of(reserved, "cpu").milli_value());
   if (what != enforcement::kept::all) return out;
-  if (reserved.contains("memory")) out.memory_bytes = of(reserved, "memory").value();
+  if (reserved.contains("memory")) {
+    out.memory_bytes = of(reserved, "memory").value();
+    out.unified["memory.min"] = std::to_string(*out.memory_bytes);
+  }
   if (reserved.contains("pid")) out.processes = of(reserved, "pid").value();
   return out;
 }
@@ -221,6 +244,8 @@ task<void> pod_groups::enforce_reserved(std::string what, std::string group, pod
 }
 
 task<void> pod_groups::run() {
+  if (auto problem = reserved_beyond(parts_.machine(), parts_.settings); !problem.empty())
+    log::error("no pod fits on this node: invalid Node Allocatable configuration. {}", problem);
   auto made = co_await limit_classes(parts_.active());
   if (!made) log::warning("pods' control groups can't be made: {}", made.error().message);
   co_await enforce();

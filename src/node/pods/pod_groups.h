@@ -30,6 +30,8 @@ group_limits limits_of_best_effort();
 group_limits protection_of_pods(const shared_pods& pods, const pod_settings& s);
 // Of all pods together: the machine's, less what is reserved when that is enforced. `processes_max`: of the kernel.
 group_limits limits_of_all_pods(const system_info& machine, std::int64_t processes_max, const kubelet_settings& k);
+// What more is kept from pods than the machine has, in the kubelet's words; empty: nothing.
+std::string reserved_beyond(const system_info& machine, const kubelet_settings& k);
 // Of a group that exists: what is reserved for it.
 group_limits limits_of_reserved(const pod::amounts& reserved, enforcement::kept what);
 

@@ -25,7 +25,14 @@ const value& resources_of(const value& container) {
   return r.is_object() ? r : none;
 }
 
-// Calls `f` with each container that can be resized.
+// Calls `f` with each container that may be given other resources.
+template <typename F>
+void each_container(const value& pod, F f) {
+  for (auto* list : lists)
+    if (auto* all = pod["spec"][list].array())
+      for (auto& c : *all) f(c);
+}
+// With those alone that get them while they run: what begins and ends before the others has what it began with.
 template <typename F>
 void each_resizable(const value& pod, F f) {
   for (auto* list : lists) {
@@ -37,14 +44,12 @@ void each_resizable(const value& pod, F f) {
   }
 }
 
-// The same with those of a copy, which `f` changes.
+// With each of a copy, which `f` changes.
 template <typename F>
 void change_each(value& pod, F f) {
   for (auto* list : lists) {
     if (!pod["spec"][list].array()) continue;
-    const bool is_init = std::string_view(list) == "initContainers";
-    for (auto& c : *pod.member("spec").member(list).array())
-      if (!is_init || is_sidecar(c)) f(c);
+    for (auto& c : *pod.member("spec").member(list).array()) f(c);
   }
 }
 
@@ -55,6 +60,8 @@ bool same_amount(const value& a, const value& b, const char* name) {
 bool same_resources(const value& a, const value& b) {
   return std::ranges::all_of(resizable, [&](auto* name) { return same_amount(a, b, name); });
 }
+
+const value& whole_of(const value& pod) { return pod["spec"]["resources"]; }
 
 bool restarts_for(const value& container, const char* name) {
   if (auto* all = container["resizePolicy"].array())
@@ -89,12 +96,23 @@ value in_order(const value& resources) {
 
 }  // namespace
 
-std::string resources_note(const value& container) { return json::write(resources_of(container)); }
+value resources_in_pod(const value& pod, const value& container) {
+  auto out = resources_of(container);
+  auto& limits = whole_of(pod)["limits"];
+  for (auto* name : resizable)
+    if (!pod::amount_of(limits[name]).is_zero() && pod::amount_of(out["limits"][name]).is_zero())
+      out.member("limits").set(name, limits[name]);
+  return out;
+}
+
+std::string resources_note(const value& pod, const value& container) {
+  return json::write(resources_in_pod(pod, container));
+}
 
 value resources_of_pod(const value& pod) {
   object containers;
-  each_resizable(pod, [&](const value& c) { containers.set(c["name"].as_string(), resources_of(c)); });
-  return object{{"ContainerResources", std::move(containers)}, {"PodLevelResources", pod["spec"]["resources"]}};
+  each_container(pod, [&](const value& c) { containers.set(c["name"].as_string(), resources_of(c)); });
+  return object{{"ContainerResources", std::move(containers)}, {"PodLevelResources", whole_of(pod)}};
 }
 
 std::shared_ptr<const value> as_allocated(std::shared_ptr<const value> pod, const value* allocated) {
@@ -104,8 +122,8 @@ std::shared_ptr<const value> as_allocated(std::shared_ptr<const value> pod, cons
     auto* given = has["ContainerResources"].find(c["name"].as_string());
     return given && !same_resources(resources_of(c), *given);
   };
-  bool any = !same_resources((*pod)["spec"]["resources"], has["PodLevelResources"]);
-  each_resizable(*pod, [&](const value& c) { any |= differs(c); });
+  bool any = !same_resources(whole_of(*pod), has["PodLevelResources"]);
+  each_container(*pod, [&](const value& c) { any |= differs(c); });
   if (!any) return pod;
   auto out = *pod;
   change_each(out, [&](value& c) {
@@ -135,27 +153,49 @@ value as_given(const value& pod, const pod_seen& seen) {
   change_each(out, [&](value& c) {
     auto* found = seen.newest(c["name"].as_string());
     if (!found || found->state != container_state::running || !found->given) return;
-    if (same_resources(resources_of(c), *found->given)) return;
+    auto wanted = resources_in_pod(pod, c);
+    if (same_resources(wanted, *found->given)) return;
     auto resources = resources_of(c);
-    for (auto* name : resizable) resources = with_amount_of(std::move(resources), *found->given, name);
+    for (auto* name : resizable)
+      if (!same_amount(wanted, *found->given, name))
+        resources = with_amount_of(std::move(resources), *found->given, name);
     c.set("resources", std::move(resources));
   });
+  if (seen.given && whole_of(pod).is_object()) {
+    auto whole = whole_of(pod);
+    for (auto* name : resizable) whole = with_amount_of(std::move(whole), *seen.given, name);
+    out.member("spec").set("resources", std::move(whole));
+  }
   return out;
 }
 
-bool resize_restarts(const value& container, const container_seen& c) {
+container_resources without_overhead(container_resources r, const value& pod) {
+  constexpr std::int64_t shares_least = 2, shares_most = 262'144, shares_of_cpu = 1024;
+  auto& overhead = pod["spec"]["overhead"];
+  if (auto* cpu = overhead.find("cpu")) {
+    auto milli = pod::amount_of(*cpu).milli_value();
+    if (r.cpu_quota > 0) r.cpu_quota -= milli * r.cpu_period / 1000;
+    auto left = (r.cpu_shares * 1000 + shares_of_cpu - 1) / shares_of_cpu - milli;
+    r.cpu_shares = std::clamp(left * shares_of_cpu / 1000, shares_least, shares_most);
+  }
+  if (auto* memory = overhead.find("memory"); memory && r.memory_limit > 0)
+    r.memory_limit -= pod::amount_of(*memory).value();
+  return r;
+}
+
+bool resize_restarts(const value& pod, const value& container, const container_seen& c) {
   if (c.state != container_state::running || !c.given) return false;
-  return std::ranges::any_of(resizable, [&](auto* name) {
-    return restarts_for(container, name) && !same_amount(resources_of(container), *c.given, name);
-  });
+  auto wanted = resources_in_pod(pod, container);
+  return std::ranges::any_of(
+      resizable, [&](auto* name) { return restarts_for(container, name) && !same_amount(wanted, *c.given, name); });
 }
 
 bool resize_in_progress(const value& pod, const pod_seen& seen) {
-  bool out = false;
+  bool out = whole_of(pod).is_object() && seen.given && !same_resources(whole_of(pod), *seen.given);
   each_resizable(pod, [&](const value& container) {
     auto* c = seen.newest(container["name"].as_string());
     if (c && c->state == container_state::running && c->given)
-      out |= !same_resources(resources_of(container), *c->given);
+      out |= !same_resources(resources_in_pod(pod, container), *c->given);
   });
   return out;
 }
@@ -165,10 +205,16 @@ resize_plan plan_resize(const value& pod, const pod_seen& seen, const std::vecto
   auto add = [](std::vector<container_update>& to, container_update u, bool less) {
     to.insert(less ? to.begin() : to.end(), std::move(u));
   };
+  if (auto& whole = whole_of(pod); whole.is_object()) {
+    // Where nobody says what it has, it is given all of it: that may be done twice.
+    out.of_memory = !seen.given || !same_amount(whole, *seen.given, "memory");
+    out.of_cpu = !seen.given || !same_amount(whole, *seen.given, "cpu");
+    out.of_whole = out.of_memory || out.of_cpu;
+  }
   each_resizable(pod, [&](const value& container) {
     auto* c = seen.newest(container["name"].as_string());
     if (!c || !c->given) return;
-    auto& wanted = resources_of(container);
+    auto wanted = resources_in_pod(pod, container);
     auto now = *c->given;
     const bool starts = std::ranges::find(starting, c->name) != starting.end();
     if (!starts && c->state != container_state::running) return;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace kedge::node {
 
 std::string_view find(const text_map& m, std::string_view name) {
@@ -59,19 +61,33 @@ bool is_terminal_phase(std::string_view phase) { return phase == "Succeeded" || 
 
 namespace {
 
-// containers[].restartPolicyRules (KEP-5307): the first whose exit codes fit.
-bool a_rule_restarts(const json::value& container, int exit_code) {
+constexpr std::string_view restart_all = "RestartAllContainers";
+
+// containers[].restartPolicyRules (KEP-5307): what the first says whose exit codes fit; empty: none does.
+std::string_view action_after(const json::value& container, int exit_code) {
   auto* rules = container["restartPolicyRules"].array();
-  if (!rules) return false;
+  if (!rules) return {};
   for (auto& rule : *rules) {
     auto& codes = rule["exitCodes"];
     bool in = false;
     if (auto* values = codes["values"].array())
       for (auto& v : *values) in |= v.as_integer(-1) == exit_code;
     if ((codes["operator"].as_string() == "In") != in) continue;
-    auto action = rule["action"].as_string();
-    return action == "Restart" || action == "RestartAllContainers";
+    return rule["action"].as_string();
   }
+  return {};
+}
+bool a_rule_restarts(const json::value& container, int exit_code) {
+  auto action = action_after(container, exit_code);
+  return action == "Restart" || action == restart_all;
+}
+
+// Whether `f` is true of any container but ephemeral ones.
+template <typename F>
+bool any_container(const json::value& pod, F f) {
+  for (auto* list : {"initContainers", "containers"})
+    if (auto* all = pod["spec"][list].array())
+      if (std::ranges::any_of(*all, f)) return true;
   return false;
 }
 
@@ -85,6 +101,24 @@ bool restarts_after(const json::value& container, const json::value& pod, int ex
   if (auto own = container["restartPolicy"].as_string(); !own.empty())
     return a_rule_restarts(container, exit_code) || policy_restarts(own, exit_code);
   return policy_restarts(pod["spec"]["restartPolicy"].as_string(), exit_code);
+}
+
+bool restarts_all_after(const json::value& container, int exit_code) {
+  return action_after(container, exit_code) == restart_all;
+}
+
+bool may_restart_all(const json::value& pod) {
+  return any_container(pod, [](const json::value& c) {
+    auto* rules = c["restartPolicyRules"].array();
+    return rules && std::ranges::any_of(*rules, [](auto& rule) { return rule["action"].as_string() == restart_all; });
+  });
+}
+
+bool restarts_all(const json::value& pod, const pod_seen& seen) {
+  return any_container(pod, [&](const json::value& c) {
+    auto* newest = seen.newest(c["name"].as_string());
+    return newest && newest->state == container_state::exited && restarts_all_after(c, newest->exit_code);
+  });
 }
 
 std::string hash_of_container(const json::value& container) {

@@ -36,7 +36,8 @@ struct container_seen : container_status {
   std::string hash;
   // With its termination message behind the runtime's own words.
   std::string told;
-  // The resources that it has: those it was made with, or was given since; nullopt: nobody says.
+  // The resources that it has: those it was made with, or was given since, with the limits of its pod where it has none
+  // of its own (resources_in_pod); nullopt: nobody says.
   std::optional<json::value> given;
 };
 
@@ -44,6 +45,7 @@ struct pod_seen {
   std::vector<sandbox_info> sandboxes;     // newest first
   std::vector<container_seen> containers;  // newest first
   std::vector<std::string> ips;            // of the newest sandbox, when it is ready; empty with the node's network
+  std::optional<json::value> given;        // the resources that the pod has as a whole; nullopt: nobody says
 
   const container_seen* newest(std::string_view name) const;
   // The same, but only of the newest sandbox, and only when that is ready.
@@ -74,6 +76,11 @@ bool is_being_deleted(const json::value& pod);
 bool is_terminal_phase(std::string_view phase);
 // Whether a container that ended with `exit_code` begins anew: its rules, its policy, the pod's policy.
 bool restarts_after(const json::value& container, const json::value& pod, int exit_code);
+// Whether a container that ended so has all of its pod begin anew, those that are done too (a rule's action
+// RestartAllContainers); whether any of the pod's rules may; and whether one has ended so by now.
+bool restarts_all_after(const json::value& container, int exit_code);
+bool may_restart_all(const json::value& pod);
+bool restarts_all(const json::value& pod, const pod_seen& seen);
 // Of what a container may not change without being started anew: its name and image.
 std::string hash_of_container(const json::value& container);
 // "name_namespace(uid)", as messages of the kubelet name a pod.

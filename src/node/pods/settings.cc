@@ -3,7 +3,9 @@
 #include <tuple>
 #include <utility>
 
+#include "base/log.h"
 #include "node/cgroups/groups.h"
+#include "node/machine/selinux.h"
 #include "node/pods/host_dns.h"
 #include "reactor/offload.h"
 
@@ -22,11 +24,14 @@ task<void> take_settings(pod_settings& into, const agent_config& config, const c
   into.memory_bytes = machine.memory_bytes;
   into.pods_max = kubelet.pods_max;
   into.cpu_quota = kubelet.cpu_quota;
-  if (auto groups = co_await reactor::offload([] {
+  if (auto kernel = co_await reactor::offload([] {
         const group_tree tree;
-        return std::pair(tree.is_unified(), tree.counts_swap());
+        return std::tuple(tree.is_unified(), tree.counts_swap(), has_selinux());
       }))
-    std::tie(into.is_cgroup2, into.can_limit_swap) = *groups;
+    std::tie(into.is_cgroup2, into.can_limit_swap, into.has_selinux) = *kernel;
+  if (into.has_selinux && !config.selinux)
+    log::warning(
+        "SELinux is enabled on this machine and --selinux isn't said: containers run without labels of their own");
   into.kills_containers_whole = !kubelet.single_process_oom_kill.value_or(!into.is_cgroup2);
   into.swap_bytes = machine.swap_bytes;
   into.limited_swap = kubelet.limited_swap;

@@ -6,6 +6,7 @@
 
 #include "node/pods/resize.h"
 #include "node/pods/steps.h"
+#include "node/pods/volumes.h"
 #include "pod/amounts.h"
 
 namespace kedge::node {
@@ -14,6 +15,9 @@ namespace {
 
 // The condition of a pod that has to go for something outside of it, and its reason when that is this node.
 constexpr std::string_view disruption = "DisruptionTarget", disruption_by_node = "TerminationByKubelet";
+
+constexpr std::string_view all_restarting = "RestartingAllContainers",
+                           all_restarting_condition = "AllContainersRestarting";
 
 using json::array;
 using json::object;
@@ -52,25 +56,31 @@ value terminated(const container_seen& c, const std::string& id) {
   return object{{"terminated", std::move(out)}};
 }
 
-value lost(std::string_view message) {
+value lost(std::string_view message, std::string_view reason = "ContainerStatusUnknown") {
   return object{{"terminated", object{{"exitCode", 137},
-                                      {"reason", "ContainerStatusUnknown"},
+                                      {"reason", reason},
                                       {"message", message},
                                       {"startedAt", nullptr},
                                       {"finishedAt", nullptr}}}};
 }
 
-value volume_mounts(const value& container) {
+value volume_mounts(const value& container, bool recursive_read_only) {
   array out;
   for (auto& m : list_of(container, "volumeMounts")) {
     object one{{"name", m["name"]}, {"mountPath", m["mountPath"]}};
     if (m["readOnly"].as_bool()) {
       one.set("readOnly", true);
-      one.set("recursiveReadOnly", "Disabled");
+      one.set("recursiveReadOnly",
+              is_recursively_read_only(m, recursive_read_only).value_or(false) ? "Enabled" : "Disabled");
     }
     out.push_back(std::move(one));
   }
   return out;
+}
+
+// All of its containers end and begin anew: one has ended that says so, or that was told and isn't done yet.
+bool are_all_restarting(const status_input& in) {
+  return condition_status_of(in.before, all_restarting_condition) == "True" || restarts_all(in.pod, in.seen);
 }
 
 // One of the three lists of container statuses.
@@ -82,7 +92,8 @@ class container_statuses {
         before_(list_of(in.before, statuses)),
         init_(std::string_view(list) == "initContainers"),
         ephemeral_(std::string_view(list) == "ephemeralContainers"),
-        has_init_(!list_of(in.pod["spec"], "initContainers").empty()) {}
+        has_init_(!list_of(in.pod["spec"], "initContainers").empty()),
+        all_restart_(are_all_restarting(in)) {}
 
   array make() {
     array out;
@@ -148,21 +159,32 @@ class container_statuses {
     if (auto& requests = spec["resources"]["requests"]; !requests.empty()) out.set("allocatedResources", requests);
     if (!ephemeral_) {
       value has = spec["resources"].is_object() ? spec["resources"] : value(object{});
-      if (c.state == container_state::running && c.given)
-        for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), *c.given, name);
+      if (c.state == container_state::running && c.given) {
+        auto given = *c.given;
+        for (auto* part : {"limits", "requests"})  // where it says nothing itself, nothing is told
+          if (has[part].empty()) given.erase(part);
+        for (auto* name : {"cpu", "memory"}) has = with_amount_of(std::move(has), given, name);
+      }
       out.set("resources", std::move(has));
     }
-    if (auto mounts = volume_mounts(spec); !mounts.empty()) out.set("volumeMounts", std::move(mounts));
+    if (auto mounts = volume_mounts(spec, in_.recursive_read_only); !mounts.empty())
+      out.set("volumeMounts", std::move(mounts));
   }
 
   // Of a container that the runtime doesn't know (any more).
   value unseen(const value& spec, const value& old) const {
-    if (old["state"]["terminated"].is_object()) return old;
+    const bool was_reset = all_restart_ && !ephemeral_ && old.is_object() && !old["state"]["waiting"].is_object();
+    if (old["state"]["terminated"].is_object() && !was_reset) return old;
     value out(object{{"name", spec["name"]}});
     out.set("state", default_waiting(has_init_));
     out.set("lastState", old["lastState"].is_object() ? old["lastState"] : value(object{}));
     auto restarts = old["restartCount"].as_integer();
-    if (old["state"]["running"].is_object() && !out["lastState"]["terminated"].is_object()) {
+    if (was_reset) {
+      constexpr std::string_view why = "The container is removed because RestartAllContainers in place";
+      out.set("state", object{{"waiting", object{{"reason", all_restarting}, {"message", why}}}});
+      out.set("lastState", lost(why, all_restarting));
+      ++restarts;
+    } else if (old["state"]["running"].is_object() && !out["lastState"]["terminated"].is_object()) {
       out.set("lastState",
               lost("The container could not be located when the pod was deleted.  The container used to be Running"));
       if (!is_being_deleted(in_.pod)) ++restarts;
@@ -171,7 +193,8 @@ class container_statuses {
     out.set("restartCount", restarts);
     out.set("image", spec["image"]);
     out.set("imageID", "");
-    if (auto mounts = volume_mounts(spec); !mounts.empty()) out.set("volumeMounts", std::move(mounts));
+    if (auto mounts = volume_mounts(spec, in_.recursive_read_only); !mounts.empty())
+      out.set("volumeMounts", std::move(mounts));
     return out;
   }
 
@@ -240,7 +263,7 @@ class container_statuses {
   const status_input& in_;
   const array& specs_;
   const array& before_;
-  bool init_, ephemeral_, has_init_;
+  bool init_, ephemeral_, has_init_, all_restart_;
 };
 
 // --- the phase
@@ -254,7 +277,7 @@ void count_init(const value& pod, const value& spec, const value& s, counts& n) 
   auto& state = s["state"];
   auto ended = [&](const value& t) {
     auto code = static_cast<int>(t["exitCode"].as_integer());
-    if (code != 0 && !restarts_after(spec, pod, code)) ++n.failed_init;
+    if (code != 0 && !restarts_after(spec, pod, code) && t["reason"].as_string() != all_restarting) ++n.failed_init;
   };
   if (state["terminated"].is_object())
     ended(state["terminated"]);
@@ -283,7 +306,7 @@ void count_regular(const value& pod, const value& spec, const value& s, counts& 
   auto ended = [&](const value& t, bool counts_as_success) {
     ++n.stopped;
     auto code = static_cast<int>(t["exitCode"].as_integer());
-    if (!restarts_after(spec, pod, code)) ++n.stopped_for_good;
+    if (!restarts_after(spec, pod, code) && t["reason"].as_string() != all_restarting) ++n.stopped_for_good;
     if (counts_as_success && code == 0) ++n.succeeded;
   };
   if (state["running"].is_object())
@@ -421,6 +444,17 @@ readiness initialized(const status_input& in, const value& status, std::string_v
   return {false, "ContainersNotInitialized", std::move(text)};
 }
 
+// From what made them begin anew until the last of them is removed.
+readiness restarting(const status_input& in, std::string_view phase) {
+  if (phase == "Succeeded") return {false, "PodCompleted", {}};
+  if (phase == "Failed") return {false, "PodFailed", {}};
+  auto is_there = [&](const value& spec) { return in.seen.newest(spec["name"].as_string()) != nullptr; };
+  const bool any_left = std::ranges::any_of(list_of(in.pod["spec"], "containers"), is_there) ||
+                        std::ranges::any_of(list_of(in.pod["spec"], "initContainers"), is_there);
+  if (!any_left || !are_all_restarting(in)) return {false, {}, {}};
+  return {true, "RestartAllContainersStarted", "container exited with restart policy rule"};
+}
+
 array conditions_of(const status_input& in, const value& status, std::string_view phase) {
   array out;
   for (auto& c : list_of(in.pod["status"], "conditions"))
@@ -436,6 +470,7 @@ array conditions_of(const status_input& in, const value& status, std::string_vie
   add("Ready", pod_ready(in, containers, out));
   add("ContainersReady", containers);
   out.push_back(condition(in, "PodScheduled", true));
+  if (may_restart_all(in.pod)) add(all_restarting_condition, restarting(in, phase));
   for (auto& r : in.resizes) out.push_back(resize_condition_of(in, r));
   if (in.evicted && in.failure) out.push_back(condition(in, disruption, true, disruption_by_node, in.failure->message));
   return out;
@@ -497,8 +532,8 @@ void cut_messages(value& status) {
 
 bool is_own_condition(std::string_view type) {
   static constexpr std::string_view own[] = {
-      "PodScheduled", "Ready",         "Initialized", "ContainersReady", "PodReadyToStartContainers",
-      resize_pending, resize_under_way};
+      "PodScheduled", "Ready",          "Initialized",           "ContainersReady", "PodReadyToStartContainers",
+      resize_pending, resize_under_way, all_restarting_condition};
   return std::ranges::find(own, type) != std::end(own);
 }
 

@@ -39,7 +39,8 @@ struct status_input {
   bool terminal = false;  // its containers have ended and none will begin
   // Why it failed as a whole: Evicted, DeadlineExceeded …
   std::optional<waiting_reason> failure = {};
-  bool evicted = false;  // by this node, for its own sake
+  bool evicted = false;              // by this node, for its own sake
+  bool recursive_read_only = false;  // what the pod's runtime can
   std::vector<resize_condition> resizes = {};
 };
 

@@ -151,7 +151,7 @@ class initialization {
       return kill(i, c, fmt::format("Init container {} definition changed", c.name), kill_reason::none);
     if (spec["livenessProbe"].is_object() && probes.liveness == probe_result::failure)
       return kill(i, c, fmt::format("Init container {} failed liveness probe", c.name), kill_reason::liveness);
-    if (resize_restarts(spec, c))
+    if (resize_restarts(pod_, spec, c))
       kill(i, c, fmt::format("Container {} resize requires restart", c.name), kill_reason::none);
   }
 
@@ -189,7 +189,7 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
     } else if (found_out.startup == probe_result::failure) {
       k.message = fmt::format("Container {} failed startup probe", name);
       k.reason = kill_reason::startup;
-    } else if (resize_restarts(spec, *c)) {
+    } else if (resize_restarts(pod, spec, *c)) {
       k.message = fmt::format("Container {} resize requires restart", name);
       out.regular.emplace_back(name);
       again = false;  // it is said in these words alone
@@ -207,6 +207,20 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
     out.kill_pod = true;
     out.init.clear();  // sidecars don't keep a pod alive
   }
+}
+
+// What made all begin anew goes last: while it is there, whoever looks knows that the rest has to go.
+std::vector<container_to_kill> all_to_reset(const value& pod, const pod_seen& seen) {
+  std::vector<container_to_kill> out, causes;
+  for (auto* list : {"containers", "initContainers"})
+    for (auto& spec : list_of(pod, list))
+      for (auto& c : seen.containers) {
+        if (c.name != spec["name"].as_string()) continue;
+        const bool is_cause = c.state == container_state::exited && restarts_all_after(spec, c.exit_code);
+        (is_cause ? causes : out).push_back({c.id, c.name, "killing", kill_reason::none});
+      }
+  out.insert(out.end(), causes.begin(), causes.end());
+  return out;
 }
 
 void collect(const pod_seen& seen, pod_steps& out) {
@@ -242,6 +256,10 @@ bool shall_start(const value& container, const value& pod, const pod_seen& seen)
 
 pod_steps next_steps(const value& pod, const pod_seen& seen, const probes_seen& probes) {
   pod_steps out;
+  if (restarts_all(pod, seen)) {
+    out.reset = all_to_reset(pod, seen);
+    return out;
+  }
   collect(seen, out);
   if (!why_no_sandbox(pod, seen).empty()) {
     out.kill_pod = out.create_sandbox = true;

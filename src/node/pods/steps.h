@@ -21,13 +21,15 @@ struct pod_steps {
   bool kill_pod = false;        // everything that runs ends, the sandbox too
   bool create_sandbox = false;  // afterwards a new one, with this attempt
   std::uint32_t attempt = 0;
+  // These end at once, where they run, and are removed; before that nothing else is done.
+  std::vector<container_to_kill> reset;
   std::vector<container_to_kill> kill;                // first these
   std::vector<std::string> ephemeral, init, regular;  // then these begin, in this order
   std::vector<std::string> remove;                    // ids of dead containers that nothing is told from any more
 
   bool nothing() const {
-    return !kill_pod && !create_sandbox && kill.empty() && ephemeral.empty() && init.empty() && regular.empty() &&
-           remove.empty();
+    return !kill_pod && !create_sandbox && reset.empty() && kill.empty() && ephemeral.empty() && init.empty() &&
+           regular.empty() && remove.empty();
   }
 };
 

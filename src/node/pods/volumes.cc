@@ -104,9 +104,10 @@ bool belongs_to(const value& claim, const value& pod) {
 // One pod's volumes, one after another.
 class gathering {
  public:
-  gathering(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, pod_cluster& cluster,
-            issued_credentials& issued)
+  gathering(const value& pod, time_point since, const std::vector<std::string>& ips, const pod_settings& s,
+            pod_cluster& cluster, issued_credentials& issued)
       : pod_(pod),
+        since_(since),
         ips_(ips),
         settings_(s),
         cluster_(cluster),
@@ -202,13 +203,13 @@ class gathering {
 
   task<result<void>> add_config_map(const value& source, const value& name, unsigned mode,
                                     std::vector<volume_file>& out) {
-    KEDGE_CO_TRY(auto object, co_await cluster_.config_map(ns_, std::string(name.as_string())));
+    KEDGE_CO_TRY(auto object, co_await cluster_.config_map(ns_, std::string(name.as_string()), since_));
     if (!object && source["optional"].as_bool()) co_return result<void>();
     if (!object) co_return fail(errc::not_found, fmt::format("configmap \"{}\" not found", name.as_string()));
     co_return add_keys(*object, "config", source, mode, config_map_value, out);
   }
   task<result<void>> add_secret(const value& source, const value& name, unsigned mode, std::vector<volume_file>& out) {
-    KEDGE_CO_TRY(auto object, co_await cluster_.secret(ns_, std::string(name.as_string())));
+    KEDGE_CO_TRY(auto object, co_await cluster_.secret(ns_, std::string(name.as_string()), since_));
     if (!object && source["optional"].as_bool()) co_return result<void>();
     if (!object) co_return fail(errc::not_found, fmt::format("secret \"{}\" not found", name.as_string()));
     co_return add_keys(*object, "secret", source, mode, secret_value, out);
@@ -370,6 +371,7 @@ class gathering {
   }
 
   const value& pod_;
+  time_point since_;
   const std::vector<std::string>& ips_;
   const pod_settings& settings_;
   pod_cluster& cluster_;
@@ -432,9 +434,9 @@ ownership ownership_of(const value& pod) {
   return out;
 }
 
-task<pod_volume_result> gather_volumes(value pod, std::vector<std::string> ips, const pod_settings& settings,
-                                       pod_cluster& cluster, issued_credentials& issued) {
-  gathering g(pod, ips, settings, cluster, issued);
+task<pod_volume_result> gather_volumes(value pod, time_point since, std::vector<std::string> ips,
+                                       const pod_settings& settings, pod_cluster& cluster, issued_credentials& issued) {
+  gathering g(pod, since, ips, settings, cluster, issued);
   co_return co_await g.run();
 }
 
@@ -455,8 +457,42 @@ std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, con
   return any;
 }
 
-result<std::vector<container_mount>> mounts_of(const value& pod, const value& container, const pod_volumes& volumes,
-                                               const variables& env, const std::string& pod_folder,
+result<bool> is_recursively_read_only(const value& mount, bool runtime_can) {
+  auto mode = mount["recursiveReadOnly"].as_string("Disabled");
+  if (mode == "Disabled") return false;
+  auto wrong = [&](std::string_view why) {
+    return fail(errc::invalid, fmt::format("volume \"{}\" requested recursive read-only mode, but it is {}",
+                                           mount["name"].as_string(), why));
+  };
+  if (!mount["readOnly"].as_bool()) return wrong("not read-only");
+  if (auto propagation = mount["mountPropagation"].as_string("None"); propagation != "None")
+    return wrong(fmt::format("not compatible with propagation \"{}\"", propagation));
+  if (mode == "IfPossible") return runtime_can;
+  if (!runtime_can) return wrong("not supported by the runtime");
+  return true;
+}
+
+namespace {
+
+// Of what the node makes or mounts for pods, and they may write to, labels are the containers'; what is the machine's
+// or a server's stays as it is.
+bool is_relabelled(const pod_volume& v) {
+  using enum pod_volume::content;
+  switch (v.kind) {
+    case folder:
+    case files: return true;
+    case claim: return !v.read_only;
+    case mounted: return !v.read_only && !v.to_mount.source["nfs"].is_object();
+    case host_path:
+    case image: return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+result<std::vector<container_mount>> mounts_of(const value& container, const pod_volumes& volumes, const variables& env,
+                                               const std::string& pod_folder, mount_abilities can,
                                                std::vector<subpath_mount>& subpaths) {
   std::vector<container_mount> out;
   auto& mounts = list_of(container["volumeMounts"]);
@@ -478,7 +514,11 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
       return fail(errc::invalid, fmt::format("missing value for {}", missing));
     container_mount one{.container_path = std::string(m["mountPath"].as_string()),
                         .host_path = v->path,
-                        .read_only = m["readOnly"].as_bool() || v->read_only};
+                        .read_only = m["readOnly"].as_bool() || v->read_only,
+                        .selinux_relabel = can.selinux && is_relabelled(*v)};
+    auto recursive = is_recursively_read_only(m, can.recursive_read_only);
+    if (!recursive) return fail(std::move(recursive).error().with("failed to resolve recursive read-only mode: "));
+    one.recursive_read_only = *recursive;
     if (!one.container_path.starts_with('/')) one.container_path = "/" + one.container_path;
     if (v->kind == pod_volume::content::image && v->path.empty()) {
       one.image = v->to_mount.image;
@@ -493,8 +533,9 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
     own_hosts |= one.container_path == "/etc/hosts";
     out.push_back(std::move(one));
   }
-  if (!own_hosts) out.push_back({.container_path = "/etc/hosts", .host_path = pod_folder + "/etc-hosts"});
-  (void)pod;
+  if (!own_hosts)
+    out.push_back(
+        {.container_path = "/etc/hosts", .host_path = pod_folder + "/etc-hosts", .selinux_relabel = can.selinux});
   return out;
 }
 

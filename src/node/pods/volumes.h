@@ -51,8 +51,9 @@ struct volume_problem {
   bool unprocessed = false;  // its claim doesn't say what it is
   std::string step = "MountVolume.SetUp failed";
 };
-// The first volume that can't be had.
-task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,
+// The first volume that can't be had. `since`: when the pod was last heard of (pod_cluster::config_map).
+task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, time_point since,
+                                                                std::vector<std::string> ips,
                                                                 const pod_settings& settings, pod_cluster& cluster,
                                                                 issued_credentials& issued);
 // Blocking. True when anything was written.
@@ -60,13 +61,21 @@ std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, con
 
 ownership ownership_of(const json::value& pod);
 
+// What can be had of mounts on this node.
+struct mount_abilities {
+  bool recursive_read_only = false;  // of the pod's runtime
+  bool selinux = false;              // of the kernel
+};
+// Whether a volumeMount is read-only with all that is below it; an error where it has to be and can't.
+result<bool> is_recursively_read_only(const json::value& mount, bool runtime_can);
+
 // A container's mounts. Those with a subPath need mount_subpath first, which goes into `subpaths`.
 struct subpath_mount {
   std::string volume, inside, target;
 };
-result<std::vector<container_mount>> mounts_of(const json::value& pod, const json::value& container,
-                                               const pod_volumes& volumes, const variables& env,
-                                               const std::string& pod_folder, std::vector<subpath_mount>& subpaths);
+result<std::vector<container_mount>> mounts_of(const json::value& container, const pod_volumes& volumes,
+                                               const variables& env, const std::string& pod_folder, mount_abilities can,
+                                               std::vector<subpath_mount>& subpaths);
 
 // A container's block volumes.
 result<std::vector<container_device>> devices_of(const json::value& container, const pod_volumes& volumes);

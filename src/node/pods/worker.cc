@@ -98,6 +98,7 @@ pod_worker::pod_worker(worker_shares parts, value pod, bool gone)
     : parts_(std::move(parts)),
       asked_(std::make_shared<const value>(std::move(pod))),
       pod_(as_allocated(asked_, parts_.allocations.allocated((*asked_)["metadata"]["uid"].as_string()))),
+      heard_at_(loop::current().now()),
       is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"),
       gone_(gone),
       wanted_((*pod_)["status"]),
@@ -127,6 +128,7 @@ void pod_worker::update(value pod) {
   auto version = [](const value& p) { return parse_uint(p["metadata"]["resourceVersion"].as_string()).value_or(0); };
   if (auto next = version(pod); next != 0 && next <= version(*pod_)) return;
   take(std::move(pod));
+  heard_at_ = loop::current().now();
   auto& api = (*pod_)["status"];
   // Somebody else's word against ours: ours is told again.
   bool differs = api["phase"] != wanted_["phase"];
@@ -214,6 +216,7 @@ task<result<void>> pod_worker::refresh() {
     if (auto* given = parts_.allocations.actuated(id, c->name); given && is_newest) c->given = *given;
     now.containers.push_back(*std::move(c));
   }
+  if (auto* given = parts_.allocations.actuated_whole(id)) now.given = *given;
   std::erase_if(described_, [&](auto& one) {
     return std::none_of(list.begin(), list.end(), [&](auto& c) { return c.id == one.first; });
   });
@@ -244,6 +247,7 @@ void pod_worker::say_status(bool terminal) {
                           .terminal = terminal,
                           .failure = failure_,
                           .evicted = disrupted_,
+                          .recursive_read_only = recursive_read_only_.value_or(false),
                           .resizes = terminal ? std::vector<resize_condition>() : resize_conditions()});
   if (parts_.needs) next = parts_.needs->add_health(*pod_, std::move(next));
   if (rejected_) next = rejected_status(next);
@@ -336,6 +340,7 @@ task<time_point> pod_worker::sync() {
     co_return here.now() + runtime_retry;
   }
   find_allocation();
+  co_await find_mount_abilities();
   look_at_resize();
   probing_.follow(*pod_, seen_, wanted_, parts_.agent_started_at);
   say_status();
@@ -355,6 +360,7 @@ task<time_point> pod_worker::act(pod_steps steps) {
     retry_ = retry_ == duration(0) ? pod_retry_first : std::min(retry_ * 2, pod_retry_most);
     return here.now() + retry_;
   };
+  if (!steps.reset.empty()) co_return co_await reset(std::move(steps.reset)) ? here.now() : again();
   if (steps.kill_pod) {
     co_await kill_all({});
     for (auto& s : std::vector(seen_.sandboxes))
@@ -410,15 +416,6 @@ std::string pod_worker::log_link(std::string_view container, std::string_view id
                      container, id);
 }
 
-// The runtime that the pod's RuntimeClass names; the default one has no name.
-task<result<std::string>> pod_worker::runtime_handler() {
-  auto name = std::string((*pod_)["spec"]["runtimeClassName"].as_string());
-  if (name.empty()) co_return std::string();
-  KEDGE_CO_TRY(auto found, co_await parts_.cluster.object("/apis/node.k8s.io/v1/runtimeclasses/" + name));
-  if (!found) co_return fail(errc::not_found, fmt::format("runtimeclass.node.k8s.io \"{}\" not found", name));
-  co_return std::string((*found)["handler"].as_string());
-}
-
 task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
   auto pod = pod_;
   auto handler = co_await runtime_handler();
@@ -442,6 +439,8 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
       co_return false;
     }
   }
+  // What is asked for meanwhile is another pod_.
+  if (auto& whole = spec_of(*pod)["resources"]; whole.is_object()) parts_.allocations.actuate_whole(uid(), whole);
   if (parts_.needs) {
     if (auto ready = co_await parts_.needs->prepare_claims(*pod); !ready) {
       tell({}, true, "FailedPrepareDynamicResources", "Failed to prepare dynamic resources: " + ready.error().message);
@@ -520,14 +519,14 @@ task<result<pod_objects>> pod_worker::objects_for(value container) {
   auto needs = environment_needs(container);
   pod_objects out;
   for (auto& name : needs.config_maps) {
-    KEDGE_CO_TRY(auto object, co_await parts_.cluster.config_map(ns, name));
+    KEDGE_CO_TRY(auto object, co_await parts_.cluster.config_map(ns, name, heard_at_));
     out.config_maps.emplace(name, std::move(object));
   }
   for (auto& name : needs.secrets) {
-    KEDGE_CO_TRY(auto object, co_await parts_.cluster.secret(ns, name));
+    KEDGE_CO_TRY(auto object, co_await parts_.cluster.secret(ns, name, heard_at_));
     out.secrets.emplace(name, std::move(object));
   }
-  KEDGE_CO_TRY(out.services, co_await parts_.cluster.services(ns));
+  KEDGE_CO_TRY(out.services, co_await parts_.cluster.services(ns, heard_at_));
   co_return out;
 }
 
@@ -624,7 +623,9 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   }
   auto folder = settings.folder_of(uid());
   std::vector<subpath_mount> subpaths;
-  auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
+  auto mounts = mounts_of(
+      container, volumes_, *env, folder,
+      {.recursive_read_only = recursive_read_only_.value_or(false), .selinux = settings.has_selinux}, subpaths);
   if (!mounts) co_return refuse(mounts.error().message);
   auto devices = devices_of(container, volumes_);
   if (!devices) co_return refuse(devices.error().message);
@@ -668,7 +669,9 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
       });
   if (!ready) co_return refuse(ready.error().message);
   if (!ready->problem.empty()) co_return refuse(ready->problem);
-  if (!message_path.empty()) mounts->push_back({.container_path = message_path, .host_path = message_file});
+  if (!message_path.empty())
+    mounts->push_back(
+        {.container_path = message_path, .host_path = message_file, .selinux_relabel = settings.has_selinux});
   auto* sandbox = seen_.active_sandbox();
   if (!sandbox) co_return refuse("the pod has no sandbox");
   auto sandbox_id = sandbox->id;

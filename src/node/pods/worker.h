@@ -105,6 +105,7 @@ class pod_worker {
   // One turn of a pod that shall run. When to look again, at the latest.
   task<time_point> sync();
   task<time_point> act(pod_steps steps);
+  task<bool> reset(std::vector<container_to_kill> all);
   void check_deadline();
   task<void> forget(std::string id);
   std::string log_link(std::string_view container, std::string_view id) const;
@@ -117,6 +118,7 @@ class pod_worker {
   task<result<void>> unmount_others(std::string folder);
   task<bool> make_sandbox(std::uint32_t attempt);
   task<result<std::string>> runtime_handler();
+  task<void> find_mount_abilities();
   task<bool> start_all(const pod_steps& steps);
   task<bool> start(std::string name);
   task<std::expected<std::string, waiting_reason>> create(json::value container, image_info image);
@@ -134,7 +136,14 @@ class pod_worker {
   std::vector<resize_condition> resize_conditions() const;
   task<bool> apply_resize(const pod_steps& steps);
   task<result<void>> carry_out(resize_plan plan);
-  task<result<void>> limit_group(group_limits limits);
+  // What the runtime knows of the pod as a whole.
+  struct told_sandbox {
+    std::string id;
+    container_resources has, overhead;
+  };
+  told_sandbox sandbox_before(const group_limits& wanted, const group_reading& now) const;
+  task<result<void>> limit_group(told_sandbox& sandbox, group_limits limits);
+  task<void> note_whole(const char* amount);
   task<result<void>> check_memory(const resize_plan& plan, std::int64_t pod_limit, std::int64_t pod_uses);
   task<result<void>> update_containers(std::shared_ptr<const json::value> pod, std::vector<container_update> all,
                                        resources_part part);
@@ -150,6 +159,7 @@ class pod_worker {
   worker_shares parts_;
   // As the API has it; and with what was allocated to it, which is the same object unless a resize waits.
   std::shared_ptr<const json::value> asked_, pod_;
+  time_point heard_at_;  // of it, from who says what it is
   std::shared_ptr<const json::value> mirror_;
   const bool is_static_;
   bool gone_, ended_ = false;
@@ -172,6 +182,7 @@ class pod_worker {
   std::optional<wall_time> wake_at_;                  // when something that waits may be tried again
   duration retry_{0};
   pod_volumes volumes_;
+  std::optional<bool> recursive_read_only_;  // whether the pod's runtime can; nullopt: nobody asks, or not known yet
   issued_credentials issued_;
   time_point volumes_at_{};
   bool volumes_ready_ = false;

@@ -1,5 +1,8 @@
 // worker_resize.cc: a pod that runs and is given other resources (resize.h): its control group and its containers, one
 // amount after the other, so that a pod's limit is never below its containers'.
+#include <fmt/format.h>
+
+#include <limits>
 #include <map>
 #include <utility>
 
@@ -131,6 +134,7 @@ task<bool> pod_worker::apply_resize(const pod_steps& steps) {
   for (auto& k : steps.kill)  // these have ended since it was seen
     for (auto& c : seen.containers)
       if (c.id == k.id) c.state = container_state::exited;
+  if (!seen_.active_sandbox()) co_return true;
   auto plan = plan_resize(*pod_, seen, starting);
   if (plan.nothing()) co_return true;
   // An agent that ends in between goes on with it.
@@ -156,38 +160,83 @@ task<result<void>> pod_worker::carry_out(resize_plan plan) {
   group_reading now;
   if (parts_.needs) { KEDGE_CO_TRY(now, co_await parts_.needs->group_of(*pod)); }
   auto wanted = limits_of_pod(*pod, parts_.settings);
-  const bool has_limit = wanted.memory_bytes && *wanted.memory_bytes > 0;
-  // A limit that is taken away stays until the pod is made anew, as the kubelet has it.
-  group_limits memory{
-      .memory_bytes = has_limit ? wanted.memory_bytes : std::nullopt, .hugepages = {}, .unified = wanted.unified};
+  auto sandbox = sandbox_before(wanted, now);
   if (plan.of_memory) {
-    KEDGE_CO_CHECK(co_await check_memory(
-        plan, has_limit && *wanted.memory_bytes < now.memory_limit ? *wanted.memory_bytes : std::int64_t(0),
-        now.memory_bytes));
-    const bool grows = has_limit && *wanted.memory_bytes > now.memory_limit;
-    if (grows) KEDGE_CO_CHECK(co_await limit_group(memory));
+    // A limit that is taken away stays until the pod is made anew, as the kubelet has it.
+    const bool has_limit = wanted.memory_bytes && *wanted.memory_bytes > 0;
+    const auto most = has_limit ? *wanted.memory_bytes : now.memory_limit;
+    group_limits memory{
+        .memory_bytes = has_limit ? wanted.memory_bytes : std::nullopt, .hugepages = {}, .unified = wanted.unified};
+    KEDGE_CO_CHECK(co_await check_memory(plan, most < now.memory_limit ? most : 0, now.memory_bytes));
+    if (most > now.memory_limit) KEDGE_CO_CHECK(co_await limit_group(sandbox, memory));
     KEDGE_CO_CHECK(co_await update_containers(pod, std::move(plan.memory), only_memory));
-    if (!grows) KEDGE_CO_CHECK(co_await limit_group(memory));
+    if (most <= now.memory_limit) KEDGE_CO_CHECK(co_await limit_group(sandbox, memory));
+    if (plan.of_whole) co_await note_whole("memory");
   }
   if (plan.of_cpu) {
     const bool has_quota = wanted.cpu_quota_us && *wanted.cpu_quota_us > 0;
+    const bool more = has_quota && *wanted.cpu_quota_us > now.cpu_quota_us;
     group_limits quota{.cpu_quota_us = has_quota ? wanted.cpu_quota_us : std::nullopt,
                        .cpu_period_us = wanted.cpu_period_us,
                        .hugepages = {},
                        .unified = {}};
+    const bool asks_more = wanted.cpu_shares.value_or(0) > now.cpu_shares;
     group_limits shares{.cpu_shares = wanted.cpu_shares, .hugepages = {}, .unified = {}};
-    const bool grows = has_quota && *wanted.cpu_quota_us > now.cpu_quota_us;
-    if (grows) KEDGE_CO_CHECK(co_await limit_group(quota));
-    KEDGE_CO_CHECK(co_await limit_group(shares));
+    if (more) KEDGE_CO_CHECK(co_await limit_group(sandbox, quota));
+    if (asks_more) KEDGE_CO_CHECK(co_await limit_group(sandbox, shares));
     KEDGE_CO_CHECK(co_await update_containers(pod, std::move(plan.cpu), only_cpu));
-    if (!grows) KEDGE_CO_CHECK(co_await limit_group(quota));
+    if (!asks_more) KEDGE_CO_CHECK(co_await limit_group(sandbox, shares));
+    if (!more) KEDGE_CO_CHECK(co_await limit_group(sandbox, quota));
+    if (plan.of_whole) co_await note_whole("cpu");
   }
   co_return result<void>();
 }
 
-task<result<void>> pod_worker::limit_group(group_limits limits) {
-  if (!parts_.needs) co_return result<void>();
-  co_return co_await parts_.needs->limit_group(*pod_, std::move(limits));
+pod_worker::told_sandbox pod_worker::sandbox_before(const group_limits& wanted, const group_reading& now) const {
+  constexpr auto none = std::numeric_limits<std::int64_t>::max();
+  auto* active = seen_.active_sandbox();
+  auto config = make_sandbox_config(*pod_, parts_.settings, active ? active->attempt : 0);
+  told_sandbox out{.id = active ? active->id : std::string(), .has = {}, .overhead = config.overhead};
+  out.has.cpu_shares = now.cpu_shares;
+  out.has.cpu_period = now.cpu_period_us;
+  out.has.cpu_quota = now.cpu_quota_us == none ? -1 : now.cpu_quota_us;
+  out.has.memory_limit = now.memory_limit == none ? -1 : now.memory_limit;
+  out.has.unified.assign(wanted.unified.begin(), wanted.unified.end());
+  return out;
+}
+
+// The runtime hears of it first: where it refuses, nothing is changed.
+task<result<void>> pod_worker::limit_group(told_sandbox& sandbox, group_limits limits) {
+  auto next = sandbox.has;
+  next.cpu_shares = limits.cpu_shares.value_or(next.cpu_shares);
+  next.cpu_quota = limits.cpu_quota_us.value_or(next.cpu_quota);
+  next.cpu_period = limits.cpu_period_us.value_or(next.cpu_period);
+  next.memory_limit = limits.memory_bytes.value_or(next.memory_limit);
+  const bool tells = !(next == sandbox.has) && !sandbox.id.empty();
+  auto tell = [&](const container_resources& has) {
+    return parts_.runtime.update_sandbox(sandbox.id, without_overhead(has, *pod_), sandbox.overhead);
+  };
+  if (tells)
+    if (auto told = co_await tell(next); !told)
+      co_return fail(told.error().code,
+                     fmt::format("failed to notify runtime for UpdatePodSandboxResources (resource={}); resize "
+                                 "rejected: updatePodSandboxResources failed for sanboxID \"{}\": {}",
+                                 limits.memory_bytes ? "memory" : "cpu", sandbox.id, rpc_text(told.error())));
+  if (parts_.needs)
+    if (auto done = co_await parts_.needs->limit_group(*pod_, std::move(limits)); !done) {
+      if (tells) (void)co_await tell(sandbox.has);
+      co_return done;
+    }
+  sandbox.has = std::move(next);
+  co_return result<void>();
+}
+
+// The pod has as much of it as it asks for as a whole.
+task<void> pod_worker::note_whole(const char* amount) {
+  auto whole = with_amount_of(seen_.given.value_or(value(json::object{})), spec_of(*pod_)["resources"], amount);
+  seen_.given = whole;
+  parts_.allocations.actuate_whole(uid(), std::move(whole));
+  co_await parts_.allocations.save();
 }
 
 // Before anything is changed: who uses more than he is to have would be killed, or keeps what he has.
@@ -217,8 +266,7 @@ task<result<void>> pod_worker::update_containers(std::shared_ptr<const value> po
                                                  resources_part part) {
   auto id = uid();
   for (auto& u : all) {
-    value container = container_named(*pod, u.name);
-    container.set("resources", u.resources);
+    auto& container = container_named(*pod, u.name);
     auto done = co_await parts_.runtime.update_resources(u.id, part(resources_of(*pod, container, parts_.settings)));
     if (!done) co_return fail(done.error().code, rpc_text(done.error()));
     parts_.allocations.actuate(id, u.name, u.resources);

@@ -1,6 +1,8 @@
 // worker_volumes.cc: a pod's volumes, made ready before its containers and taken away after them.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "node/limits.h"
@@ -12,12 +14,38 @@ namespace kedge::node {
 using json::value;
 using reactor::loop;
 
+// The runtime that the pod's RuntimeClass names; the default one has no name.
+task<result<std::string>> pod_worker::runtime_handler() {
+  auto name = std::string((*pod_)["spec"]["runtimeClassName"].as_string());
+  if (name.empty()) co_return std::string();
+  KEDGE_CO_TRY(auto found, co_await parts_.cluster.object("/apis/node.k8s.io/v1/runtimeclasses/" + name));
+  if (!found) co_return fail(errc::not_found, fmt::format("runtimeclass.node.k8s.io \"{}\" not found", name));
+  co_return std::string((*found)["handler"].as_string());
+}
+
+// Of the runtime that the pod's RuntimeClass names, where a mount asks for it.
+task<void> pod_worker::find_mount_abilities() {
+  if (recursive_read_only_) co_return;
+  bool asks = false;
+  for (auto* list : {"initContainers", "containers", "ephemeralContainers"})
+    for (std::size_t i = 0; i < spec_of(*pod_)[list].size(); ++i)
+      for (std::size_t j = 0; j < spec_of(*pod_)[list][i]["volumeMounts"].size(); ++j)
+        asks |= spec_of(*pod_)[list][i]["volumeMounts"][j]["recursiveReadOnly"].is_string();
+  if (!asks) co_return;
+  auto handler = co_await runtime_handler();
+  if (!handler) co_return;
+  auto& all = parts_.settings.handlers;
+  if (all.empty()) co_return;  // it doesn't say, or wasn't asked yet
+  auto found = std::ranges::find(all, *handler, &node::runtime_handler::name);
+  recursive_read_only_ = found != all.end() && found->recursive_read_only;
+}
+
 task<bool> pod_worker::make_volumes_ready() {
   auto pod = pod_;
   auto& settings = parts_.settings;
   auto folder = settings.folder_of(uid());
   auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
-  auto gathered = co_await gather_volumes(*pod, ips, settings, parts_.cluster, issued_);
+  auto gathered = co_await gather_volumes(*pod, heard_at_, ips, settings, parts_.cluster, issued_);
   std::expected<bool, volume_problem> made = false;
   if (gathered && !co_await mount_others(*gathered)) co_return volumes_ready_;
   if (!gathered) {

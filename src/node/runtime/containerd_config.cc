@@ -171,6 +171,7 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.registries_file = config.registries_file;
   s.registry_fallback = config.registry_fallback;
   s.device_ownership = config.nonroot_devices;
+  s.selinux = config.selinux;
   s.shim = find_program("containerd-shim-kedge-v2", path ? path : "");
   if (!s.shim.empty()) s.default_runtime = shim_runtime;
   if (!config.default_runtime.empty()) s.default_runtime = config.default_runtime;
@@ -244,7 +245,7 @@ disabled_plugins = [
 [plugins."io.containerd.grpc.v1.cri"]
   stream_server_address = "127.0.0.1"
   stream_server_port = "{stream_port}"
-  enable_selinux = false
+  enable_selinux = {selinux}
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
   device_ownership_from_security_context = {devices}
@@ -267,7 +268,7 @@ disabled_plugins = [
       fmt::arg("parts", toml(s.parts_folder + "/*.toml")), fmt::arg("root", toml(s.root_folder)),
       fmt::arg("state", toml(s.state_folder)),
       fmt::arg("unused", unused("btrfs") + unused("devmapper") + unused("zfs")), fmt::arg("socket", toml(s.socket)),
-      fmt::arg("stream_port", s.stream_port), fmt::arg("devices", s.device_ownership),
+      fmt::arg("stream_port", s.stream_port), fmt::arg("devices", s.device_ownership), fmt::arg("selinux", s.selinux),
       fmt::arg("restrict", s.restrict_oom_score), fmt::arg("pause", toml(s.pause_image)),
       fmt::arg("snapshotter", toml(s.snapshotter)), fmt::arg("runtime", toml(s.default_runtime)),
       fmt::arg("runtimes", runtimes_text(s)), fmt::arg("cni_bin", toml(s.cni_bin_folder)),

@@ -31,6 +31,7 @@ struct containerd_settings {
   unsigned stream_port = 10010;  // exec, attach, port-forward; 0: any
   bool restrict_oom_score = false;
   bool device_ownership = false;  // --nonroot-devices
+  bool selinux = false;           // --selinux
   std::string default_runtime = "runc";
   std::string shim;  // our shim's path; empty: there is none that can be used
   std::vector<extra_runtime> runtimes;

@@ -32,6 +32,7 @@ std::string_view operation_name(std::string_view method) {
       {"RuntimeService/ContainerStatus", "container_status"},
       {"RuntimeService/ReopenContainerLog", "reopen_container_log"},
       {"RuntimeService/UpdateContainerResources", "update_container"},
+      {"RuntimeService/UpdatePodSandboxResources", "update_podsandbox_resources"},
       {"RuntimeService/ListContainerStats", "list_container_stats"},
       {"RuntimeService/ExecSync", "exec_sync"},
       {"RuntimeService/Exec", "exec"},
@@ -181,6 +182,20 @@ task<result<void>> cri_pod_runtime::update_resources(std::string id, container_r
   co_return result<void>();
 }
 
+// Most have nothing to do for it: containerd before 2.3 knows no such call, or says in other words that it doesn't.
+task<result<void>> cri_pod_runtime::update_sandbox(std::string id, container_resources resources,
+                                                   container_resources overhead) {
+  wire::writer w;
+  w.text(1, id);
+  w.message(2, encode_resources(overhead));
+  w.message(3, encode_resources(resources));
+  auto answer = co_await call("RuntimeService/UpdatePodSandboxResources", w.take(), runtime_work_deadline);
+  if (answer || answer.error().code == errc::unsupported) co_return result<void>();
+  auto& e = answer.error();
+  if (e.message.starts_with("Unknown: ") && e.message.contains("not implemented")) co_return result<void>();
+  co_return fail(std::move(answer).error());
+}
+
 task<result<std::vector<container_info>>> cri_pod_runtime::containers(std::string pod_uid) {
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ListContainers", of_pod(pod_uid, 4), runtime_work_deadline));
   co_return decode_containers(answer);
@@ -246,7 +261,8 @@ task<result<std::optional<image_info>>> cri_pod_runtime::image(std::string name)
   co_return decode_image_status(answer);
 }
 
-task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_credentials* credentials) {
+task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_credentials* credentials,
+                                                const sandbox_config& sandbox) {
   wire::writer spec, w;
   spec.text(1, name);
   w.message(1, spec.take());
@@ -259,6 +275,7 @@ task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_cr
     auth.text(5, credentials->identity_token);
     w.message(2, auth.take());
   }
+  w.message(3, encode_sandbox_config(sandbox));
   KEDGE_CO_TRY(auto answer, co_await call("ImageService/PullImage", w.take(), image_pull_time_max));
   co_return decode_text(answer);
 }

@@ -33,6 +33,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) override;
   task<result<void>> remove_container(std::string id) override;
   task<result<void>> update_resources(std::string id, container_resources resources) override;
+  task<result<void>> update_sandbox(std::string id, container_resources resources,
+                                    container_resources overhead) override;
   task<result<std::vector<container_info>>> containers(std::string pod_uid) override;
   task<result<container_status>> status_of_container(std::string id) override;
   task<result<void>> reopen_log(std::string id) override;
@@ -42,7 +44,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<std::string>> stream_url(std::string id, exec_request request) override;
   task<result<std::string>> port_forward_url(std::string sandbox_id, std::vector<int> ports) override;
   task<result<std::optional<image_info>>> image(std::string name) override;
-  task<result<std::string>> pull(std::string name, const image_credentials* credentials) override;
+  task<result<std::string>> pull(std::string name, const image_credentials* credentials,
+                                 const sandbox_config& sandbox) override;
   task<result<std::vector<stored_image>>> images() override;
   task<result<void>> remove_image(std::string id) override;
 

@@ -108,8 +108,10 @@ std::string mount(const container_mount& m, const std::optional<id_range>& users
   w.text(1, m.container_path);
   w.text(2, m.host_path);
   w.number(3, m.read_only);
+  w.number(4, m.selinux_relabel);
   w.number(5, bits(m.propagation));
   if (users) w.message(6, id_mapping(*users)).message(7, id_mapping(*users));
+  w.number(8, m.recursive_read_only);
   if (!m.image.empty()) w.message(9, wire::writer().text(1, m.image).text(18, m.user_image).take());
   w.text(10, m.image_sub_path);
   return w.take();

@@ -60,6 +60,8 @@ struct container_resources {
   text_map unified;                                              // cgroup v2's files
   std::string cpus;                                              // "0-3,8"; empty: any
   std::string memory_nodes;                                      // NUMA nodes, likewise
+
+  friend bool operator==(const container_resources&, const container_resources&) = default;
 };
 
 struct sandbox_config {
@@ -84,7 +86,9 @@ struct sandbox_config {
 struct container_mount {
   std::string container_path, host_path;
   bool read_only = false;
-  int propagation = 0;  // 0 private, 1 from the host, 2 both ways
+  bool recursive_read_only = false;  // with all that is mounted below; needs read_only
+  bool selinux_relabel = false;      // what is in it gets the container's label
+  int propagation = 0;               // 0 private, 1 from the host, 2 both ways
   // An image instead of host_path: its id, what the pod calls it, and what of it; the runtime mounts it.
   std::string image = {}, user_image = {}, image_sub_path = {};
 };
@@ -215,6 +219,9 @@ class pod_runtime {
   virtual task<result<void>> remove_container(std::string id) = 0;
   // It has these from now on, while it runs; what is 0 or empty stays as it is.
   virtual task<result<void>> update_resources(std::string id, container_resources resources) = 0;
+  // A sandbox's pod has these as a whole from now on, beside `overhead`. Success when the runtime doesn't want to know.
+  virtual task<result<void>> update_sandbox(std::string id, container_resources resources,
+                                            container_resources overhead) = 0;
   virtual task<result<std::vector<container_info>>> containers(std::string pod_uid = {}) = 0;
   virtual task<result<container_status>> status_of_container(std::string id) = 0;
   virtual task<result<void>> reopen_log(std::string id) = 0;
@@ -229,7 +236,9 @@ class pod_runtime {
 
   // nullopt: it isn't there.
   virtual task<result<std::optional<image_info>>> image(std::string name) = 0;
-  virtual task<result<std::string>> pull(std::string name, const image_credentials* credentials) = 0;
+  // `sandbox`: of the pod that it is for.
+  virtual task<result<std::string>> pull(std::string name, const image_credentials* credentials,
+                                         const sandbox_config& sandbox) = 0;
   virtual task<result<std::vector<stored_image>>> images() = 0;
   virtual task<result<void>> remove_image(std::string id) = 0;
 };

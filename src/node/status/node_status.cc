@@ -284,6 +284,10 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
     }
     node.member("status").set("runtimeHandlers", std::move(handlers));
   }
+  // What servers mayn't take for granted: nodes of other versions can't.
+  node.member("status").set("declaredFeatures", array{value("InPlacePodLevelResourcesVerticalScaling"),
+                                                      value("InPlacePodVerticalScalingInitContainers"),
+                                                      value("RestartAllContainersOnContainerExits")});
   if (!f.volumes_in_use.empty())
     node.member("status").set("volumesInUse", array(f.volumes_in_use.begin(), f.volumes_in_use.end()));
   return node;
@@ -319,6 +323,7 @@ value status_patch(const value& existing, const value& wanted, bool heartbeat_du
     if (old[part] != next[part]) status.set(part, next[part]);
   // Told whole: merged, one that has gone would stay.
   if (old["runtimeHandlers"] != next["runtimeHandlers"]) status.set("runtimeHandlers", next["runtimeHandlers"]);
+  if (old["declaredFeatures"] != next["declaredFeatures"]) status.set("declaredFeatures", next["declaredFeatures"]);
   if (old["volumesInUse"] != next["volumesInUse"]) status.set("volumesInUse", next["volumesInUse"]);
   // An empty list is left out by the server, which makes it equal to none.
   if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty()))

@@ -258,7 +258,7 @@ task<result<csi_texts>> csi_volumes::secrets(value reference, std::string_view m
   if (!reference.is_object()) co_return out;
   std::string name(reference["name"].as_string());
   if (reference["namespace"].is_string()) ns = reference["namespace"].as_string();
-  auto found = co_await parts_.cluster.secret(ns, name);
+  auto found = co_await parts_.cluster.secret(ns, name, reactor::loop::current().now());
   if (found && !*found) found = fail(errc::not_found, fmt::format("secrets {} not found", quote(name)));
   if (!found)
     co_return fail(

@@ -34,6 +34,9 @@ TEST_CASE("containerd's configuration follows the settings") {
     CAPTURE(line);
     CHECK(text.contains(line));
   }
+  CHECK(text.contains("  enable_selinux = false\n"));
+  s.selinux = true;
+  CHECK(containerd_config(s).contains("  enable_selinux = true\n"));
 }
 
 TEST_CASE("programs are found in PATH first, and only if they can be run") {

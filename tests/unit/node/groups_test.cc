@@ -11,6 +11,7 @@
 #include "json/parse.h"
 #include "node/pods/files.h"
 #include "node/pods/pod_groups.h"
+#include "node/resources/eviction.h"
 #include "support/skipped.h"
 #include "support/temporary_folder.h"
 
@@ -51,20 +52,27 @@ TEST_CASE("what a group has is read in the terms of either version") {
   write(v1 + "/memory/p/memory.limit_in_bytes", "1048576\n");
   write(v1 + "/memory/p/memory.usage_in_bytes", "4096\n");
   write(v1 + "/cpu/p/cpu.cfs_quota_us", "-1\n");
+  write(v1 + "/cpu/p/cpu.cfs_period_us", "50000\n");
+  write(v1 + "/cpu/p/cpu.shares", "512\n");
   auto one = group_tree(v1).read("/p");
   REQUIRE(one);
   CHECK(one->memory_limit == 1'048'576);
   CHECK(one->memory_bytes == 4096);
   CHECK(one->cpu_quota_us == std::numeric_limits<std::int64_t>::max());
+  CHECK(one->cpu_period_us == 50'000);
+  CHECK(one->cpu_shares == 512);
   write(v2 + "/cgroup.controllers", "cpu memory\n");
   write(v2 + "/p/memory.max", "max\n");
   write(v2 + "/p/memory.current", "8192\n");
-  write(v2 + "/p/cpu.max", "50000 100000\n");
+  write(v2 + "/p/cpu.max", "50000 200000\n");
+  write(v2 + "/p/cpu.weight", "20\n");
   auto two = group_tree(v2).read("/p");
   REQUIRE(two);
   CHECK(two->memory_limit == std::numeric_limits<std::int64_t>::max());
   CHECK(two->memory_bytes == 8192);
   CHECK(two->cpu_quota_us == 50'000);
+  CHECK(two->cpu_period_us == 200'000);
+  CHECK(two->cpu_shares == 500);  // the kubelet's way back from weights
   CHECK(group_tree(v2).read("/q").error().code == errc::not_found);
 }
 
@@ -184,7 +192,30 @@ TEST_CASE("all pods together have what isn't reserved, where that is enforced") 
   auto kept = limits_of_reserved(k.system_reserved, enforcement::kept::compressible);
   CHECK(kept.cpu_shares == 1024);
   CHECK_FALSE(kept.memory_bytes);
-  CHECK(limits_of_reserved(k.system_reserved, enforcement::kept::all).memory_bytes == 1 << 30);
+  CHECK(kept.unified.empty());
+  kept = limits_of_reserved(k.system_reserved, enforcement::kept::all);
+  CHECK(kept.memory_bytes == 1 << 30);
+  CHECK(kept.unified.at("memory.min") == "1073741824");
+}
+
+TEST_CASE("what is kept from pods is no more than the machine has, or that is said") {
+  system_info machine;
+  machine.cpus = 2;
+  machine.memory_bytes = 1 << 30;
+  machine.storage_bytes = 10'000'000;
+  kubelet_settings k;
+  k.system_reserved = {{"memory", schema::quantity::of(600 << 20)}, {"cpu", schema::quantity::of(2)}};
+  k.kube_reserved = {{"memory", schema::quantity::of(300 << 20)}};
+  k.thresholds = parse_thresholds("memory.available<100Mi,nodefs.available<5%", "", "", "").value();
+  CHECK(reserved_beyond(machine, k).empty());
+  k.thresholds =
+      parse_thresholds("memory.available<200Mi", "memory.available<900Mi", "memory.available=1m", "").value();
+  CHECK(reserved_beyond(machine, k) ==
+        "Resource \"memory\" has a reservation of 1153433600 but capacity of 1073741824. Expected capacity >= "
+        "reservation.");
+  k = {};
+  k.kube_reserved = {{"cpu", schema::quantity::of_milli(2001)}};
+  CHECK(reserved_beyond(machine, k).starts_with("Resource \"cpu\" has a reservation of 2001m but capacity of 2."));
 }
 
 TEST_CASE("what is between a request and a limit of memory is slowed down") {

@@ -39,10 +39,12 @@ class played_cluster final : public pod_cluster {
   std::optional<errc> fails;
   std::optional<value> answer = object_named(R"({"metadata":{"name":"web"},"data":{"a":"1"}})");
 
-  task<result<std::optional<value>>> config_map(std::string, std::string) override { return give(answer); }
-  task<result<std::optional<value>>> secret(std::string, std::string) override { return give(answer); }
+  task<result<std::optional<value>>> config_map(std::string, std::string, time_point) override { return give(answer); }
+  task<result<std::optional<value>>> secret(std::string, std::string, time_point) override { return give(answer); }
   task<result<std::optional<value>>> object(std::string) override { return give(answer); }
-  task<result<std::vector<value>>> services(std::string) override { return give(std::vector<value>{*answer}); }
+  task<result<std::vector<value>>> services(std::string, time_point) override {
+    return give(std::vector<value>{*answer});
+  }
   task<result<value>> token(std::string, std::string, value spec) override { return give(std::move(spec)); }
   task<result<value>> request_certificate(std::string, value request) override { return give(std::move(request)); }
   task<result<std::optional<value>>> certificate_request(std::string, std::string) override { return give(answer); }
@@ -115,29 +117,29 @@ TEST_CASE("pods are given what was kept while no server answers, and what it say
     played_cluster api;
     offline_cluster cluster(api, store);
     auto spec = object_named(R"({"audiences":["api"],"boundObjectRef":{"name":"web","uid":"u1"}})");
-    auto config = co_await cluster.config_map("default", "web");
-    auto services = co_await cluster.services("default");
+    auto config = co_await cluster.config_map("default", "web", {});
+    auto services = co_await cluster.services("default", {});
     auto token = co_await cluster.token("default", "own", spec);
     auto object = co_await cluster.object("/apis/node.k8s.io/v1/runtimeclasses/crun");
     for (auto away : {errc::closed, errc::refused, errc::timeout, errc::unavailable, errc::protocol}) {
       CAPTURE(name_of(away));
       api.fails = away;
-      CHECK(**co_await cluster.config_map("default", "web") == **config);
-      CHECK(*co_await cluster.services("default") == *services);
+      CHECK(**co_await cluster.config_map("default", "web", {}) == **config);
+      CHECK(*co_await cluster.services("default", {}) == *services);
       CHECK(*co_await cluster.token("default", "own", spec) == *token);
       CHECK(**co_await cluster.object("/apis/node.k8s.io/v1/runtimeclasses/crun") == **object);
       // Another's name, another's token.
-      CHECK_FALSE((co_await cluster.config_map("default", "another")).has_value());
-      CHECK_FALSE((co_await cluster.secret("default", "web")).has_value());
+      CHECK_FALSE((co_await cluster.config_map("default", "another", {})).has_value());
+      CHECK_FALSE((co_await cluster.secret("default", "web", {})).has_value());
       CHECK_FALSE((co_await cluster.token("default", "own", object_named(R"({"audiences":["vault"]})"))).has_value());
     }
     api.fails = errc::forbidden;
-    CHECK((co_await cluster.config_map("default", "web")).error().code == errc::forbidden);
+    CHECK((co_await cluster.config_map("default", "web", {})).error().code == errc::forbidden);
     api.fails = std::nullopt;
     api.answer = std::nullopt;
-    CHECK_FALSE((co_await cluster.config_map("default", "web"))->has_value());
+    CHECK_FALSE((co_await cluster.config_map("default", "web", {}))->has_value());
     api.fails = errc::closed;  // what was deleted stays so
-    CHECK_FALSE((co_await cluster.config_map("default", "web")).has_value());
+    CHECK_FALSE((co_await cluster.config_map("default", "web", {})).has_value());
   }(folder.path() + "/offline"));
 }
 

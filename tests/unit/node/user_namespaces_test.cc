@@ -137,3 +137,13 @@ TEST_CASE("the runtime is told of users, and maps what is mounted to them") {
   CHECK(member(made, "7.6.1") == std::to_string(unit * 7));
   CHECK(member(made, "7.7.3") == std::to_string(unit));
 }
+
+TEST_CASE("the runtime is told what a mount is to be beside where it is") {
+  container_config container;
+  container.mounts.push_back({.container_path = "/in", .host_path = "/out", .read_only = true});
+  auto plain = encode_container_config(container);
+  for (auto* field : {"7.4", "7.8"}) CHECK(member(plain, field) == "none");
+  container.mounts.front().selinux_relabel = container.mounts.front().recursive_read_only = true;
+  auto made = encode_container_config(container);
+  for (auto* field : {"7.3", "7.4", "7.8"}) CHECK(member(made, field) == "1");
+}

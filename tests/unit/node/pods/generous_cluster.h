@@ -13,13 +13,15 @@ namespace kedge::node {
 // Has every ConfigMap and Secret that is asked for.
 class generous_cluster : public pod_cluster {
  public:
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
+  task<result<std::optional<json::value>>> config_map(std::string, std::string, time_point) override {
     co_return std::optional(*json::parse(R"({"data":{"k":"v"}})"));
   }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
+  task<result<std::optional<json::value>>> secret(std::string, std::string, time_point) override {
     co_return std::optional(*json::parse(R"({"data":{"k":"dg=="}})"));
   }
-  task<result<std::vector<json::value>>> services(std::string) override { co_return std::vector<json::value>(); }
+  task<result<std::vector<json::value>>> services(std::string, time_point) override {
+    co_return std::vector<json::value>();
+  }
   task<result<json::value>> token(std::string, std::string, json::value) override {
     co_return *json::parse(R"({"token":"t","expirationTimestamp":"2100-01-01T00:00:00Z"})");
   }

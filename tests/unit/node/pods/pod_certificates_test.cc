@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
+
 #include "../loop.h"
 #include "base/strings.h"
 #include "crypto/key.h"
@@ -32,6 +34,8 @@ class signing_cluster final : public generous_cluster {
     co_return std::optional<json::value>(json::object{{"metadata", json::object{{"uid", uid}}}});
   }
   task<result<json::value>> request_certificate(std::string, json::value request) override {
+    proofs.insert(std::string(request["spec"]["stubPKCS10Request"].as_string()));
+    if (away) co_return fail(errc::unavailable, "no server");
     requests.push_back(request);
     status = {};
     request.member("metadata").set("name", "req-" + std::to_string(requests.size()));
@@ -49,7 +53,8 @@ class signing_cluster final : public generous_cluster {
 
   std::vector<json::value> requests;
   json::value status;
-  bool removed = false;
+  bool removed = false, away = false;
+  std::set<std::string> proofs;  // that were sent
   std::vector<std::string> told;
 };
 
@@ -144,6 +149,28 @@ TEST_CASE("a pod's certificate that is refused is refused for good; a request th
       CHECK(s.cluster.told[0].starts_with(type + ": PodCertificateRequest "));
     }(type));
   }
+}
+
+TEST_CASE("a pod's certificate: one key, however often it is asked for in vain") {
+  test_loop t;
+  t.run([]() -> task<void> {
+    stage s;
+    s.cluster.away = true;
+    for (int i = 0; i < 5; ++i) CHECK(co_await s.step() == "while creating PodCertificateRequest: no server");
+    s.cluster.away = false;
+    s.cluster.removed = true;
+    for (int i = 0; i < 5; ++i) CHECK(co_await s.step() == waits);
+    CHECK(s.cluster.requests.size() == 5);
+    CHECK(s.cluster.proofs.size() == 1);
+    s.cluster.removed = false;
+    s.cluster.status = issued(certificate("leaf"), "2000-01-01T00:00:00Z");
+    auto key = crypto::private_key::from_pem(co_await s.step()).value();
+    auto proof = unbase64(*s.cluster.proofs.begin()).value();
+    CHECK(key.public_part() == crypto::public_key_of_request(as_bytes(proof)).value());
+    // The next certificate has another one.
+    (void)co_await s.step();
+    CHECK(s.cluster.proofs.size() == 2);
+  }());
 }
 
 TEST_CASE("a pod's certificate: a kind of key that nobody knows") {

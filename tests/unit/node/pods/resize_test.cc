@@ -111,6 +111,69 @@ TEST_CASE("a pod has what was allocated to it until it is given more") {
   CHECK(as_given(*asked, seen_with({resources(100, 64), resources(100, 64)})) == *pod);
 }
 
+TEST_CASE("a pod's limits as a whole are those of its containers that have none") {
+  auto pod = pod_of(
+      {container("a", 100, 64), R"({"name": "b"})", R"({"name": "c", "resources": {"limits": {"cpu": "50m"}}})"});
+  pod.member("spec").set("resources", resources(200, 128));
+  auto in_pod = [&](std::string_view name) { return resources_in_pod(pod, container_named(pod, name)); };
+  auto limits = [](const char* cpu, const char* memory) { return json::object{{"cpu", cpu}, {"memory", memory}}; };
+  CHECK(in_pod("a") == resources(100, 64));
+  CHECK(in_pod("b") == json::object{{"limits", limits("200m", "128Mi")}});
+  CHECK(in_pod("c") == json::object{{"limits", limits("50m", "128Mi")}});
+  // They are changed with the pod's; what has its own is left alone, and so is what the pod doesn't change.
+  auto seen = seen_with({in_pod("a"), in_pod("b"), in_pod("c")});
+  CHECK_FALSE(resize_in_progress(pod, seen));
+  seen.given = resources(200, 128);
+  CHECK(plan_resize(pod, seen, {}).nothing());
+  pod.member("spec").set("resources", resources(300, 128));
+  CHECK(resize_in_progress(pod, seen));
+  auto plan = plan_resize(pod, seen, {});
+  CHECK((plan.of_whole && plan.of_cpu && !plan.of_memory));
+  CHECK(plan.memory.empty());
+  CHECK(names_of(plan.cpu) == names{"b"});
+  CHECK(plan.cpu[0].resources == in_pod("b"));
+  // Until then its status tells what it has.
+  auto has = as_given(pod, seen);
+  CHECK(has["spec"]["resources"] == resources(200, 128));
+  CHECK(container_named(has, "a")["resources"] == resources(100, 64));
+  CHECK(container_named(has, "c")["resources"] == container_named(pod, "c")["resources"]);
+  // All of it where nobody says what it has, and that is no resize to be told of.
+  seen = seen_with({in_pod("a"), in_pod("b"), in_pod("c")});
+  CHECK_FALSE(resize_in_progress(pod, seen));
+  plan = plan_resize(pod, seen, {});
+  CHECK((plan.of_whole && plan.of_cpu && plan.of_memory));
+  CHECK((plan.cpu.empty() && plan.memory.empty()));
+}
+
+TEST_CASE("the first containers are allocated what they are made with, and keep it") {
+  auto pod_with = [](int cpu) {
+    return std::make_shared<const json::value>(
+        make_pod(R"({"containers": [], "initContainers": [)" + container("a", cpu, 64) + "]}"));
+  };
+  auto kept = resources_of_pod(*pod_with(100));
+  auto has = as_allocated(pod_with(200), &kept);
+  CHECK((*has)["spec"] == (*pod_with(100))["spec"]);
+}
+
+TEST_CASE("a runtime is told what a sandbox has without its overhead") {
+  container_resources of_group;
+  of_group.cpu_shares = 512;
+  of_group.cpu_quota = 50'000;
+  of_group.cpu_period = 100'000;
+  of_group.memory_limit = 100 << 20;
+  auto pod = make_pod(R"({"containers": []})");
+  CHECK(without_overhead(of_group, pod) == of_group);
+  pod.member("spec").set("overhead", json::object{{"cpu", "100m"}, {"memory", "20Mi"}});
+  auto told = without_overhead(of_group, pod);
+  CHECK(told.cpu_shares == 409);
+  CHECK(told.cpu_quota == 40'000);
+  CHECK(told.memory_limit == 80 << 20);
+  of_group.cpu_quota = of_group.memory_limit = -1;  // none
+  told = without_overhead(of_group, pod);
+  CHECK(told.cpu_quota == -1);
+  CHECK(told.memory_limit == -1);
+}
+
 TEST_CASE("what isn't done is refused, and what doesn't fit waits, in the kubelet's words") {
   pod_settings s;
   s.node.allocatable = json::object{{"cpu", "1"}, {"memory", "1Gi"}};
@@ -126,7 +189,9 @@ TEST_CASE("what isn't done is refused, and what doesn't fit waits, in the kubele
   };
   auto as_a_whole = has;
   as_a_whole.member("spec").set("resources", resources(200, 64));
-  CHECK(infeasible(as_a_whole) == "InPlacePodLevelResourcesVerticalScaling is disabled");
+  CHECK_FALSE(why_not_resized(as_a_whole, has, {}, s));
+  as_a_whole.member("spec").set("resources", resources(1100, 64));
+  CHECK(why_not_resized(as_a_whole, has, {}, s)->reason == "OutOfcpu");
   has.member("status").set("qosClass", "Guaranteed");
   wants = has;
   wants.member("spec").set("containers", pod_of({container("a", 200, 64)})["spec"]["containers"]);
@@ -162,6 +227,13 @@ TEST_CASE("allocations are kept in the kubelet's file") {
   CHECK_FALSE(again.find("u1"));
   CHECK(again.erase("u2", "b"));
   CHECK_FALSE(again.find("u2"));
+  again.set("u2", "b", resources(1, 1));
+  CHECK_FALSE(again.find_whole("u2"));
+  again.set_whole("u2", resources(2, 2));
+  CHECK(again.erase("u2", "b"));
+  REQUIRE(again.find_whole("u2"));
+  CHECK(*again.find_whole("u2") == resources(2, 2));
+  CHECK(again.erase("u2"));
   auto torn = text;
   torn.replace(torn.find("20m"), 3, "21m");
   CHECK(again.restore(torn).error().code == errc::corrupt);

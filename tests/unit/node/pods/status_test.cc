@@ -48,6 +48,42 @@ constexpr auto two = R"({"containers": [{"name": "b", "image": "x"}, {"name": "a
 
 }  // namespace
 
+TEST_CASE("containers that are removed so that all begin anew wait for that, and it is told until they are gone") {
+  described d{make_pod(R"({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "x"}], "containers":
+      [{"name": "a", "image": "x"}, {"name": "b", "image": "x", "restartPolicy": "Never", "restartPolicyRules":
+        [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]}]})"),
+              seen_builder().sandbox("s").container("i", exited).container("a", running).container("b", running).seen};
+  constexpr std::string_view all = "AllContainersRestarting";
+  d.before = d.status();
+  CHECK(condition(d.before, all)["status"].as_string() == "False");
+  d.seen.containers.front().state = exited;
+  d.seen.containers.front().exit_code = 42;
+  d.before = d.status();
+  CHECK(d.before["phase"].as_string() == "Running");
+  CHECK(condition(d.before, all)["reason"].as_string() == "RestartAllContainersStarted");
+  CHECK(d.before["containerStatuses"][1]["state"]["terminated"]["exitCode"].as_integer() == 42);
+  d.seen.containers.clear();
+  d.before = d.status();
+  CHECK(condition(d.before, all)["status"].as_string() == "False");
+  CHECK(d.before["phase"].as_string() == "Running");
+  for (auto* list : {"initContainerStatuses", "containerStatuses"})
+    for (auto& c : *d.before[list].array()) {
+      CAPTURE(c["name"].as_string());
+      CHECK(c["state"]["waiting"]["reason"].as_string() == "RestartingAllContainers");
+      CHECK(c["lastState"]["terminated"]["reason"].as_string() == "RestartingAllContainers");
+      CHECK(c["restartCount"].as_integer() == 1);
+    }
+  // That is counted once.
+  d.before = d.status();
+  CHECK(d.before["phase"].as_string() == "Running");
+  CHECK(d.before["containerStatuses"][0]["restartCount"].as_integer() == 1);
+  d.seen = seen_builder().sandbox("s").container("i", running).seen;
+  auto next = d.status();
+  CHECK(next["initContainerStatuses"][0]["restartCount"].as_integer() == 1);
+  CHECK(next["initContainerStatuses"][0]["lastState"]["terminated"]["exitCode"].as_integer() == 137);
+  CHECK(next["containerStatuses"][0]["restartCount"].as_integer() == 1);
+}
+
 TEST_CASE("a pod of which nothing is there yet is being created") {
   auto status = described{make_pod(two), {}}.status();
   CHECK(status["phase"].as_string() == "Pending");

@@ -121,6 +121,33 @@ TEST_CASE("a container that ended is started again as its policy says") {
   CHECK_FALSE(starts("Never", 41, rules));
 }
 
+TEST_CASE("a container whose rule says so takes all others with it, and goes last") {
+  constexpr std::string_view spec =
+      R"({"restartPolicy": "Never", "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+          "containers": [{"name": "a"}, {"name": "b", "restartPolicy": "Never", "restartPolicyRules":
+            [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]}]})";
+  auto b = seen_builder()
+               .sandbox("x")
+               .container("i", exited)
+               .container("s", running)
+               .container("a", running)
+               .container("b", exited, 41);
+  CHECK(steps_of(spec, b.seen).reset.empty());
+  b.container("b", exited, 42);
+  auto steps = steps_of(spec, b.seen);
+  names order;
+  for (auto& k : steps.reset) order.push_back(k.name + (k.id == b.seen.newest(k.name)->id ? "" : ", before"));
+  CHECK(order == names{"a", "b, before", "i", "s", "b"});
+  CHECK((steps.kill.empty() && steps.regular.empty() && !steps.kill_pod));
+  // The others first: until it is removed itself, all that is left has to go.
+  std::erase_if(b.seen.containers, [](auto& c) { return c.name != "b" || c.exit_code != 42; });
+  steps = steps_of(spec, b.seen);
+  REQUIRE(steps.reset.size() == 1);
+  CHECK(steps.reset[0].name == "b");
+  b.seen.containers.clear();
+  CHECK(steps_of(spec, b.seen).init == names{"i"});
+}
+
 TEST_CASE("when nothing is kept and nothing starts, the pod ends, its sidecars too") {
   auto seen = seen_builder().sandbox("x").container("s", running).container("a", exited).seen;
   auto steps = steps_of(
