@@ -11,8 +11,7 @@ namespace kedge::node {
 
 // mount(8)'s arguments: "-t nfs -o hard,ro server:/export /where". Options once each, sorted.
 std::vector<std::string> nfs_mount_arguments(const volume_to_mount& v, const std::string& where);
-// The command. Whoever writes a pod names the server, which begins as he likes ("-T…" is another fstab): it is never an
-// option.
+// The command. Whoever writes a pod names the server, which begins as he likes: it is never an option.
 std::vector<std::string> nfs_mount_command(const volume_to_mount& v, const std::string& where);
 
 class nfs_volumes {

@@ -260,7 +260,7 @@ TEST_CASE("an export's options are each there once, in order") {
 }
 
 TEST_CASE("an export's server is no option of mount, whatever it is called") {
-  for (std::string server : {"-T/var/lib/kubelet/pods/u/volumes/kubernetes.io~empty-dir/v/x", "--bind", "-o", "-"}) {
+  for (std::string server : {"-v", "--bind", "-o", "-"}) {
     volume_to_mount v{.name = "data",
                       .source = json::object{{"nfs", json::object{{"server", server}, {"path", "/p"}}}}};
     CHECK(nfs_mount_command(v, "/at") == std::vector<std::string>{"mount", "-t", "nfs", "--", server + ":/p", "/at"});
