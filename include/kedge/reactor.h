@@ -5,7 +5,8 @@
 //   reactor::loop             one core's loop (io_uring, else epoll): loop.run_until(task), or cores.h for one a core
 //   reactor::event, semaphore with_deadline(task, when), with_stop(task, event): waiting, in bounded time
 //   reactor::stream, listener, network; os_network(): connections. A program that takes a network runs in a simulated
-//   one too kedge::result<T>          a value or an error (code and text); nothing here throws
+//   one too kedge::result<T>          a value or an error (code and text); nothing here throws, and
+//   nothing may be thrown through it: what leaves a callback ends the process
 //
 // What belongs to a loop is used on its thread alone. loop::post() is how another thread hands it work.
 #pragma once
