@@ -33,11 +33,10 @@ class cores {
   std::vector<std::thread> threads_;
 };
 
-// Runs f() (a callable that gives task<T>) on `target` and gives its value here. When the two are the same it is a
-// plain call. Dropping the caller does not stop the callee: it ends by its own deadline and its answer is dropped.
-template <typename F, typename Task = std::invoke_result_t<F>>
-Task call_on(loop& target, F f) {
-  using T = typename Task::value_type;
+namespace detail {
+// Its code is there once for a type of answer, not for each callable.
+template <typename T>
+task<T> call_on(loop& target, std::move_only_function<task<T>()> f) {
   auto& home = loop::current();
   if (&target == &home) co_return co_await f();
   struct shared {
@@ -46,7 +45,7 @@ Task call_on(loop& target, F f) {
   };
   auto state = std::make_shared<shared>();
   target.post([f = std::move(f), state, &home, &target]() mutable {
-    target.spawn([](F callee, std::shared_ptr<shared> s, loop& h) -> task<void> {
+    target.spawn([](std::move_only_function<task<T>()> callee, std::shared_ptr<shared> s, loop& h) -> task<void> {
       auto value = std::make_shared<T>(co_await callee());
       h.post([s = std::move(s), value = std::move(value)] {
         s->value.emplace(std::move(*value));
@@ -56,6 +55,14 @@ Task call_on(loop& target, F f) {
   });
   co_await state->done.wait();
   co_return std::move(*state->value);
+}
+}  // namespace detail
+
+// Runs f() (a callable that gives task<T>) on `target` and gives its value here. When the two are the same it is a
+// plain call. Dropping the caller does not stop the callee: it ends by its own deadline and its answer is dropped.
+template <typename F, typename Task = std::invoke_result_t<F>>
+Task call_on(loop& target, F f) {
+  return detail::call_on<typename Task::value_type>(target, std::move(f));
 }
 
 }  // namespace kedge::reactor

@@ -107,6 +107,24 @@ bool offload_post(std::move_only_function<void()> f) { return the_pool().post(st
 
 bool offload_post_remote(std::move_only_function<void()> f) { return remote_pool().post(std::move(f)); }
 
+task<result<void>> detail::run_apart(threads where, std::move_only_function<void()> job) {
+  auto done = std::make_shared<event>();
+  auto& home = loop::current();
+  // The mailbox, not the loop: nobody waits for a job whose asker was dropped, not even the loop's end.
+  auto run = [job = std::move(job), done, mail = home.mail()]() mutable {
+    job();
+    mail->post([job = std::move(job), done = std::move(done)] { done->set(); });
+  };
+  if (where == threads::remote) {
+    if (!offload_post_remote(std::move(run)))
+      co_return fail(errc::exhausted, "too much waits for other machines already");
+  } else if (!home.io().offload(std::move(run))) {
+    co_return fail(errc::exhausted, "too many blocking operations wait already");
+  }
+  co_await done->wait();
+  co_return result<void>();
+}
+
 bool offload_rest(std::chrono::milliseconds most) {
   return the_pool().rest(most) && remote_pool().rest(std::chrono::milliseconds(0));
 }

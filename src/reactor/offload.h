@@ -14,27 +14,32 @@ namespace kedge::reactor {
 // offload_queue_max waiting jobs it returns false and drops `f`.
 bool offload_post(std::move_only_function<void()> f);
 
+namespace detail {
+
+enum class threads : unsigned char { pool, remote };  // those of offload_post, or of offload_post_remote
+
+// Runs `job` there and ends when it ran; the job itself ends on this loop. errc::exhausted when too much waits there
+// already.
+task<result<void>> run_apart(threads where, std::move_only_function<void()> job);
+
+// Its code is there once for a type of value, not for each of some hundred jobs.
+template <typename R>
+task<result<R>> value_of(threads where, std::move_only_function<R()> f) {
+  auto value = std::make_shared<std::optional<R>>();  // the job's, too: who waits may be dropped
+  KEDGE_CO_CHECK(co_await run_apart(where, [value, f = std::move(f)]() mutable {
+    value->emplace(f());
+    f = nullptr;  // what it held goes here, the value there
+  }));
+  co_return std::move(**value);
+}
+
+}  // namespace detail
+
 // Runs `f` on the pool and gives its value on this loop. Dropping the task abandons the answer; `f` owns what it uses,
 // since it runs to its end all the same. errc::exhausted when too much waits already.
 template <typename F, typename R = std::invoke_result_t<F>>
 task<result<R>> offload(F f) {
-  struct shared {
-    std::optional<R> value;
-    event done;
-  };
-  auto state = std::make_shared<shared>();
-  auto& home = loop::current();
-  // The mailbox, not the loop: nobody waits for a job whose asker was dropped, not even the loop's end.
-  bool accepted = home.io().offload([f = std::move(f), state, mail = home.mail()]() mutable {
-    auto value = std::make_shared<R>(f());
-    mail->post([state = std::move(state), value = std::move(value)] {
-      state->value.emplace(std::move(*value));
-      state->done.set();
-    });
-  });
-  if (!accepted) co_return fail(errc::exhausted, "too many blocking operations wait already");
-  co_await state->done.wait();
-  co_return std::move(*state->value);
+  return detail::value_of<R>(detail::threads::pool, std::move(f));
 }
 
 // How long a name is looked up for one who asks: longer than two attempts at each of two servers by the resolver's

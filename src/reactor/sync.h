@@ -156,17 +156,26 @@ class channel {
   bool closed_ = false;
 };
 
+namespace detail {
+
+template <typename T>
+task<void> into(task<T> work, std::optional<T>& out, event& done) {
+  out.emplace(co_await work);
+  done.set();
+}
+// Run `work`, which sets `done`, until that is set, or until `deadline` (then false) or `stop`; then it is dropped.
+task<bool> done_before(task<void> work, event& done, time_point deadline);
+task<void> done_or_set(task<void> work, event& done, event& stop);
+
+}  // namespace detail
+
 // `work`, unless `deadline` comes first: then it is dropped and the answer is errc::timeout.
 template <typename T>
 task<result<T>> with_deadline(task<result<T>> work, time_point deadline) {
   std::optional<result<T>> out;
   event done;
-  scope children;
-  children.spawn([](task<result<T>> w, std::optional<result<T>>& o, event& d) -> task<void> {
-    o.emplace(co_await w);
-    d.set();
-  }(std::move(work), out, done));
-  if (!co_await done.wait_until(deadline)) co_return fail(errc::timeout, "the deadline passed");
+  if (!co_await detail::done_before(detail::into(std::move(work), out, done), done, deadline))
+    co_return fail(errc::timeout, "the deadline passed");
   co_return std::move(*out);
 }
 
@@ -175,16 +184,7 @@ template <typename T>
 task<result<T>> with_stop(task<result<T>> work, event& stop) {
   std::optional<result<T>> out;
   event done;
-  scope children;
-  children.spawn([](task<result<T>> w, std::optional<result<T>>& o, event& d) -> task<void> {
-    o.emplace(co_await w);
-    d.set();
-  }(std::move(work), out, done));
-  children.spawn([](event& s, event& d) -> task<void> {
-    co_await s.wait();
-    d.set();
-  }(stop, done));
-  co_await done.wait();
+  co_await detail::done_or_set(detail::into(std::move(work), out, done), done, stop);
   if (!out) co_return fail(errc::cancelled, "stopped");
   co_return std::move(*out);
 }
