@@ -222,7 +222,8 @@ std::vector<overload> orderings(const std::string& name) {
 
 }  // namespace
 
-void add_operators(environment::builder& b) {
+// Cold: a long list, once in a process.
+[[gnu::cold]] void add_operators(environment::builder& b) {
   const type a = type::parameter("A"), other = type::parameter("B");
   const type list = type::list(a), map = type::map(a, other);
   const type &boolean = type::boolean(), &integer = type::integer(), &unsigned_integer = type::unsigned_integer(),

@@ -40,7 +40,8 @@ value size(args a, arena& memory) {
 
 }  // namespace
 
-void add_text(environment::builder& b) {
+// Cold: a long list, once in a process.
+[[gnu::cold]] void add_text(environment::builder& b) {
   const type &string = type::string(), &boolean = type::boolean(), &integer = type::integer(), &bytes = type::bytes();
   const type list = type::list(type::parameter("A")), map = type::map(type::parameter("A"), type::parameter("B"));
   b.function({"contains", {method("contains_string", {string, string}, boolean)}, contains});
