@@ -1,0 +1,6 @@
+// api.h, for the files that put a server together.
+#pragma once
+
+#include "api/precompiled/api.h"
+
+#include "server/shared.h"
