@@ -1,5 +1,6 @@
 #include "cli/daemon.h"
 
+#include <link.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -10,9 +11,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstdio>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -41,6 +43,34 @@ void notify(std::string_view state) {
   auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size);
   (void)::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&to), length);
   ::close(fd);
+}
+
+using program_header = ElfW(Phdr);
+
+// Relocations wrote to what isn't writable now.
+bool has_text_relocations(const dl_phdr_info& object, const program_header& dynamic) {
+  const auto* entry = reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + dynamic.p_vaddr);
+  for (; entry->d_tag != DT_NULL; ++entry)
+    if (entry->d_tag == DT_TEXTREL || (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_TEXTREL) != 0)) return true;
+  return false;
+}
+
+// Lets go of the code and the constants of the program or of a library: of the segments to which nothing was ever
+// written, so that the file has what they hold.
+int release_object(dl_phdr_info* object, std::size_t, void*) {
+  const std::string_view name = object->dlpi_name;
+  if (!name.empty() && !name.contains('/')) return 0;  // the kernel's
+  const std::span headers(object->dlpi_phdr, object->dlpi_phnum);
+  for (const program_header& h : headers)
+    if (h.p_type == PT_DYNAMIC && has_text_relocations(*object, h)) return 0;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  for (const program_header& h : headers) {
+    if (h.p_type != PT_LOAD || (h.p_flags & PF_W) != 0) continue;
+    const std::uintptr_t begin = (object->dlpi_addr + h.p_vaddr) / page * page;
+    const std::uintptr_t end = (object->dlpi_addr + h.p_vaddr + h.p_memsz) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+  return 0;
 }
 
 }  // namespace
@@ -113,15 +143,7 @@ void notify_stopping() { notify("STOPPING=1"); }
 
 void release_startup_memory() {
   release_free_heap();
-  auto* maps = std::fopen("/proc/self/maps", "re");
-  if (!maps) return;
-  unsigned long begin = 0, end = 0;
-  char mode[5] = {}, rest[512];
-  // Code alone: it is never written to, while a constant may have been relocated.
-  while (std::fscanf(maps, "%lx-%lx %4s%511[^\n]", &begin, &end, mode, rest) == 4)
-    if (std::string_view(mode) == "r-xp" && std::strchr(rest, '/'))
-      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-  std::fclose(maps);
+  ::dl_iterate_phdr(release_object, nullptr);
 }
 
 void raise_descriptor_limit() {
