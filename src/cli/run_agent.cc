@@ -12,7 +12,9 @@ namespace kedge::cli {
 
 namespace {
 
-constexpr auto settling_time = std::chrono::seconds(5);  // after which a node does little new
+// After which a node does little new; and once more after what follows ten seconds later, its lease's first renewal on
+// a connection of its own.
+constexpr std::chrono::seconds settling_times[] = {std::chrono::seconds(5), std::chrono::seconds(10)};
 
 // As K3s: requests go through the balancer, since server and API share a port.
 node::agent_config worker_config(const agent_options& o) {
@@ -54,12 +56,14 @@ task<int> serve(agent_options options) {
   tasks.spawn(stop_on_signal(*signals, control.stop));
   tasks.spawn([](node::agent_control& a) -> task<void> {
     co_await a.registered.wait();
-    co_await reactor::sleep_for(settling_time);
-    release_thread_heap();
-    (void)co_await reactor::offload([] {
-      release_startup_memory();
-      return true;
-    });
+    for (const auto pause : settling_times) {
+      co_await reactor::sleep_for(pause);
+      release_thread_heap();
+      (void)co_await reactor::offload([] {
+        release_startup_memory();
+        return true;
+      });
+    }
   }(control));
   co_await over.wait();
   if (!*ended) {
