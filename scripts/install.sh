@@ -198,7 +198,9 @@ unpack() {
 # the loader looks. $1: a version's folder.
 lend_glibc() {
   interpreter=$(said interpreter "$1/manifest") libraries=$(said libraries "$1/manifest")
-  if [ -z "$interpreter" ] || { [ -e "$interpreter" ] && [ ! -L "$libraries" ]; }; then return 0; fi
+  [ -n "$interpreter" ] || return 0
+  # A machine's own loader, and its own link to where its libraries are, stay: only what was lent is renewed.
+  if [ -e "$interpreter" ]; then case "$(readlink "$libraries")" in "$lib_dir"/*) ;; *) return 0 ;; esac; fi
   mkdir -p "${interpreter%/*}" "${libraries%/*}"
   link "$libraries" "$lib_dir/current/glibc"
   link "$interpreter" "$lib_dir/current/glibc/${interpreter##*/}"
@@ -436,14 +438,6 @@ restart_service() {
   case "$manager" in
     systemd) systemctl restart "${unit##*/}" || fatal "it did not start; see: journalctl -u ${unit##*/}" ;;
     openrc) rc-service "${unit##*/}" restart || fatal "it did not start; see: /var/log/${unit##*/}.log" ;;
-  esac
-}
-
-start_service() {
-  info "Starting $service"
-  case "$manager" in
-    systemd) systemctl restart "$service.service" || fatal "it did not start; see: journalctl -u $service.service" ;;
-    openrc) rc-service "$service" restart || fatal "it did not start; see: /var/log/$service.log" ;;
   esac
 }
 

@@ -169,6 +169,9 @@ class etcd_snapshot final : public source {
 
 }  // namespace
 
+// As far as nanoseconds in 64 bits reach: to the year 2255.
+constexpr std::int64_t seconds_max = 9'000'000'000;
+
 bool is_etcd_snapshot(const std::string& path) { return datastore::etcd::is_bolt(path); }
 
 wall_time etcd_snapshot_time(const std::string& path) {
@@ -177,7 +180,7 @@ wall_time etcd_snapshot_time(const std::string& path) {
     if (name.ends_with(end)) name.remove_suffix(end.size());
   // Seconds since 2001 have nine digits and more: other numbers at the end of a name are no times.
   auto digits = name.substr(std::min(name.find_last_not_of("0123456789") + 1, name.size()));
-  if (auto seconds = parse_int(digits); seconds && digits.size() >= 9 && digits.size() <= 11)
+  if (auto seconds = parse_int(digits); seconds && digits.size() >= 9 && *seconds < seconds_max)
     return wall_time(std::chrono::seconds(*seconds));
   struct stat s;
   if (::stat(path.c_str(), &s) < 0) return {};

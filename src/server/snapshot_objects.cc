@@ -122,12 +122,13 @@ task<result<void>> snapshot_objects::reconcile() {
   auto began = reactor::loop::current().now();
   KEDGE_CO_TRY(auto found, co_await backups_.found());
   std::map<std::string, json::value, std::less<>> here;
+  const auto now = reactor::loop::current().wall_now();
   for (auto& object : found.objects) {
+    if (!object["status"]["error"].is_null() && !stays(object, now)) continue;
     auto name = snapshot_object_name(object);
     object.member("metadata").set("name", name);
     here.emplace(std::move(name), object);
   }
-  const auto now = reactor::loop::current().wall_now();
   for (auto& there : client_->list(files)) {
     auto storage = there["metadata"]["labels"][snapshot_storage_label].as_string();
     if (storage != shared_.settings.cluster.node_name && !(storage == bucket_node && found.knows_bucket)) continue;

@@ -49,7 +49,8 @@ std::string data_dir_of(const std::string& file) {
 
 bool is_service(const fs::directory_entry& entry, service_manager manager) {
   const auto name = entry.path().filename().string();
-  if (!name.starts_with("kedge") || entry.is_symlink()) return false;
+  std::error_code none;
+  if (!name.starts_with("kedge") || entry.is_symlink(none)) return false;
   if (manager == service_manager::systemd) return name.ends_with(".service");
   std::ifstream in(entry.path());
   std::string first;
@@ -67,7 +68,9 @@ std::vector<service_unit> service_units(const std::string& root) {
   std::vector<service_unit> out;
   for (auto& at : places) {
     std::error_code none;
-    for (auto& entry : fs::directory_iterator(root + std::string(at.folder), none)) {
+    fs::directory_iterator it(root + std::string(at.folder), none), end;
+    for (; !none && it != end; it.increment(none)) {
+      const auto& entry = *it;
       const auto name = entry.path().filename().string();
       if (!is_service(entry, at.manager) || std::ranges::count(out, name, &service_unit::name) > 0) continue;
       const auto file = entry.path().string();

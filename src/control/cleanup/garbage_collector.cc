@@ -348,10 +348,14 @@ class garbage_collector final : public controller {
   task<api::api_result<void>> orphan(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
     std::vector<std::string> uid{std::string(uid_of(object))};
     co_await there_.look(s);
-    for (auto& d : there_.of(uid[0])) KEDGE_CO_CHECK(co_await other_dependents::forget(s, d, uid));
+    for (auto& d : there_.of(object)) KEDGE_CO_CHECK(co_await other_dependents::forget(s, d, uid));
+    // That took its time: what was adopted meanwhile is orphaned, too.
+    auto latest = co_await s.store().latest();
+    if (!latest) co_return api::fail(api::from_error(latest.error()));
+    const view now(*std::move(latest), s.client().resources());
     std::vector<change> changes;
-    each_dependent(cluster, object, [&](const json::value& d) {
-      changes.push_back(update_of(id_of(*served_as(cluster, d)), without_owners(d, uid)));
+    each_dependent(now, object, [&](const json::value& d) {
+      changes.push_back(update_of(id_of(*served_as(now, d)), without_owners(d, uid)));
       return changes.size() < writes_at_once;
     });
     bool more = changes.size() == writes_at_once;
@@ -367,19 +371,27 @@ class garbage_collector final : public controller {
                                          const json::value& object) {
     bool blocked = false;
     auto uid = std::string(uid_of(object));
-    each_dependent(cluster, object, [&](const json::value& d) {
-      blocked = blocked || blocks(d, uid);
-      if (!is_deleting(d)) s.queue().add(key_of(cluster, d));  // sees its owner waiting, and goes
-      return true;
-    });
+    auto ask_all = [&](const view& state) {
+      each_dependent(state, object, [&](const json::value& d) {
+        blocked = blocked || blocks(d, uid);
+        if (!is_deleting(d)) s.queue().add(key_of(state, d));  // sees its owner waiting, and goes
+        return true;
+      });
+    };
+    ask_all(cluster);
     co_await there_.look(s);
-    for (auto& d : there_.of(uid)) {
+    for (auto& d : there_.of(object)) {
       if (auto done = co_await judge_other(s, d); !done) log::debug("{}: {}", d.path, done.error().message);
       if (!blocks(d.about, uid)) continue;
       // Nothing tells of its end.
       blocked = true;
       s.queue().add_after(key_of(cluster, object), others_pause);
     }
+    // The others took their time: one that was made here meanwhile counts.
+    auto latest = co_await s.store().latest();
+    if (!latest) co_return api::fail(api::from_error(latest.error()));
+    const view now(*std::move(latest), s.client().resources());
+    ask_all(now);
     if (blocked) co_return api::api_result<void>();  // the last dependent's end brings this key back
     plan p;
     p.write(without_finalizer(std::move(id), object, "foregroundDeletion"));

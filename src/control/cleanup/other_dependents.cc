@@ -22,6 +22,8 @@ namespace {
 constexpr auto moment_of_a_look = std::chrono::seconds(2);
 // What one server may take to say all that it has.
 constexpr auto server_time = std::chrono::seconds(10);
+// How long one that didn't is left alone.
+constexpr auto failed_rest = std::chrono::seconds(60);
 constexpr std::size_t page_objects = 500;
 // Of one server: with a hundred pages no look is longer than a server that has that many deserves; a dependent takes
 // some 500 bytes.
@@ -100,6 +102,7 @@ task<void> other_dependents::look_at(shell& s, std::string path, kept& into) {
   auto found = co_await reactor::with_deadline(read(s, path, cut), reactor::loop::current().now() + server_time);
   if (!found) {
     log::debug("{}: what has owners there isn't known anew: {}", path, found.error().message);
+    into.rest_until = reactor::loop::current().now() + failed_rest;
     co_return;
   }
   if (cut && !into.cut)
@@ -123,7 +126,8 @@ task<void> other_dependents::look(shell& s) {
     if (!groups.insert(of.group).second) continue;
     there.insert(of.path());
     auto& kept = servers_[of.path()];
-    if (of.available) asking.spawn(look_at(s, of.path(), kept));
+    if (of.available && (!kept.rest_until || reactor::loop::current().now() >= *kept.rest_until))
+      asking.spawn(look_at(s, of.path(), kept));
   }
   co_await asking.join();
   std::erase_if(servers_, [&](auto& one) { return !there.contains(one.first); });
@@ -140,11 +144,13 @@ std::vector<other_dependents::list> other_dependents::all() const {
   return out;
 }
 
-std::vector<other_dependent> other_dependents::of(std::string_view owner_uid) const {
+std::vector<other_dependent> other_dependents::of(const json::value& owner) const {
   std::vector<other_dependent> out;
+  const auto owner_uid = uid_of(owner), home = owner["metadata"]["namespace"].as_string();
   if (!has(owner_uid)) return out;
   for (auto& [path, server] : servers_)
     for (auto& d : *server.found) {
+      if (!home.empty() && d.about["metadata"]["namespace"].as_string() != home) continue;
       bool is_owned = false;
       each_owner(d.about, [&](const json::value& r) { is_owned = is_owned || r["uid"].as_string() == owner_uid; });
       if (is_owned) out.push_back(d);

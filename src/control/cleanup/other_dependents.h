@@ -34,7 +34,8 @@ class other_dependents {
 
   // As the last look found them: a list a server, which looks replace.
   std::vector<list> all() const;
-  std::vector<other_dependent> of(std::string_view owner_uid) const;
+  // Nobody in another namespace than the owner's is its dependent.
+  std::vector<other_dependent> of(const json::value& owner) const;
   bool has(std::string_view owner_uid) const { return owners_.contains(std::string(owner_uid)); }
 
   // As it was found: of another version since, nothing is done, and the error says so.
@@ -45,7 +46,8 @@ class other_dependents {
  private:
   struct kept {
     list found = std::make_shared<const std::vector<other_dependent>>();
-    bool cut = false;  // there were more than are kept, which has been said
+    bool cut = false;                      // there were more than are kept, which has been said
+    std::optional<time_point> rest_until;  // it took too long, or refused: others don't wait for it again at once
   };
   static task<result<list>> read(shell& s, std::string path, bool& cut);
   task<void> look_at(shell& s, std::string path, kept& into);

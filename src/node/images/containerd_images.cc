@@ -11,6 +11,9 @@ namespace kedge::node {
 
 namespace {
 
+// containerd takes no more of a label, name and value together.
+constexpr std::size_t label_bytes_max = 4096;
+
 constexpr std::string_view managed_label = "io.cri-containerd.image", pinned_label = "io.cri-containerd.pinned",
                            expire_label = "containerd.io/gc.expire";
 enum class write_action : unsigned char { stat = 0, write = 1, commit = 2 };
@@ -155,7 +158,10 @@ task<result<void>> containerd_images::label_origins(std::string digest,
   std::vector<std::string> paths;
   for (auto& [registry, repositories] : registries) {
     auto key = "containerd.io/distribution.source." + registry;
-    info.message(5, label(key, join(repositories, ",")));
+    auto value = join(repositories, ",");
+    while (key.size() + value.size() > label_bytes_max && !value.empty())
+      value.resize(value.contains(',') ? value.rfind(',') : 0);
+    info.message(5, label(key, value));
     paths.push_back("labels." + key);
   }
   w.message(1, info.take());

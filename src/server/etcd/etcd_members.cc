@@ -100,7 +100,10 @@ task<void> etcd_members::let_go(store::object_ref node) {
     co_return;
   auto& notes = std::as_const(*v)["metadata"]["annotations"];
   auto name = std::string(notes[marks::member_name].as_string());
-  if (!name.empty()) {
+  // A node may write what it notes, but not the label: only a server's names a member.
+  const bool is_member = !std::as_const(*v)["metadata"]["labels"][marks::role].is_null() && !name.empty() &&
+                         notes[marks::removed].as_string() != name;
+  if (is_member) {
     auto gone = co_await own_.remove_member(name, std::string(notes[marks::address].as_string()));
     // The only member stays, and its Node may come again.
     if (!gone && gone.error().code != errc::unsupported)

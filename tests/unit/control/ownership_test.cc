@@ -283,6 +283,23 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("garbage-collector-controller: what another API server has in another namespace holds no owner up") {
+  for (auto finalizer : {"orphan", "foregroundDeletion"}) {
+    CAPTURE(finalizer);
+    with_things a;
+    a.server.put("far", "[{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner, blockOwnerDeletion: true}]");
+    a.server.things["far"].member("metadata").set("namespace", "elsewhere");
+    auto going = map("owner");
+    going.member("metadata").set("deletionTimestamp", "2026-01-01T00:00:00Z");
+    going.member("metadata").set("finalizers", json::array{finalizer, "a.b/c"});
+    a.w.put(going);
+    const std::string key = "/registry/configmaps/default/owner";
+    CHECK(a.w.work(key) == "");
+    CHECK(a.server.done.empty());
+    CHECK(a.w.get(key)["metadata"]["finalizers"].size() == 1);
+  }
+}
+
 TEST_CASE("garbage-collector-controller: an API server that is dead holds up nobody whose dependents it hasn't") {
   with_things a;
   a.server.put("dep", "[" + by_owner + "]");
