@@ -57,7 +57,8 @@ class runner {
     if (over_) return;
     cost_ += n;
     if (cost_ > budget_) over_ = true;
-    memory_.worked(n);
+    // A price is more than the work of one step: asking the authorizer has one of 350,000.
+    memory_.worked(std::min<std::size_t>(n, part_work / 2));
   }
 
   value cancelled() { return value::error(memory_, "operation cancelled: actual cost limit exceeded"); }

@@ -1,6 +1,7 @@
 #include "meta/time_zones.h"
 
 #include <atomic>
+#include <chrono>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -117,17 +118,24 @@ bool is_time_zone(std::string_view name) {
 
 namespace {
 
-// What has been read. A zone that the machine doesn't have is null, and isn't looked for again.
+// What has been read. A zone that the machine doesn't have is null, and isn't looked for again at once.
+constexpr auto zone_missing_time = std::chrono::minutes(1);
+
 class zone_cache {
  public:
   std::shared_ptr<const time_zone> find(std::string_view name) {
     {
       std::scoped_lock lock(guard_);
-      if (auto found = known_.find(name); found != known_.end()) return found->second;
+      auto found = known_.find(name);
+      if (found != known_.end() && (found->second || std::chrono::steady_clock::now() < look_again_))
+        return found->second;
     }
     auto zone = read(name);  // two may do it at once: neither waits for the other's disk
     std::scoped_lock lock(guard_);
-    return known_.try_emplace(std::string(name), std::move(zone)).first->second;
+    if (!zone) look_again_ = std::chrono::steady_clock::now() + zone_missing_time;
+    auto& kept = known_[std::string(name)];
+    if (!kept) kept = std::move(zone);
+    return kept;
   }
   bool has(std::string_view name) {
     std::scoped_lock lock(guard_);
@@ -146,6 +154,7 @@ class zone_cache {
   }
   std::mutex guard_;
   std::map<std::string, std::shared_ptr<const time_zone>, std::less<>> known_;
+  std::chrono::steady_clock::time_point look_again_;
   std::atomic<bool> all_begun_{false};
 };
 

@@ -5,7 +5,8 @@ namespace {
 
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
-     "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
+     "Kedge brings an ingress controller only when it is asked to (--with traefik): without one this ingress leads "
+     "nowhere"},
 };
 
 }  // namespace

@@ -165,7 +165,7 @@ result<void> remove_programs() {
     if (failed) return fail(os_error(failed.value(), "remove " + (folder / name).string()));
   }
   fmt::print("removed {}\n", self.string());
-  take_back_loader(own);
+  if (!own.bundles.empty()) take_back_loader(own);
   return own.bundles.empty() ? result<void>() : remove_folder(own.bundles);
 }
 

@@ -171,7 +171,7 @@ std::optional<device_eviction> device_taints::eviction_of(const json::value& cla
       auto may = stay_beside(taint, r["tolerations"]);
       if (may.for_ever) return;
       if (of) out.rules.emplace(of->uid, of->name);
-      if (auto added = parse_rfc3339(taint["timeAdded"].as_string()))
+      if (auto added = parse_rfc3339(taint["timeAdded"].as_string()); added && *added <= wall_time::max() - may.time)
         when = std::min(when.value_or(*added + may.time), *added + may.time);
     };
     const device_pool_name pool{text(r["driver"]), text(r["pool"])};

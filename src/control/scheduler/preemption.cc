@@ -138,7 +138,8 @@ preemption_candidates find_candidates(const profile& by, const pod_view& pod, co
   if (may_help.empty()) return out;
   const auto wanted =
       std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
-  const auto start = random.below(may_help.size());
+  // A search that goes on begins with the node that it began with: what was found of it so far counts.
+  const auto start = refused.first ? *refused.first % may_help.size() : random.below(may_help.size());
   bool clean = false;  // one without a broken budget
   for (std::size_t i = 0; i < may_help.size(); ++i) {
     auto& node = *may_help[(start + i) % may_help.size()];

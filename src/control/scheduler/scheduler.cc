@@ -316,7 +316,8 @@ class run {
     auto tried = try_to_place(by, *p, {});
     tried.began = began;
     if (!tried.found.unfinished) return settle(p, by, std::move(tried), writes);
-    ++writing_;
+    if (searching_ >= bindings_max) return queue_.retry(p, now());
+    ++searching_;
     writes.spawn(go_on_placing(p, by, std::move(tried.found), began, writes));
   }
 
@@ -327,13 +328,13 @@ class run {
       reactor::turn mine(long_searches_);
       co_await reactor::yield();
       auto current = cluster_.find_pod(p->ns, p->name);
-      const bool waits = current && current->uid == p->uid && current->node.empty();
+      const bool waits = current && current->uid == p->uid && current->node.empty() && !current->terminating;
       auto tried = waits ? try_to_place(by, *current, std::move(last)) : attempt{};
       if (waits && tried.found.unfinished) {
         last = std::move(tried.found);
         continue;
       }
-      --writing_;
+      --searching_;
       wake_.set();
       tried.began = began;
       if (waits) settle(current, by, std::move(tried), writes);
@@ -369,7 +370,7 @@ class run {
   // The pod as it is now; null: it needs no node any more.
   pod_ref waiting(const pod_ref& p) const {
     auto current = cluster_.find_pod(p->ns, p->name);
-    return current && current->uid == p->uid && current->node.empty() ? current : nullptr;
+    return current && current->uid == p->uid && current->node.empty() && !current->terminating ? current : nullptr;
   }
 
   // What an attempt came to; nothing: it is to be begun anew later. What extenders said is held against the cluster as
@@ -807,7 +808,7 @@ class run {
   reactor::semaphore extender_bindings_{asked_at_once_max};
   reactor::semaphore long_searches_{1};
   reactor::event wake_;
-  std::size_t writing_ = 0;
+  std::size_t writing_ = 0, searching_ = 0;
 };
 
 }  // namespace

@@ -323,6 +323,7 @@ class local_path final : public controller {
     auto told = co_await s.client().modify(
         claims, text(claim["metadata"]["namespace"]), name_of(claim),
         [&](value& c) {
+          if (uid_of(c) != uid_of(claim)) return false;
           auto& status = c.member("status");
           status.member("capacity").set("storage", size);
           for (auto* member : {"allocatedResources", "allocatedResourceStatuses"})

@@ -165,7 +165,7 @@ class reader {
   void read_hosts(const corefile_line& p) {
     if (!zone_.hosts) zone_.hosts.emplace();
     auto& table = *zone_.hosts;
-    note_known(table);
+    if (!std::exchange(noted_, true)) note_known(table);
     for (std::size_t i = 1; i < p.words.size(); ++i) {
       if (!p.words[i].starts_with('/') && table.zones.size() >= hosts_zones_max)
         return tell("plugin hosts: more zones than can be kept");
@@ -270,6 +270,7 @@ class reader {
   std::string key_;
   bool no_reverse_ = false;
   std::set<std::pair<std::string, ip_address>> forth_, back_;  // what the zone's table of hosts has
+  bool noted_ = false;                                         // what it had from another text is in these
 };
 
 // "dns://example.org:53" is about example.org, at the one port that there is.

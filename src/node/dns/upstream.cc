@@ -133,9 +133,10 @@ task<result<std::shared_ptr<net::tls_client_context>>> tls_trust::context() {
   if (!context_ || (!ca_pem_ && now - read_at_ >= tls_trust_read_again)) {
     read_at_ = now;
     // The system's store is a file of some hundred certificates.
-    KEDGE_CO_TRY(auto made, co_await reactor::offload([ca = ca_pem_] {
-                   return net::tls_client_context::make({.ca_pem = ca, .chain_pem = {}, .key_pem = {}, .alpn = {}});
-                 }));
+    auto tried = co_await reactor::offload([ca = ca_pem_] {
+      return net::tls_client_context::make({.ca_pem = ca, .chain_pem = {}, .key_pem = {}, .alpn = {}});
+    });
+    auto made = tried ? *std::move(tried) : fail(std::move(tried).error());
     if (made)
       context_ = *std::move(made);
     else if (!context_)

@@ -59,7 +59,7 @@ node_network::node_network(network_parts parts)
   nodes_.on_change = [this](const std::string&) { nodes_changed(); };
   nodes_.on_listed = [this] { nodes_changed(); };
   read_own_addresses();
-  own_ = {.addresses = {}, .ports = own_ports(parts_.config)};
+  own_ = {.addresses = {}, .ports = own_ports(parts_.config), .anew = true};
   auto& c = parts_.cluster;
   auto family = [&](bool v4) {
     return std::ranges::any_of(c.service_cidrs, [&](auto& text) {
@@ -338,6 +338,7 @@ task<void> node_network::guard_own() {
   auto now = !done ? done.error().message : !*done ? (*done).error().message : std::string();
   if (!now.empty() && now != guard_problem_)
     log::warning("the node's own addresses and ports can't be kept from hostPorts yet: {}", now);
+  if (now.empty()) own_.anew = false;
   guard_problem_ = std::move(now);
 }
 

@@ -67,6 +67,7 @@ result<void> guard_family(netlink::socket& s, bool v4, const node_own& own) {
   // An emptied table has chains that nothing leads to.
   KEDGE_TRY(bool stands, is_in_use(s, family, table_name, keep));
   if (v4 && stands) { KEDGE_TRY(stands, is_in_use(s, family, table_name, "loopback")); }
+  stands = stands && !own.anew;
   if (!stands) {
     // One that another call makes meanwhile stays: twice the same rules do no harm.
     KEDGE_TRY(bool emptied, has_table(s, family, table_name));

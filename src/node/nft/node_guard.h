@@ -20,10 +20,11 @@ struct node_own {
   std::vector<ip_address> addresses;
   std::vector<std::uint16_t> ports;  // of TCP
   bool v6 = false;                   // pods have addresses of that family, too
+  bool anew = false;                 // what an earlier agent kept, with other settings, is forgotten
 };
 
 // Makes the table where it doesn't stand whole, and adds what it doesn't know yet: several agents of one machine share
-// it.
+// it, and look after it again and again.
 result<void> guard_node(const node_own& own);
 
 // The ports that it keeps. Empty where it doesn't stand.

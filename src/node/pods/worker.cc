@@ -360,6 +360,8 @@ task<time_point> pod_worker::act(pod_steps steps) {
     retry_ = retry_ == duration(0) ? pod_retry_first : std::min(retry_ * 2, pod_retry_most);
     return here.now() + retry_;
   };
+  // The last is the one that ended so.
+  if (!steps.reset.empty() && waits_after_crash(steps.reset.back().name)) co_return time_point::max();
   if (!steps.reset.empty()) co_return co_await reset(std::move(steps.reset)) ? here.now() : again();
   if (steps.kill_pod) {
     co_await kill_all({});

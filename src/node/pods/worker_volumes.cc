@@ -31,11 +31,10 @@ task<void> pod_worker::find_mount_abilities() {
     for (std::size_t i = 0; i < spec_of(*pod_)[list].size(); ++i)
       for (std::size_t j = 0; j < spec_of(*pod_)[list][i]["volumeMounts"].size(); ++j)
         asks |= spec_of(*pod_)[list][i]["volumeMounts"][j]["recursiveReadOnly"].is_string();
-  if (!asks) co_return;
+  auto& all = parts_.settings.handlers;
+  if (!asks || all.empty()) co_return;  // the runtime doesn't say, or wasn't asked yet
   auto handler = co_await runtime_handler();
   if (!handler) co_return;
-  auto& all = parts_.settings.handlers;
-  if (all.empty()) co_return;  // it doesn't say, or wasn't asked yet
   auto found = std::ranges::find(all, *handler, &node::runtime_handler::name);
   recursive_read_only_ = found != all.end() && found->recursive_read_only;
 }

@@ -139,6 +139,8 @@ task<void> policy_enforcer::run() {
     auto changes = selection_.take_changes();
     bool failed = false;
     for (auto& f : families_) {
+      // What a kernel can't have isn't tried with each change: it is made as a whole at the next look.
+      if (!f->of_pods && !f->problem.empty() && !looks) continue;
       if (looks) co_await look_whether_it_stands(*f);
       auto done = co_await sync(*f, changes);
       auto now = done ? std::string() : done.error().message;

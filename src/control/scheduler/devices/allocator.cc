@@ -629,7 +629,7 @@ bool device_search::run(std::uint64_t& steps) { return state_->run(steps); }
 std::uint64_t device_search::taken() const noexcept { return state_->taken_steps(); }
 device_allocation device_search::result() { return state_->result(); }
 
-bool still_free(std::span<const json::value> allocations, const devices_view& devices) {
+bool still_free(std::span<const json::value> allocations, const devices_view& devices, std::uint64_t since) {
   for (auto& a : allocations) {
     auto& results = a["devices"]["results"];
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -639,7 +639,9 @@ bool still_free(std::span<const json::value> allocations, const devices_view& de
                          std::string(r["device"].as_string())};
       const bool counted =
           std::ranges::any_of(devices.pool(id.pool), [](auto& s) { return !s.second->counters.empty(); });
-      if (r["shareID"].is_string() || counted || devices.is_taken(id) || devices.is_shared(id)) return false;
+      if (r["shareID"].is_string() || (counted && devices.last_taking(id.pool) > since) || devices.is_taken(id) ||
+          devices.is_shared(id))
+        return false;
     }
   }
   return true;

@@ -49,8 +49,8 @@ class device_search {
   std::unique_ptr<state> state_;
 };
 
-// Whether devices that were found may still be given, although others were given since: none of them is taken, and none
-// is one of which others take parts.
-bool still_free(std::span<const json::value> allocations, const devices_view& devices);
+// Whether devices that were found may still be given, although others were given since (devices.takings() then): none
+// of them is taken, none is one of which others take parts, and of a pool that is counted nothing was taken.
+bool still_free(std::span<const json::value> allocations, const devices_view& devices, std::uint64_t since);
 
 }  // namespace kedge::control::scheduler

@@ -39,7 +39,10 @@ void devices_view::remove_slice(std::string_view name) {
   slices_.erase(it);
   auto pool = pools_.find(s->pool);
   pool->second.erase(s->name);
-  if (pool->second.empty()) pools_.erase(pool);
+  if (pool->second.empty()) {
+    last_taking_.erase(s->pool);
+    pools_.erase(pool);
+  }
   if (s->from.node.empty()) {
     shared_.erase(s->name);
     return;
@@ -132,10 +135,14 @@ void devices_view::forget_resources_of(const device_claim& claim) {
   if (it->second.empty()) of_resources_.erase(it);
 }
 
-device_claim_ref devices_view::claim_for_resources(std::string_view pod_uid) const {
+device_claim_ref devices_view::claim_for_resources(std::string_view ns, std::string_view pod_uid) const {
   auto it = of_resources_.find(pod_uid);
   if (it == of_resources_.end()) return nullptr;
-  auto claim = claims_.find(*it->second.begin());
+  // Anybody may write the pod's uid into a claim of his own namespace.
+  const auto within = std::string(ns) + "/";
+  auto key = it->second.lower_bound(within);
+  if (key == it->second.end() || !key->starts_with(within)) return nullptr;
+  auto claim = claims_.find(*key);
   return claim == claims_.end() ? nullptr : claim->second;
 }
 
@@ -165,6 +172,7 @@ void devices_view::count(const device_claim& claim, int n) {
   if (n > 0 && !claim.devices.empty()) ++takings_;
   for (auto& d : claim.devices) {
     if (d.admin) continue;
+    if (n > 0 && pools_.contains(d.id.pool)) last_taking_[d.id.pool] = takings_;
     if (!d.shared) {
       if ((taken_[d.id] += n) <= 0) taken_.erase(d.id);
       continue;

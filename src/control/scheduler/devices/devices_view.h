@@ -51,7 +51,7 @@ class devices_view {
   void remove_claim(std::string_view ns, std::string_view name);
   device_claim_ref find_claim(std::string_view ns, std::string_view name) const;
   // The claim that was made for the pod's extended resources; null: there is none.
-  device_claim_ref claim_for_resources(std::string_view pod_uid) const;
+  device_claim_ref claim_for_resources(std::string_view ns, std::string_view pod_uid) const;
 
   // The claim, with its allocation, is being written.
   void assume(const device_claim_ref& allocated);
@@ -68,6 +68,11 @@ class devices_view {
   // told by takings().
   std::uint64_t generation() const noexcept { return generation_; }
   std::uint64_t takings() const noexcept { return takings_; }
+  // Which of them was the last in that pool.
+  std::uint64_t last_taking(const pool_id& pool) const {
+    auto it = last_taking_.find(pool);
+    return it == last_taking_.end() ? 0 : it->second;
+  }
   // From where nodes reach devices may be another.
   void nodes_changed() noexcept { ++generation_; }
 
@@ -109,6 +114,7 @@ class devices_view {
   };
   std::map<device_id, sharing> shared_by_;
   std::uint64_t generation_ = 0, takings_ = 0;
+  std::map<pool_id, std::uint64_t> last_taking_;
   wall_time now_{};
   mutable by_name<api::expressions::device_selector> selectors_;
   mutable std::map<std::pair<class_ref, slice_ref>, std::optional<std::vector<bool>>> chosen_;

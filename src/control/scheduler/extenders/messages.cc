@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/strings.h"
+#include "control/scheduler/extenders/limits.h"
 #include "json/write.h"
 
 namespace kedge::control::scheduler {
@@ -75,8 +76,11 @@ std::expected<filter_answer, std::string> read_filter(const json::value& answer,
 
 node_scores read_scores(const json::value& answer) {
   node_scores out;
-  for (std::size_t i = 0; i < answer.size(); ++i)
-    out[std::string(member(answer[i], "Host").as_string())] += member(answer[i], "Score").as_integer();
+  auto bounded = [](std::int64_t score) { return std::clamp(score, -score_told_max, score_told_max); };
+  for (std::size_t i = 0; i < answer.size(); ++i) {
+    auto& sum = out[std::string(member(answer[i], "Host").as_string())];
+    sum = bounded(sum + bounded(member(answer[i], "Score").as_integer()));
+  }
   return out;
 }
 

@@ -65,21 +65,21 @@ std::optional<std::string> lacks_class(const device_claim& c, const devices_view
 // Whether what was found may still be given, whatever others got since.
 bool is_current(const node_answer& a, const devices_view& devices) {
   return a.got.what != device_allocation::kind::found || a.takings == devices.takings() ||
-         still_free(a.got.results, devices);
+         still_free(a.got.results, devices, a.takings);
 }
 
 // What the node has for the claims; null: that takes another turn.
 const node_answer* allocate(claims_state::found& f, const node_view& node, const claim_for_resources* for_resources,
                             const devices_view& devices) {
   if (auto known = f.by_node.find(node.name); known != f.by_node.end()) {
-    if (is_current(known->second, devices)) return &known->second;
+    if (known->second.for_resources == for_resources && is_current(known->second, devices)) return &known->second;
     f.by_node.erase(known);
   }
   node_answer answer;
   if (f.steps_left == 0) {
     answer = {{device_allocation::kind::given_up, {}, {}}, for_resources, devices.takings()};
   } else {
-    if (!f.begun || f.begun->node != node.name) {
+    if (!f.begun || f.begun->node != node.name || f.begun->for_resources != for_resources) {
       auto claims = f.to_allocate;
       if (for_resources) claims.push_back(for_resources->claim);
       f.begun.reset(new claims_state::found::search{
@@ -159,7 +159,7 @@ class dynamic_resources final : public plugin {
       if (!c->allocated) f.to_allocate.push_back(c);
     }
     f.claims = *std::move(claims);
-    if (f.wants_resources) f.left_over = devices.claim_for_resources(pod.uid);
+    if (f.wants_resources) f.left_over = devices.claim_for_resources(pod.ns, pod.uid);
     f.generation = devices.generation();
     out.state = std::move(state);
     return out;
@@ -213,6 +213,8 @@ class dynamic_resources final : public plugin {
         case kind::given_up:
           return verdict::error(fmt::format("node {}: timed out trying to allocate devices", node.name));
       }
+    } else {
+      f.by_node.erase(node.name);  // it had to have some before its own devices were counted
     }
     return available ? verdict{} : verdict::never("resourceclaim not available on the node");
   }

@@ -153,12 +153,13 @@ TEST_CASE("an attempt that needs many turns is gone on with, and others' devices
   REQUIRE(plan.claims.size() == 1);
   auto& results = plan.claims[0].allocation["devices"]["results"];
   CHECK(results[0]["device"].as_string() == "d196");
-  CHECK(still_free(std::span(&plan.claims[0].allocation, 1), w.cluster.devices()));
+  const auto began = w.cluster.devices().takings();
+  CHECK(still_free(std::span(&plan.claims[0].allocation, 1), w.cluster.devices(), began));
   // Somebody else gets one of them before it is written.
   w.cluster.devices().set_claim(
       yaml("{metadata: {name: o, namespace: default, uid: o}, status: {allocation: {devices: {results: [{request: r, "
            "driver: gpu.example.com, pool: a, device: d196}]}}}}"));
-  CHECK_FALSE(still_free(std::span(&plan.claims[0].allocation, 1), w.cluster.devices()));
+  CHECK_FALSE(still_free(std::span(&plan.claims[0].allocation, 1), w.cluster.devices(), began));
   auto again = fits(by, found.states, *p, *w.cluster.find_node("a"), w.cluster);
   while (again.why.what == verdict::kind::unfinished) {
     found.unfinished = true;
@@ -166,4 +167,15 @@ TEST_CASE("an attempt that needs many turns is gone on with, and others' devices
     again = fits(by, found.states, *p, *w.cluster.find_node("a"), w.cluster);
   }
   CHECK(again.why.reasons == std::vector<std::string>{"cannot allocate all claims"});
+}
+
+TEST_CASE("a claim for a pod's extended resources is one of the pod's namespace, whoever else writes its uid") {
+  devices_view v;
+  v.set_claim(
+      yaml("{metadata: {name: x, namespace: other, uid: u, resourceVersion: '1', annotations: "
+           "{resource.kubernetes.io/extended-resource-claim: 'true'}, ownerReferences: [{apiVersion: v1, kind: Pod, "
+           "name: p, uid: pod, controller: true}]}, spec: {}}"));
+  CHECK(v.claim_for_resources("other", "pod"));
+  CHECK_FALSE(v.claim_for_resources("default", "pod"));
+  CHECK_FALSE(v.claim_for_resources("zz", "pod"));
 }

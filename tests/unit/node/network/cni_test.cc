@@ -154,6 +154,13 @@ TEST_CASE("cni: a hostPort takes nothing from the node itself: neither an addres
     // From another port each time, so that it is a connection of its own.
     CHECK(datagram(beside, rt.node, "10.43.0.10", 5353) == "10.42.3.3");
   }
+  // Another agent beside adds its own; one that starts anew forgets what it had with other settings.
+  rt.node.run([&] {
+    GOOD(nft::guard_node({.addresses = {}, .ports = {6443}}));
+    CHECK(nft::guarded_ports().value().size() == 2);
+    GOOD(nft::guard_node({.addresses = {}, .ports = {6444}, .anew = true}));
+    CHECK(nft::guarded_ports().value() == std::vector<std::uint16_t>{6444});
+  });
 }
 
 namespace {
