@@ -25,7 +25,7 @@ void owners(const store::object& o, const value_visitor& give) {
   auto metadata = store::member_at(o.bytes(), "metadata");
   // Most objects have none. (The word is long: a search for it looks at every twentieth byte.)
   constexpr std::string_view word = "\"ownerReferences\":[";
-  if (!::memmem(metadata.data(), metadata.size(), word.data(), word.size())) return;
+  if (metadata.empty() || !::memmem(metadata.data(), metadata.size(), word.data(), word.size())) return;
   store::each_element(store::member_at(metadata, "ownerReferences"), [&](std::string_view reference) {
     std::string buffer;
     if (auto uid = store::string_in(store::member_at(reference, "uid"), buffer); !uid.empty()) give(uid);
