@@ -4,6 +4,7 @@
 // small cache by the object's identity), so that ten controllers that look at the same node parse it once.
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ struct ns_name {
   std::string_view ns, name;
 };
 ns_name split_name(std::string_view key);
+template <typename S>
+  requires std::same_as<S, std::string>
+ns_name split_name(S&& key) = delete;  // what it gives would be gone
 // The last part but one of a key in the store: the namespace of what has one.
 std::string_view namespace_in_key(std::string_view key);
 

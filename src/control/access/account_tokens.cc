@@ -105,7 +105,7 @@ class account_tokens final : public controller {
     plan p;
     auto cut = key.rfind('/');
     auto account = cluster.get(service_accounts, key.substr(0, cut));
-    auto [ns, _] = split_name(key.substr(0, cut));
+    auto [ns, _] = split_name(std::string_view(key).substr(0, cut));
     auto name = std::string_view(key).substr(cut + 1);
     if (!account || cluster.get(secrets, ns, name)) return p;
     json::array kept;

@@ -331,7 +331,7 @@ class Csi(unittest.TestCase):
         uid = self.runs("client")
         path = os.path.join(self.root, "pods", uid, "volumes/kubernetes.io~nfs/pv-files")
         with open(os.path.join(self.lab.folder, "mounted")) as f:
-            self.assertIn(f"-t nfs -o hard,nfsvers=4.2,ro [fd00::7]:/export {path}\n", f.readlines())
+            self.assertIn(f"-t nfs -o hard,nfsvers=4.2,ro -- [fd00::7]:/export {path}\n", f.readlines())
         self.assertIn("nfs-for-tests /data tmpfs", eventually("its log", lambda: self.server.kubectl("logs", "client")))
         self.delete("client")
         self.assertFalse(os.path.exists(path))
