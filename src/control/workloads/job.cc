@@ -306,6 +306,12 @@ class job_look {
           if (std::ranges::find(spare, pod) == spare.end()) left.push_back(pod);
       }
     }
+    // One without its finalizer is half taken away: whoever began with that stopped before it was deleted.
+    std::erase_if(left, [&](auto pod) {
+      const bool half = gone.size() < at_least && !is_tracked(*pod);
+      if (half) gone.push_back(pod);
+      return half;
+    });
     if (gone.size() < at_least)
       for (auto pod : to_delete(left, {}, at_least - gone.size(), now_.wall)) gone.push_back(pod);
     return gone;

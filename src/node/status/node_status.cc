@@ -57,11 +57,18 @@ value annotations_of(const node_facts& f) {
   return out;
 }
 
-// As a kubelet with an external cloud provider: once the cloud controller has said where the node is, by what the node
-// annotated, that is the controller's word. Two that write it would never end where they differ, as they do where a
-// node isn't named as its machine is.
+bool has_these(const value& addresses, const std::vector<std::string>& internal) {
+  std::vector<std::string_view> there;
+  for (std::size_t i = 0; i < addresses.size(); ++i)
+    if (addresses[i]["type"].as_string() == "InternalIP") there.push_back(addresses[i]["address"].as_string());
+  return std::ranges::equal(there, internal);
+}
+
+// As long as they are this machine's, what else belongs to them is the cloud controller's word, by what the node
+// annotated. Two that write it would never end where they differ, as they do where a node isn't named as its machine
+// is.
 value addresses_of(const agent_config& c, const value& known) {
-  if (!c.disable_cloud_controller && !known.empty()) return known;
+  if (!c.disable_cloud_controller && has_these(known, c.node_ips)) return known;
   array out;
   auto add = [&](std::string_view type, const std::string& address) {
     out.push_back(object{{"address", address}, {"type", type}});
