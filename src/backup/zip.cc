@@ -12,6 +12,8 @@
 #include <optional>
 #include <string_view>
 
+#include "base/descriptor.h"
+
 namespace kedge::backup {
 
 namespace {
@@ -29,20 +31,6 @@ T number(std::string_view in, std::size_t at) {
     out = static_cast<T>(out | static_cast<T>(static_cast<unsigned char>(in[at + i])) << 8 * i);
   return out;
 }
-
-class descriptor {
- public:
-  explicit descriptor(int fd) : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string read_at(int file, std::uint64_t at, std::size_t size) {
   std::string out(size, '\0');

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/descriptor.h"
 #include "base/error.h"
-#include "shim/descriptor.h"
 
 namespace kedge::shim {
 

@@ -7,7 +7,7 @@
 #include <array>
 #include <string>
 
-#include "shim/descriptor.h"
+#include "base/descriptor.h"
 #include "shim/json.h"
 
 namespace kedge::shim {

@@ -12,7 +12,7 @@
 #include <functional>
 #include <vector>
 
-#include "shim/descriptor.h"
+#include "base/descriptor.h"
 #include "shim/task.h"
 
 namespace kedge::shim {

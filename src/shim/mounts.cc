@@ -11,8 +11,8 @@
 #include <iterator>
 #include <ranges>
 
+#include "base/descriptor.h"
 #include "base/strings.h"
-#include "shim/descriptor.h"
 #include "shim/files.h"
 #include "shim/limits.h"
 #include "shim/spawn.h"

@@ -15,8 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/error.h"
-#include "shim/descriptor.h"
 #include "shim/loop.h"
 #include "shim/runtime.h"
 

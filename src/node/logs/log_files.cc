@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/strings.h"
 #include "node/limits.h"
 #include "node/logs/log_lines.h"
@@ -23,22 +24,6 @@ namespace kedge::node {
 namespace {
 
 constexpr std::string_view compressed = ".gz", unfinished = ".tmp";
-
-class descriptor {
- public:
-  explicit descriptor(int fd) : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int take() { return std::exchange(fd_, -1); }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 std::unexpected<error> last_error(std::string_view what, const std::string& path) {
   return fail(os_error(errno, fmt::format("{} {}", what, quote(path))));
@@ -64,7 +49,7 @@ int open_plain(int folder, const std::string& name) {
   descriptor file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat about{};
   if (!file || ::fstat(file.get(), &about) != 0 || !S_ISREG(about.st_mode)) return -1;
-  return file.take();
+  return file.release();
 }
 
 // Where a log lies, as long as one looks at it.
@@ -167,7 +152,7 @@ result<std::shared_ptr<log_file>> log_file::open(const std::string& logs, const 
   struct stat about{};
   if (::fstat(file.get(), &about) != 0) return last_error("failed to open log file", path);
   if (!S_ISREG(about.st_mode)) return fail(errc::invalid, fmt::format("log file {} is no plain file", quote(path)));
-  return std::make_shared<log_file>(file.take());
+  return std::make_shared<log_file>(file.release());
 }
 
 log_file::~log_file() { ::close(fd_); }

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/descriptor.h"
 #include "base/strings.h"
 #include "node/pods/limits.h"
 
@@ -18,20 +19,6 @@ namespace kedge::node {
 namespace {
 
 using json::value;
-
-class descriptor {
- public:
-  explicit descriptor(int fd) : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 // A file of the volume; links in it lead to what is in it.
 result<std::string> read_in(const std::string& folder, const std::string& path) {

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/descriptor.h"
 #include "base/strings.h"
 #include "base/time.h"
 #include "crypto/files.h"
@@ -24,21 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int depth_max = 200;  // of a tree that is removed: deeper ones are nobody's in earnest
-
-class descriptor {
- public:
-  explicit descriptor(int fd) : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  explicit operator bool() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 std::unexpected<error> last_error(std::string_view what, const std::string& path) {
   return fail(os_error(errno, fmt::format("{} {}", what, path)));

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-namespace kedge::shim {
+namespace kedge {
 
 class descriptor {
  public:
@@ -32,4 +32,4 @@ class descriptor {
   int fd_ = -1;
 };
 
-}  // namespace kedge::shim
+}  // namespace kedge
