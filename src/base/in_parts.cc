@@ -34,8 +34,10 @@ class in_parts::stack {
   explicit stack(std::move_only_function<void()> call) : call_(std::move(call)) {
     memory_ = ::mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    kedge_assert(memory_ != MAP_FAILED);
-    kedge_assert(::mprotect(memory_, guard_bytes, PROT_NONE) == 0);
+    if (memory_ == MAP_FAILED || ::mprotect(memory_, guard_bytes, PROT_NONE) != 0) {
+      give_back();
+      return;
+    }
     kedge_assert(::getcontext(&inside_) == 0);
     inside_.uc_stack.ss_sp = bottom();
     inside_.uc_stack.ss_size = usable;
@@ -50,13 +52,17 @@ class in_parts::stack {
     dropped_ = true;
     while (begun_ && !ended_) step();
 #ifdef KEDGE_THREADS_ARE_WATCHED
-    __tsan_destroy_fiber(its_thread_);
+    if (its_thread_) __tsan_destroy_fiber(its_thread_);
 #endif
-    ::munmap(memory_, stack_bytes);
+    give_back();
   }
 
   bool step() {
     begun_ = true;
+    if (!memory_) {
+      call_();
+      return ended_ = true;
+    }
     auto* before = std::exchange(current_, this);
 #ifdef KEDGE_STACKS_ARE_WATCHED
     void* ours = nullptr;
@@ -84,6 +90,10 @@ class in_parts::stack {
 
  private:
   static constexpr std::size_t usable = stack_bytes - guard_bytes;
+  void give_back() noexcept {
+    if (memory_ && memory_ != MAP_FAILED) ::munmap(memory_, stack_bytes);
+    memory_ = nullptr;
+  }
   void* bottom() const noexcept { return static_cast<std::byte*>(memory_) + guard_bytes; }
 
   // Where a call begins and ends on two stacks, nobody may take notes of both.
@@ -112,7 +122,7 @@ class in_parts::stack {
   static inline thread_local stack* current_ = nullptr;
 
   std::move_only_function<void()> call_;
-  void* memory_ = nullptr;
+  void* memory_ = nullptr;  // null: there was no room, and the call is made as a whole
   ucontext_t outside_{}, inside_{};
   bool begun_ = false, ended_ = false, dropped_ = false;
   // What the sanitizers ask for.

@@ -3,6 +3,8 @@
 //   in_parts work([&] { for (auto& x : all) { use(x); in_parts::pause(); } });
 //   while (!work.step()) …;  // others' turns
 //
+// Where the machine has no room for a stack (8 MiB of addresses) the call is made as a whole.
+//
 // For what recurses, and so can't be a coroutine without each of its calls being one. Between two parts nothing of the
 // thread's may be held: no lock, no place in another's structure. It stays on the thread that made the first step.
 #pragma once

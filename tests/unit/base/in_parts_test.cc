@@ -1,6 +1,9 @@
 #include "base/in_parts.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
@@ -50,6 +53,25 @@ TEST_CASE("calls in parts may be many, take turns, be moved, and begin others") 
   CHECK(sum == 50);
   for (auto& one : all) CHECK(one.step());
   CHECK(sum == 100 + 49 * 50 / 2);
+}
+
+TEST_CASE("a call for which there is no stack is made as a whole") {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::make_unique<char[]>(16 * 1024).reset();  // what the heap has then is enough for the rest
+    const rlimit none{0, 0};
+    int n = 0;
+    const bool limited = ::setrlimit(RLIMIT_AS, &none) == 0;
+    in_parts work([&n] {
+      ++n;
+      in_parts::pause();
+      ++n;
+    });
+    ::_exit(limited && work.step() && n == 2 ? 0 : 1);
+  }
+  int status = -1;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("one that nobody waits for comes to its end, and gives back what it had") {
