@@ -26,14 +26,6 @@ std::string kine_table(std::string_view id_type, std::string_view name_type) {
       "CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)",
       id_type, name_type);
 }
-// As kine inserts.
-std::string kine_insert(std::string_view name, bool created, bool deleted, int create_revision, int previous) {
-  return fmt::format(
-      "INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value, old_value) SELECT '{}', "
-      "{}, {}, {}, {}, 0, {}, (SELECT value FROM kine AS kv WHERE kv.id = {})",
-      name, created ? 1 : 0, deleted ? 1 : 0, create_revision, previous, deleted ? "NULL" : "'peer'", previous);
-}
-std::string kine_create(std::string_view name) { return kine_insert(name, true, false, 0, 0); }
 
 }  // namespace
 
@@ -64,27 +56,6 @@ TEST_CASE("MySQL: rows are what kine writes") {
   r.end(s);
 }
 
-TEST_CASE("MySQL: servers that start at the same moment make one database") {
-  database db("together");
-  runner r;
-  std::vector<std::unique_ptr<server>> all;
-  int up = 0;
-  reactor::scope group;
-  for (int i = 0; i < 5; ++i) {
-    all.push_back(std::make_unique<server>(db));
-    group.spawn([](server& s, int& n) -> task<void> {
-      auto done = co_await s.start();
-      CHECK_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
-      if (done) ++n;
-    }(*all.back(), up));
-  }
-  REQUIRE(r.until([&] { return group.size() == 0; }));
-  CHECK(up == 5);
-  CHECK(mysql_session(db.at())("SELECT count(*), count(DISTINCT name) FROM kine WHERE name NOT LIKE 'gap-%'")[0] ==
-        "2|2");
-  for (auto& s : all) r.end(*s);
-}
-
 TEST_CASE("MySQL: tables that kine made are used as they are, and names that differ in case stay apart") {
   struct row {
     const char *name, *id_type, *name_type;
@@ -100,8 +71,8 @@ TEST_CASE("MySQL: tables that kine made are used as they are, and names that dif
     sql(kine_table(t.id_type, t.name_type));
     sql("INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
         "('compact_rev_key',1,0,0,0,0,'')");
-    sql(kine_create("/registry/health"));
-    sql(kine_create("/registry/old"));
+    sql(database::created("/registry/health"));
+    sql(database::created("/registry/old"));
     // Before v0.16 a delete row carried the last value.
     sql("INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value, old_value) VALUES "
         "('/registry/old',0,1,3,3,0,'peer','peer')");
@@ -169,118 +140,6 @@ TEST_CASE("MySQL: databases that can't be used are refused with the reason") {
     r.loop.run_until(log->close());
     sql("SET GLOBAL auto_increment_increment = 1; SET GLOBAL read_only = 0");
   }
-}
-
-TEST_CASE("MySQL: a row that commits late is given in its place, and nothing above it before") {
-  database db("late");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  mysql_session slow(db.at()), fast(db.at());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));  // id 3, not visible
-  fast(kine_create("/registry/fast"));  // id 4
-  reactor::scope group;
-  group.spawn(
-      [](server& one) -> task<void> { (void)co_await one.catch_up(4, reactor::loop::current().now() + patience); }(s));
-  // The owner of id 3 is still there, so it is waited for.
-  CHECK(!r.until([&] { return s.applied() > 2; }, 700ms));
-  // Reading what is in memory goes on; the newest revision is known to be more.
-  CHECK(r.must(s.raw().current()) == 4);
-  slow("COMMIT");
-  CHECK(r.until([&] { return s.applied() == 4; }));
-  REQUIRE(s.history().size() >= 2);
-  CHECK(s.history()[s.history().size() - 2].name == "/registry/slow");
-  CHECK(s.history().back().name == "/registry/fast");
-  r.end(s);
-}
-
-TEST_CASE("MySQL: an own write above a peer's unfinished one is acknowledged only when that is known") {
-  database db("above");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  mysql_session slow(db.at());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));  // id 3
-  bool done = false;
-  reactor::scope group;
-  group.spawn([](server& one, bool& flag) -> task<void> {
-    auto w = co_await one.write({create("/registry/mine", "v")});
-    CHECK(w.has_value());
-    if (w) CHECK((*w)[0].at == 4);
-    flag = true;
-  }(s, done));
-  CHECK(!r.until([&] { return done; }, 500ms));
-  slow("ROLLBACK");
-  CHECK(r.until([&] { return done; }));
-  CHECK(s.heads().contains("/registry/mine"));
-  CHECK(!s.heads().contains("/registry/slow"));
-  r.end(s);
-}
-
-TEST_CASE("MySQL: a gap that nobody can fill any more costs nothing, whatever its size") {
-  database db("holes");
-  runner r;
-  server s(db), other(db);
-  r.must(s.start());
-  r.must(other.start());
-  mysql_session peer(db.at());
-  for (int i = 0; i < 200; ++i) {
-    // Each second insert burns an id.
-    peer(kine_create(fmt::format("/registry/{}", i)));
-    CHECK(!peer.tries(kine_create(fmt::format("/registry/{}", i))));
-  }
-  auto before = monotonic_clock::now();
-  r.must(s.catch_up(401, r.in(patience)));
-  MESSAGE("200 holes took " << std::chrono::duration<double, std::milli>(monotonic_clock::now() - before).count()
-                            << " ms");
-  CHECK(s.heads().size() == 201);
-  peer("ALTER TABLE kine AUTO_INCREMENT = 1000000001");
-  peer(kine_create("/registry/far"));
-  before = monotonic_clock::now();
-  for (auto* one : {&s, &other}) r.must(one->catch_up(1'000'000'001, r.in(patience)));
-  auto took = monotonic_clock::now() - before;
-  MESSAGE("a gap of 999,999,600 took " << std::chrono::duration<double, std::milli>(took).count() << " ms");
-  CHECK(s.heads().contains("/registry/far"));
-  CHECK(r.must(s.write({create("/registry/after", "v")}))[0].at == 1'000'000'002);
-  server late(db);
-  r.must(late.start());
-  CHECK(late.applied() == 1'000'000'002);
-  CHECK(late.heads().size() == s.heads().size());
-  CHECK(peer("SELECT count(*) FROM kine WHERE name LIKE 'gap-%'")[0] == "0");
-  for (auto* one : {&s, &other, &late}) r.end(*one);
-}
-
-TEST_CASE("MySQL: a gap waits for who may still fill it, and is taken where others don't end") {
-  database db("gaps");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  mysql_session slow(db.at()), fast(db.at());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));                  // id 3, not visible
-  CHECK(!fast.tries(kine_create("/registry/health")));  // 4
-  fast(kine_create("/registry/fast"));                  // 5
-  reactor::scope group;
-  group.spawn(
-      [](server& one) -> task<void> { (void)co_await one.catch_up(5, reactor::loop::current().now() + patience); }(s));
-  CHECK(!r.until([&] { return s.applied() > 2; }, 300ms));
-  // Others hold the same lock all the time, one after the other.
-  std::vector<std::unique_ptr<mysql_session>> more;
-  for (int i = 0; i < 20; ++i) {
-    more.push_back(std::make_unique<mysql_session>(db.at()));
-    (*more.back())("BEGIN");
-    (*more.back())(kine_create(fmt::format("/registry/later{}", i)));
-  }
-  slow("ROLLBACK");
-  CHECK(r.until([&] { return s.applied() == 5; }));
-  CHECK(!s.heads().contains("/registry/slow"));
-  // It had gone on while they were there: whoever had drawn such a number can't use it any more.
-  CHECK(!fast.tries(
-      "INSERT INTO kine (id, name, created, deleted, prev_revision) VALUES (3, '/registry/slow', 1, 0, 0)"));
-  more.clear();
-  r.end(s);
 }
 
 TEST_CASE("MySQL: an error of the database is never the client's fault, and tells it nothing of SQL") {
@@ -356,7 +215,7 @@ TEST_CASE("MySQL: a peer's unfinished row of the same name is waited for, and de
     server s(db);
     r.must(s.start());
     mysql_session peer(db.at());
-    peer("START TRANSACTION; " + kine_create("/registry/same"));
+    peer("START TRANSACTION; " + database::created("/registry/same"));
     std::optional<result<std::vector<outcome>>> done;
     reactor::scope group;
     group.spawn([](server& w, std::optional<result<std::vector<outcome>>>& out) -> task<void> {
@@ -412,16 +271,16 @@ TEST_CASE("MySQL: a peer that writes without taking part in the lock") {
   // kine's writer: read the head, insert; its unique violations burn ids. On threads of its own.
   std::atomic<int> landed{0}, counted{0};
   std::vector<std::thread> peers;
-  mysql_session(db.at())(kine_create("/registry/hot"));
+  mysql_session(db.at())(database::created("/registry/hot"));
   r.must(s.catch_up(3, r.in(patience)));
   r.must(t.catch_up(3, r.in(patience)));
   for (int who = 0; who < 3; ++who) {
     peers.emplace_back([&, who] {
       mysql_session sql(db.at());
       for (int i = 0; i < 150; ++i) {
-        if (sql.tries(kine_create(fmt::format("/registry/peer{}/{}", who, i)))) ++landed;
+        if (sql.tries(database::created(fmt::format("/registry/peer{}/{}", who, i)))) ++landed;
         auto head = sql("SELECT max(id) FROM kine WHERE name = '/registry/hot'")[0];
-        if (sql.tries(kine_insert("/registry/hot", false, false, 3, std::stoi(head)))) ++counted;
+        if (sql.tries(database::inserted("/registry/hot", false, false, 3, std::stoi(head)))) ++counted;
       }
     });
   }

@@ -81,8 +81,9 @@ class postgres_server {
     return out;
   }
 
-  std::string url(std::string_view database) const {
-    return fmt::format("postgres://postgres@127.0.0.1:{}/{}", port_, database);
+  // `port`: of a proxy before it
+  std::string url(std::string_view database, int port = 0) const {
+    return fmt::format("postgres://postgres@127.0.0.1:{}/{}", port ? port : port_, database);
   }
   int port() const { return port_; }
   const std::string& folder() const { return folder_; }

@@ -6,8 +6,7 @@
 #include <thread>
 
 #include "backends.h"
-#include "cutting_proxy.h"
-#include "postgres_server.h"
+#include "postgres_database.h"
 #include "runner.h"
 
 namespace kedge::datastore {
@@ -15,30 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class database final : public test_database {
- public:
-  explicit database(std::string name, std::chrono::milliseconds start_wait = patience)
-      : name_(std::move(name)), start_wait_(start_wait) {}
-  std::unique_ptr<log> make() override {
-    return make_postgres_log({.connection = *postgres::parse_url(url()), .start_wait = start_wait_});
-  }
-  bool shared() const override { return true; }
-  std::string url() const { return the_postgres().url(name_); }
-
- private:
-  std::string name_;
-  std::chrono::milliseconds start_wait_;
-};
-
-// As kine inserts.
-std::string kine_insert(std::string_view name, bool created, bool deleted, int create_revision, int previous) {
-  return fmt::format(
-      "INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value, old_value) SELECT '{}', "
-      "{}, "
-      "{}, {}, {}, 0, {}, (SELECT value FROM kine WHERE id = {}) RETURNING id",
-      name, created ? 1 : 0, deleted ? 1 : 0, create_revision, previous, deleted ? "NULL" : "'peer'::bytea", previous);
-}
-std::string kine_create(std::string_view name) { return kine_insert(name, true, false, 0, 0); }
+using database = postgres_test_database;
 
 }  // namespace
 
@@ -68,28 +44,6 @@ TEST_CASE("rows are what kine writes") {
   r.end(s);
 }
 
-TEST_CASE("servers that start at the same moment make one database") {
-  database db("together");
-  sql_session(the_postgres().url("postgres"))("CREATE DATABASE together TEMPLATE template0");
-  runner r;
-  std::vector<std::unique_ptr<server>> all;
-  int up = 0;
-  reactor::scope group;
-  for (int i = 0; i < 5; ++i) {
-    all.push_back(std::make_unique<server>(db));
-    group.spawn([](server& s, int& n) -> task<void> {
-      auto done = co_await s.start();
-      CHECK_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
-      if (done) ++n;
-    }(*all.back(), up));
-  }
-  REQUIRE(r.until([&] { return group.size() == 0; }));
-  CHECK(up == 5);
-  CHECK(sql_session(db.url())("SELECT count(*), count(DISTINCT name) FROM kine WHERE name NOT LIKE 'gap-%'")[0] ==
-        "2|2");
-  for (auto& s : all) r.end(*s);
-}
-
 TEST_CASE("a database of an old K3s with 4-byte ids and varchar names is used as it is") {
   sql_session(the_postgres().url("postgres"))("CREATE DATABASE oldest TEMPLATE template0 LC_COLLATE 'C.UTF-8'");
   database db("oldest");
@@ -100,8 +54,8 @@ TEST_CASE("a database of an old K3s with 4-byte ids and varchar names is used as
   sql("CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)");
   sql("INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
       "('compact_rev_key',1,0,0,0,0,'')");
-  sql(kine_create("/registry/health"));
-  sql(kine_create("/registry/old"));
+  sql(database::created("/registry/health"));
+  sql(database::created("/registry/old"));
   // Before v0.16 a delete row carried the last value.
   sql("INSERT INTO kine(name, created, deleted, create_revision, prev_revision, lease, value, old_value) VALUES"
       " ('/registry/old',0,1,3,3,0,'peer','peer')");
@@ -153,197 +107,6 @@ TEST_CASE("databases that can't be used are refused with the reason") {
     CHECK(done.error().message.find(fmt::format("127.0.0.1:{}/", the_postgres().port())) != std::string::npos);
     r.end(s);
   }
-}
-
-TEST_CASE("a row that commits late is given in its place, and nothing above it before") {
-  database db("late");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  sql_session slow(db.url()), fast(db.url());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));  // id 3, not visible
-  fast(kine_create("/registry/fast"));  // id 4
-  reactor::scope group;
-  group.spawn(
-      [](server& one) -> task<void> { (void)co_await one.catch_up(4, reactor::loop::current().now() + patience); }(s));
-  // The owner of id 3 is still there, so it is waited for.
-  CHECK(!r.until([&] { return s.applied() > 2; }, 700ms));
-  // Reading what is in memory goes on; the newest revision is known to be more.
-  CHECK(r.must(s.raw().current()) == 4);
-  slow("COMMIT");
-  CHECK(r.until([&] { return s.applied() == 4; }));
-  REQUIRE(s.history().size() >= 2);
-  CHECK(s.history()[s.history().size() - 2].name == "/registry/slow");
-  CHECK(s.history().back().name == "/registry/fast");
-  r.end(s);
-}
-
-TEST_CASE("an own write above a peer's unfinished one is acknowledged only when that is known") {
-  database db("above");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  sql_session slow(db.url());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));  // id 3
-  bool done = false;
-  reactor::scope group;
-  group.spawn([](server& one, bool& flag) -> task<void> {
-    auto w = co_await one.write({create("/registry/mine", "v")});
-    CHECK(w.has_value());
-    if (w) CHECK((*w)[0].at == 4);
-    flag = true;
-  }(s, done));
-  CHECK(!r.until([&] { return done; }, 500ms));
-  slow("ROLLBACK");
-  CHECK(r.until([&] { return done; }));
-  CHECK(s.heads().contains("/registry/mine"));
-  CHECK(!s.heads().contains("/registry/slow"));
-  r.end(s);
-}
-
-TEST_CASE("a gap that nobody can fill any more costs nothing, whatever its size") {
-  database db("holes");
-  runner r;
-  server s(db), other(db);
-  r.must(s.start());
-  r.must(other.start());
-  sql_session peer(db.url());
-  for (int i = 0; i < 200; ++i) {
-    // Each second insert burns an id.
-    peer(kine_create(fmt::format("/registry/{}", i)));
-    CHECK(!peer.tries(kine_create(fmt::format("/registry/{}", i))));
-  }
-  auto before = monotonic_clock::now();
-  r.must(s.catch_up(401, r.in(patience)));
-  MESSAGE("200 holes took " << std::chrono::duration<double, std::milli>(monotonic_clock::now() - before).count()
-                            << " ms");
-  CHECK(s.heads().size() == 201);
-  peer("SELECT setval('kine_id_seq', 1000000000)");
-  peer(kine_create("/registry/far"));
-  before = monotonic_clock::now();
-  for (auto* one : {&s, &other}) r.must(one->catch_up(1'000'000'001, r.in(patience)));
-  auto took = monotonic_clock::now() - before;
-  MESSAGE("a gap of 999,999,600 took " << std::chrono::duration<double, std::milli>(took).count() << " ms");
-  CHECK(s.heads().contains("/registry/far"));
-  CHECK(r.must(s.write({create("/registry/after", "v")}))[0].at == 1'000'000'002);
-  server late(db);
-  r.must(late.start());
-  CHECK(late.applied() == 1'000'000'002);
-  CHECK(late.heads().size() == s.heads().size());
-  CHECK(peer("SELECT count(*) FROM kine WHERE name LIKE 'gap-%'")[0] == "0");
-  for (auto* one : {&s, &other, &late}) r.end(*one);
-}
-
-TEST_CASE("a gap waits for who may still fill it, and for nobody who began later") {
-  database db("gaps");
-  runner r;
-  server s(db);
-  r.must(s.start());
-  sql_session slow(db.url()), fast(db.url());
-  slow("BEGIN");
-  slow(kine_create("/registry/slow"));  // id 3, not visible
-  CHECK(
-      !fast.tries("INSERT INTO kine (id, name, created, deleted, prev_revision) VALUES (nextval('kine_id_seq'), "
-                  "'/registry/health', 1, 0, 0)"));  // 4
-  fast(kine_create("/registry/fast"));               // 5
-  reactor::scope group;
-  group.spawn(
-      [](server& one) -> task<void> { (void)co_await one.catch_up(5, reactor::loop::current().now() + patience); }(s));
-  CHECK(!r.until([&] { return s.applied() > 2; }, 300ms));
-  // Others hold the same lock all the time, one after the other.
-  std::vector<std::unique_ptr<sql_session>> more;
-  for (int i = 0; i < 20; ++i) {
-    more.push_back(std::make_unique<sql_session>(db.url()));
-    (*more.back())("BEGIN");
-    (*more.back())(kine_create(fmt::format("/registry/later{}", i)));
-  }
-  slow("ROLLBACK");
-  CHECK(r.until([&] { return s.applied() == 5; }));
-  CHECK(!s.heads().contains("/registry/slow"));
-  more.clear();
-  r.end(s);
-}
-
-TEST_CASE("who doesn't read its answers holds nobody's lock") {
-  cutting_proxy proxy(the_postgres().port());
-  sql_session(the_postgres().url("postgres"))("CREATE DATABASE stopped TEMPLATE template0");
-  database direct("stopped");
-  runner r;
-  server s(direct);
-  r.must(s.start());
-  auto log = make_postgres_log(
-      {.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/stopped", proxy.port())),
-       .start_wait = patience});
-  r.must(log->open());
-  auto loaded = r.must(log->load(0));
-  r.must(log->begin());
-  // 40 MB that the other one has not read: more than any buffer on the way holds.
-  for (int i = 0; i < 20; ++i)
-    r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(2 * 1024 * 1024, 'x'))}));
-  std::optional<result<appended>> late;
-  reactor::scope group;
-  auto send = [](class log& to, std::string name, std::optional<result<appended>>& out) -> task<void> {
-    out.emplace(co_await to.append(
-        std::make_shared<const std::vector<operation>>(std::vector<operation>{create(std::move(name), "v")})));
-  };
-  group.spawn(send(*log, "/registry/slow", late));
-  // Sent, and then its process stands still: nothing is read.
-  sql_session sql(direct.url());
-  REQUIRE(r.until([&] { return sql("SELECT count(*) FROM kine WHERE name = '/registry/slow'")[0] == "1"; }));
-  proxy.stand_still(true);
-  duration slowest{};
-  for (int i = 0; i < 100; ++i) {
-    auto before = monotonic_clock::now();
-    r.must(s.write({create(fmt::format("/registry/small/{}", i), "v")}));
-    slowest = std::max(slowest, monotonic_clock::now() - before);
-  }
-  MESSAGE("slowest write beside it " << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
-  CHECK(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM "
-            "pg_database WHERE datname = 'stopped')")[0] == "0");
-  proxy.stand_still(false);
-  CHECK(r.until([&] { return group.size() == 0; }));
-  REQUIRE(late.has_value());
-  REQUIRE_MESSAGE(late->has_value(), late->error().message);
-  CHECK((*late)->others.size() >= 20);
-  r.loop.run_until(log->close());
-  r.end(s);
-}
-
-TEST_CASE("a database that swallows everything counts as away within two seconds, and is back at once") {
-  cutting_proxy proxy(the_postgres().port());
-  sql_session(the_postgres().url("postgres"))("CREATE DATABASE vanished TEMPLATE template0");
-  auto log = make_postgres_log(
-      {.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/vanished", proxy.port())),
-       .start_wait = patience});
-  runner r;
-  r.must(log->open());
-  r.must(log->load(0));
-  r.must(log->begin());
-  reactor::scope following;
-  following.spawn([](class log& l) -> task<void> {
-    for (;;) (void)co_await l.tail(2, reactor::loop::current().now() + patience);
-  }(*log));
-  CHECK(!r.until([&] { return !log->healthy().has_value(); }, 1s));
-  proxy.stand_still(true);
-  auto before = monotonic_clock::now();
-  REQUIRE(r.until([&] { return !log->healthy().has_value(); }));
-  auto noticed = monotonic_clock::now() - before;
-  CHECK(noticed < busy * 2s);
-  auto asked = r.loop.run_until(log->current());
-  REQUIRE(!asked.has_value());
-  CHECK(asked.error().code == errc::unavailable);
-  CHECK(monotonic_clock::now() - before - noticed < busy * 1500ms);
-  proxy.stand_still(false);
-  before = monotonic_clock::now();
-  REQUIRE(r.until([&] { return log->healthy().has_value(); }));
-  MESSAGE("noticed after " << std::chrono::duration<double, std::milli>(noticed).count() << " ms, back after "
-                           << std::chrono::duration<double, std::milli>(monotonic_clock::now() - before).count()
-                           << " ms");
-  CHECK(r.must(log->current()) == 2);
-  following.cancel();
-  r.loop.run_until(log->close());
 }
 
 TEST_CASE("an error of the database is never the client's fault, and tells it nothing of SQL") {
@@ -467,16 +230,16 @@ TEST_CASE("a peer that writes without taking part in the lock") {
   // kine's writer: read the head, insert; its unique violations burn ids. On threads of its own.
   std::atomic<int> landed{0}, counted{0};
   std::vector<std::thread> peers;
-  sql_session(db.url())(kine_create("/registry/hot"));
+  sql_session(db.url())(database::created("/registry/hot"));
   r.must(s.catch_up(3, r.in(patience)));
   r.must(t.catch_up(3, r.in(patience)));
   for (int who = 0; who < 3; ++who) {
     peers.emplace_back([&, who] {
       sql_session sql(db.url());
       for (int i = 0; i < 150; ++i) {
-        if (sql.tries(kine_create(fmt::format("/registry/peer{}/{}", who, i)))) ++landed;
+        if (sql.tries(database::created(fmt::format("/registry/peer{}/{}", who, i)))) ++landed;
         auto head = sql("SELECT max(id) FROM kine WHERE name = '/registry/hot'")[0];
-        if (sql.tries(kine_insert("/registry/hot", false, false, 3, std::stoi(head)))) ++counted;
+        if (sql.tries(database::inserted("/registry/hot", false, false, 3, std::stoi(head)))) ++counted;
       }
     });
   }
