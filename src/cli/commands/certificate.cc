@@ -10,6 +10,7 @@
 #include "cli/checks.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "crypto/certificate.h"
 #include "crypto/files.h"
 #include "json/write.h"
@@ -111,11 +112,7 @@ result<std::string> back_up_agent(const fs::path& agent, const fs::path& to) {
 }
 
 constexpr flag flags_of_check[] = {
-    {.name = "data-dir",
-     .short_name = 'd',
-     .env = "K3S_DATA_DIR",
-     .who = audience::both,
-     .help = "Folder for state (default: /var/lib/rancher/k3s)"},
+    data_dir_flag,
     {.name = "service",
      .short_name = 's',
      .who = audience::both,

@@ -6,6 +6,7 @@
 #include "cli/checks.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "crypto/bootstrap_record.h"
 #include "supervisor/bootstrap_data.h"
 #include "supervisor/ca_rotation.h"
@@ -14,23 +15,9 @@ namespace kedge::cli::commands {
 namespace {
 
 constexpr flag flags_of_rotate_ca[] = {
-    {.name = "data-dir",
-     .short_name = 'd',
-     .env = "K3S_DATA_DIR",
-     .who = audience::both,
-     .help = "Folder for state (default: /var/lib/rancher/k3s)"},
-    {.name = "token",
-     .short_name = 't',
-     .env = "K3S_TOKEN",
-     .who = audience::both,
-     .secret = true,
-     .help = "The cluster's token (default: from the data directory)"},
-    {.name = "server",
-     .short_name = 's',
-     .env = "K3S_URL",
-     .who = audience::both,
-     .check = check_https_url,
-     .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"},
+    data_dir_flag,
+    token_flag,
+    server_flag,
     {.name = "path",
      .who = audience::both,
      .help = "Folder with tls/server-ca.crt and .key, tls/client-ca.*, tls/request-header-ca.*, tls/service.key; what "

@@ -8,6 +8,7 @@
 #include "cli/checks.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "json/parse.h"
 
 namespace kedge::cli::commands {
@@ -16,23 +17,7 @@ namespace {
 constexpr std::string_view path = "/v1-k3s/datastore";
 constexpr auto look_again = std::chrono::milliseconds(500);
 
-constexpr flag flags[] = {{.name = "data-dir",
-                           .short_name = 'd',
-                           .env = "K3S_DATA_DIR",
-                           .who = audience::both,
-                           .help = "Folder for state (default: /var/lib/rancher/k3s)"},
-                          {.name = "token",
-                           .short_name = 't',
-                           .env = "K3S_TOKEN",
-                           .who = audience::both,
-                           .secret = true,
-                           .help = "The cluster's token (default: from the data directory)"},
-                          {.name = "server",
-                           .short_name = 's',
-                           .env = "K3S_URL",
-                           .who = audience::both,
-                           .check = check_https_url,
-                           .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"}};
+constexpr flag flags[] = {data_dir_flag, token_flag, server_flag};
 
 std::string in_words(const json::value& s) {
   if (!s.find("bytes")) return "this datastore doesn't tell its size";

@@ -15,6 +15,7 @@
 #include "base/strings.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "cli/options_load.h"
 #include "cli/version.h"
 #include "crypto/files.h"
@@ -31,11 +32,7 @@ constexpr std::size_t text_bytes_max = 8 << 20;   // of one text: the log's end,
 constexpr int log_lines = 20'000;
 constexpr std::size_t block = 512;  // of tar
 
-constexpr flag flags[] = {{.name = "data-dir",
-                           .short_name = 'd',
-                           .env = "K3S_DATA_DIR",
-                           .who = audience::both,
-                           .help = "Folder for state (default: /var/lib/rancher/k3s)"},
+constexpr flag flags[] = {data_dir_flag,
                           {.name = "config",
                            .short_name = 'c',
                            .env = "K3S_CONFIG_FILE",

@@ -8,17 +8,14 @@
 
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 
 namespace kedge::cli::commands {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr flag flags[] = {{.name = "data-dir",
-                           .short_name = 'd',
-                           .env = "K3S_DATA_DIR",
-                           .who = audience::both,
-                           .help = "Folder for state (default: /var/lib/rancher/k3s)"},
+constexpr flag flags[] = {data_dir_flag,
                           {.name = "with-cluster",
                            .who = audience::both,
                            .kind = value_kind::boolean,

@@ -6,6 +6,7 @@
 #include "cli/checks.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -14,23 +15,6 @@ namespace {
 
 constexpr std::string_view default_output = "text";
 
-constexpr flag data_dir_flag = {.name = "data-dir",
-                                .short_name = 'd',
-                                .env = "K3S_DATA_DIR",
-                                .who = audience::both,
-                                .help = "Folder for state (default: /var/lib/rancher/k3s)"};
-constexpr flag token_flag = {.name = "token",
-                             .short_name = 't',
-                             .env = "K3S_TOKEN",
-                             .who = audience::both,
-                             .secret = true,
-                             .help = "The cluster's token (default: from the data directory)"};
-constexpr flag server_flag = {.name = "server",
-                              .short_name = 's',
-                              .env = "K3S_URL",
-                              .who = audience::both,
-                              .check = check_https_url,
-                              .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"};
 constexpr flag force_flag = {
     .name = "force", .short_name = 'f', .who = audience::both, .kind = value_kind::boolean, .help = "In any stage"};
 

@@ -11,6 +11,7 @@
 #include "cli/checks.h"
 #include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "cli/options_load.h"
 #include "cli/restore.h"
 #include "json/parse.h"
@@ -25,24 +26,9 @@ constexpr auto look_again = std::chrono::milliseconds(300);
 
 // K3s's other names of the same stand behind each, hidden.
 #define KEDGE_SNAPSHOT_FLAGS                                                                                          \
-  {.name = "data-dir",                                                                                                \
-   .short_name = 'd',                                                                                                 \
-   .env = "K3S_DATA_DIR",                                                                                             \
-   .who = audience::both,                                                                                             \
-   .help = "Folder for state (default: /var/lib/rancher/k3s)"},                                                       \
-      {.name = "token",                                                                                               \
-       .short_name = 't',                                                                                             \
-       .env = "K3S_TOKEN",                                                                                            \
-       .who = audience::both,                                                                                         \
-       .secret = true,                                                                                                \
-       .help = "The cluster's token (default: from the data directory)"},                                             \
+  data_dir_flag, token_flag,                                                                                          \
       {.name = "etcd-token", .who = audience::both, .secret = true, .hidden = true, .help = "K3s's name of --token"}, \
-      {.name = "server",                                                                                              \
-       .short_name = 's',                                                                                             \
-       .env = "K3S_URL",                                                                                              \
-       .who = audience::both,                                                                                         \
-       .check = check_https_url,                                                                                      \
-       .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"},                     \
+      server_flag,                                                                                                    \
       {.name = "etcd-server",                                                                                         \
        .who = audience::both,                                                                                         \
        .check = check_https_url,                                                                                      \

@@ -8,6 +8,7 @@
 #include "cli/commands/admin.h"
 #include "cli/commands/bootstrap_token.h"
 #include "cli/commands/commands.h"
+#include "cli/commands/common_flags.h"
 #include "crypto/files.h"
 #include "crypto/token.h"
 #include "json/parse.h"
@@ -20,11 +21,6 @@ namespace {
 constexpr std::string_view default_ttl = "24h0m0s", default_usages = "signing,authentication",
                            default_groups = "system:bootstrappers:k3s:default-node-token", default_output = "text";
 
-constexpr flag data_dir_flag = {.name = "data-dir",
-                                .short_name = 'd',
-                                .env = "K3S_DATA_DIR",
-                                .who = audience::both,
-                                .help = "Folder for state (default: /var/lib/rancher/k3s)"};
 constexpr flag kubeconfig_flag = {.name = "kubeconfig",
                                   .env = "KUBECONFIG",
                                   .who = audience::both,
@@ -81,12 +77,7 @@ constexpr flag flags_of_rotate[] = {
      .who = audience::both,
      .secret = true,
      .help = "The token as it is now (default: from the data directory)"},
-    {.name = "server",
-     .short_name = 's',
-     .env = "K3S_URL",
-     .who = audience::both,
-     .check = check_https_url,
-     .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"},
+    server_flag,
     {.name = "new-token",
      .who = audience::both,
      .secret = true,
