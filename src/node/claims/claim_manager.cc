@@ -8,14 +8,11 @@
 
 #include "base/log.h"
 #include "base/strings.h"
-#include "crypto/files.h"
 #include "node/claims/messages.h"
 #include "node/runtime/pod_runtime.h"
 #include "pod/amounts.h"
 #include "reactor/loop.h"
-#include "reactor/offload.h"
 #include "reactor/scope.h"
-#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -170,28 +167,16 @@ task<result<std::string>> claim_manager::call(shared_driver d, std::string metho
 // ---- what is kept
 
 task<void> claim_manager::restore() {
-  auto text =
-      co_await reactor::offload([file = parts_.file] { return crypto::read_file(file, claim_checkpoint_bytes_max); });
-  if (text && *text) {
-    if (auto read = ledger_.restore(**text); !read)
-      log::warning("which claims were prepared isn't known: {}: {}", parts_.file, read.error().message);
-    saved_ = **text;
-  } else if (text && text->error().code != errc::not_found) {
-    log::warning("which claims were prepared isn't known: {}", text->error().message);
-  }
+  auto text = co_await file_.read();
+  auto read = !text ? result<void>(std::unexpected(text.error())) : *text ? ledger_.restore(**text) : result<void>();
+  if (!read) log::warning("which claims were prepared isn't known: {}: {}", file_.path(), read.error().message);
   restored_.set();
 }
 
 task<result<void>> claim_manager::save() {
-  co_await one_save_.acquire();
-  reactor::turn mine(one_save_);
-  auto now = ledger_.checkpoint();
-  if (now == saved_) co_return result<void>();
-  auto written = co_await reactor::offload([file = parts_.file, now] { return crypto::write_file(file, now); });
-  if (!written) co_return fail(std::move(written).error());
-  if (!*written) co_return fail(written->error().code, "checkpoint ResourceClaim state: " + written->error().message);
-  saved_ = std::move(now);
-  co_return result<void>();
+  auto done = co_await file_.write(ledger_);
+  if (!done) co_return fail(done.error().code, "checkpoint ResourceClaim state: " + done.error().message);
+  co_return done;
 }
 
 // ---- preparing

@@ -21,6 +21,7 @@
 #include "node/claims/claim_ledger.h"
 #include "node/claims/limits.h"
 #include "node/join/api_client.h"
+#include "node/offline/checkpoint_file.h"
 #include "node/plugins/plugin_watcher.h"
 #include "reactor/sync.h"
 
@@ -38,7 +39,7 @@ class claim_manager final : public plugin_handler {
     // The uids of pods that take something of the node; nullopt: not all are known yet.
     std::function<std::optional<std::set<std::string, std::less<>>>()> active;
   };
-  explicit claim_manager(parts p) : parts_(std::move(p)) {}
+  explicit claim_manager(parts p) : parts_(std::move(p)), file_(parts_.file, claim_checkpoint_bytes_max) {}
   claim_manager(const claim_manager&) = delete;
   claim_manager& operator=(const claim_manager&) = delete;
 
@@ -82,10 +83,9 @@ class claim_manager final : public plugin_handler {
   parts parts_;
   claim_ledger ledger_;
   std::vector<shared_driver> drivers_;  // oldest first
-  std::string saved_;
+  checkpoint_file file_;
   std::set<std::string> leaving_;  // uids of pods that are unprepared now
   reactor::event restored_, lost_;
-  reactor::semaphore one_save_{1};
 };
 
 }  // namespace kedge::node

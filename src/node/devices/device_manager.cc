@@ -64,18 +64,14 @@ result<void> clean(const std::string& folder) {
 }  // namespace
 
 task<void> device_manager::restore() {
-  auto file = parts_.folder + "/" + std::string(device_checkpoint);
-  auto text = co_await reactor::offload([folder = parts_.folder, file]() -> result<std::string> {
-    KEDGE_CHECK(clean(folder));
-    return crypto::read_file(file, device_checkpoint_bytes_max);
-  });
-  if (text && *text) {
-    if (auto read = ledger_.restore(**text); !read)
-      log::warning("what devices containers had isn't known: {}: {}", file, read.error().message);
-    saved_ = **text;
-  } else if (text && text->error().code != errc::not_found) {
-    log::warning("what devices containers had isn't known: {}", text->error().message);
-  }
+  auto cleaned = co_await reactor::offload([folder = parts_.folder] { return clean(folder); });
+  auto text = co_await file_.read();
+  auto read = !cleaned    ? std::move(cleaned)
+              : !*cleaned ? std::move(*cleaned)
+              : !text     ? result<void>(std::unexpected(text.error()))
+              : *text     ? ledger_.restore(**text)
+                          : result<void>();
+  if (!read) log::warning("what devices containers had isn't known: {}: {}", file_.path(), read.error().message);
   restored_.set();
   parts_.changed({});
 }
@@ -196,18 +192,8 @@ task<result<std::string>> device_manager::ask(shared_plugin p, std::string metho
 }
 
 task<void> device_manager::save() {
-  co_await one_save_.acquire();
-  reactor::turn mine(one_save_);
-  auto text = ledger_.checkpoint();
-  if (text == saved_) co_return;
-  auto written = co_await reactor::offload([file = parts_.folder + "/" + std::string(device_checkpoint), text] {
-    return crypto::write_file(file, text, {.mode = 0600});
-  });
-  if (written && *written)
-    saved_ = std::move(text);
-  else
-    log::warning("what devices containers have can't be kept: {}",
-                 written ? written->error().message : written.error().message);
+  if (auto done = co_await file_.write(ledger_); !done)
+    log::warning("what devices containers have can't be kept: {}", done.error().message);
 }
 
 void device_manager::free_unused() {

@@ -19,6 +19,8 @@
 #include "net/grpc.h"
 #include "net/grpc_server.h"
 #include "node/devices/ledger.h"
+#include "node/limits.h"
+#include "node/offline/checkpoint_file.h"
 #include "node/plugins/plugin_watcher.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
@@ -36,7 +38,9 @@ class device_manager final : public plugin_handler, public hint_provider, privat
     // The Node's devices are others now; and these pods' statuses are.
     std::function<void(const std::set<std::string>& uids)> changed;
   };
-  explicit device_manager(parts p) : parts_(std::move(p)) {}
+  explicit device_manager(parts p)
+      : parts_(std::move(p)),
+        file_(parts_.folder + "/" + std::string(device_checkpoint), device_checkpoint_bytes_max) {}
   device_manager(const device_manager&) = delete;
   device_manager& operator=(const device_manager&) = delete;
 
@@ -110,8 +114,7 @@ class device_manager final : public plugin_handler, public hint_provider, privat
     std::string holder;  // the pod's uid
   };
   std::map<std::string, turn_queue, std::less<>> turns_;
-  reactor::semaphore one_save_{1};
-  std::string saved_;
+  checkpoint_file file_;
   reactor::scope tasks_;  // last: ends first
 };
 

@@ -3,30 +3,24 @@
 #include <utility>
 
 #include "base/log.h"
-#include "crypto/files.h"
 #include "node/limits.h"
 #include "node/pods/resize.h"
-#include "reactor/offload.h"
-#include "reactor/turn.h"
 
 namespace kedge::node {
 
 using json::value;
 
 pod_allocations::pod_allocations(std::string folder)
-    : allocated_{.file = folder + "/allocated_pods_state", .ledger = {}},
-      actuated_{.file = folder + "/actuated_pods_state", .ledger = {}} {}
+    : allocated_{.file = {folder + "/allocated_pods_state", allocation_state_bytes_max}},
+      actuated_{.file = {folder + "/actuated_pods_state", allocation_state_bytes_max}} {}
 
 // One that can't be read is begun anew, as pods run on whatever it says: what they were made with is what they have.
 task<void> pod_allocations::read(kept& k) {
-  auto text =
-      co_await reactor::offload([file = k.file] { return crypto::read_file(file, allocation_state_bytes_max); });
-  auto done = !text                                   ? result<void>(std::unexpected(text.error()))
-              : text->has_value()                     ? k.ledger.restore(**text)
-              : text->error().code == errc::not_found ? result<void>()
-                                                      : result<void>(std::unexpected(text->error()));
-  if (!done) log::warning("{}: {}; what pods were given is read from their containers", k.file, done.error().message);
-  k.saved = text && *text ? **text : k.ledger.checkpoint();
+  auto text = co_await k.file.read();
+  auto done = !text ? result<void>(std::unexpected(text.error())) : *text ? k.ledger.restore(**text) : result<void>();
+  if (!done)
+    log::warning("{}: {}; what pods were given is read from their containers", k.file.path(), done.error().message);
+  if (!text || !*text) k.file.assume(k.ledger.checkpoint());
 }
 
 task<void> pod_allocations::begin() {
@@ -34,26 +28,11 @@ task<void> pod_allocations::begin() {
   co_await read(actuated_);
 }
 
-task<void> pod_allocations::write(kept& k) {
-  auto text = k.ledger.checkpoint();
-  if (text == k.saved) co_return;
-  auto written = co_await reactor::offload([file = k.file, text]() -> result<void> {
-    KEDGE_CHECK(crypto::make_folder(file.substr(0, file.find_last_of('/')), 0755));
-    return crypto::write_file(file, text, {.mode = 0600});
-  });
-  if (written && *written)
-    k.saved = std::move(text);
-  else
-    log::warning("what pods were given can't be kept: {}",
-                 written ? written->error().message : written.error().message);
-}
-
-// One after the other: what was older would be written last.
 task<void> pod_allocations::save() {
-  co_await one_save_.acquire();
-  reactor::turn mine(one_save_);
-  co_await write(allocated_);
-  co_await write(actuated_);
+  for (auto* k : {&allocated_, &actuated_}) {
+    if (auto done = co_await k->file.write(k->ledger); !done)
+      log::warning("what pods were given can't be kept: {}", done.error().message);
+  }
 }
 
 task<void> pod_allocations::run() {

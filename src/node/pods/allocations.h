@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "node/offline/checkpoint_file.h"
 #include "node/pods/allocation_ledger.h"
 #include "reactor/sync.h"
 #include "reactor/task.h"
@@ -49,16 +50,13 @@ class pod_allocations {
 
  private:
   struct kept {
-    std::string file;
-    allocation_ledger ledger;
-    std::string saved = {};
+    checkpoint_file file;
+    allocation_ledger ledger = {};
   };
   task<void> read(kept& k);
-  task<void> write(kept& k);
 
   kept allocated_, actuated_;
   reactor::event changed_;
-  reactor::semaphore one_save_{1};
 };
 
 }  // namespace kedge::node

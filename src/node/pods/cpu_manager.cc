@@ -5,12 +5,9 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "crypto/files.h"
-#include "node/limits.h"
 #include "node/pods/exclusive.h"
 #include "pod/amounts.h"
 #include "reactor/offload.h"
-#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -28,34 +25,23 @@ int reserved_cpus(const kubelet_settings& k) {
 }  // namespace
 
 task<void> cpu_manager::begin() {
-  struct found {
-    result<cpu_ledger> ledger = fail(errc::internal, "it wasn't read");
-    std::string text;
-  };
-  auto read = co_await reactor::offload([file = parts_.file, k = parts_.settings]() -> found {
-    found out;
-    auto topology = read_topology({});
-    if (!topology) {
-      out.ledger = std::unexpected(topology.error());
-      return out;
-    }
-    out.ledger = cpu_ledger::make(*std::move(topology), k.cpus, reserved_cpus(k));
-    auto text = crypto::read_file(file, cpu_state_bytes_max);
-    if (!text && text.error().code != errc::not_found) out.ledger = std::unexpected(text.error());
-    if (!out.ledger || !text) return out;
-    if (auto restored = out.ledger->restore(*text); !restored)
-      out.ledger = fail(restored.error().code,
-                        fmt::format("{}: {}; drain the node and remove that file", file, restored.error().message));
-    out.text = *std::move(text);
-    return out;
+  auto ledger = co_await reactor::offload([k = parts_.settings]() -> result<cpu_ledger> {
+    KEDGE_TRY(auto topology, read_topology({}));
+    return cpu_ledger::make(std::move(topology), k.cpus, reserved_cpus(k));
   });
-  if (read && read->ledger) {
-    ledger_.emplace(*std::move(read->ledger));
-    saved_ = std::move(read->text);
+  auto text = co_await file_.read();
+  if (!ledger) {
+    problem_ = ledger.error().message;
+  } else if (!*ledger) {
+    problem_ = ledger->error().message;
+  } else if (!text) {
+    problem_ = text.error().message;
+  } else if (auto restored = *text ? (*ledger)->restore(**text) : result<void>(); !restored) {
+    problem_ = fmt::format("{}: {}; drain the node and remove that file", file_.path(), restored.error().message);
   } else {
-    problem_ = read ? read->ledger.error().message : read.error().message;
-    log::warning("no container gets CPUs for itself: {}", problem_);
+    ledger_.emplace(**std::move(ledger));
   }
+  if (!ledger_) log::warning("no container gets CPUs for itself: {}", problem_);
   begun_.set();
 }
 
@@ -111,19 +97,9 @@ task<std::string> cpu_manager::cpus_of(std::string uid, std::string container) {
   co_return text_of(own ? *own : ledger_->shared());
 }
 
-// One after the other: what was older would be written last.
 task<void> cpu_manager::save() {
-  co_await one_save_.acquire();
-  reactor::turn mine(one_save_);
-  auto text = ledger_->checkpoint();
-  if (text == saved_) co_return;
-  auto written =
-      co_await reactor::offload([file = parts_.file, text] { return crypto::write_file(file, text, {.mode = 0600}); });
-  if (written && *written)
-    saved_ = std::move(text);
-  else
-    log::warning("which CPUs containers have can't be kept: {}",
-                 written ? written->error().message : written.error().message);
+  if (auto done = co_await file_.write(*ledger_); !done)
+    log::warning("which CPUs containers have can't be kept: {}", done.error().message);
 }
 
 task<void> cpu_manager::move_containers() {

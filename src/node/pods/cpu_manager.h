@@ -11,6 +11,8 @@
 #include <string>
 
 #include "node/cpus/cpu_ledger.h"
+#include "node/limits.h"
+#include "node/offline/checkpoint_file.h"
 #include "node/pods/manager.h"
 #include "node/pods/status.h"
 
@@ -24,7 +26,7 @@ class cpu_manager final : public hint_provider {
     const kubelet_settings& settings;
     std::string file;  // "/var/lib/kubelet/cpu_manager_state"
   };
-  explicit cpu_manager(parts p) : parts_(std::move(p)) {}
+  explicit cpu_manager(parts p) : parts_(std::move(p)), file_(parts_.file, cpu_state_bytes_max) {}
   cpu_manager(const cpu_manager&) = delete;
   cpu_manager& operator=(const cpu_manager&) = delete;
 
@@ -54,10 +56,10 @@ class cpu_manager final : public hint_provider {
 
   parts parts_;
   std::optional<cpu_ledger> ledger_;  // none: see problem_, or the policy is none
-  std::string problem_, saved_;
+  std::string problem_;
+  checkpoint_file file_;
   std::map<std::string, std::string> applied_;  // by container id: the CPUs that it was moved to
   reactor::event begun_, given_;
-  reactor::semaphore one_save_{1};
 };
 
 }  // namespace kedge::node

@@ -3,12 +3,8 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "crypto/files.h"
-#include "node/limits.h"
 #include "node/pods/exclusive.h"
 #include "node/resources/eviction.h"
-#include "reactor/offload.h"
-#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -36,19 +32,15 @@ task<void> memory_manager::begin(result<numa_nodes> nodes, std::uint64_t memory_
   if (!parts_.settings.memory.is_static) co_return;
   auto ledger = nodes ? memory_ledger::make(*nodes, parts_.settings.memory, kept_by(parts_.settings, memory_bytes))
                       : result<memory_ledger>(std::unexpected(nodes.error()));
-  auto text =
-      co_await reactor::offload([file = parts_.file] { return crypto::read_file(file, memory_state_bytes_max); });
+  auto text = co_await file_.read();
   if (!text) {
     problem_ = text.error().message;
   } else if (!ledger) {
     problem_ = ledger.error().message;
-  } else if (!*text && text->error().code != errc::not_found) {
-    problem_ = text->error().message;
   } else if (auto restored = *text ? ledger->restore(**text) : result<void>(); !restored) {
-    problem_ = fmt::format("{}: {}; drain the node and remove that file", parts_.file, restored.error().message);
+    problem_ = fmt::format("{}: {}; drain the node and remove that file", file_.path(), restored.error().message);
   } else {
     ledger_.emplace(*std::move(ledger));
-    if (*text) saved_ = **std::move(text);
     co_await save();
     co_return;
   }
@@ -105,19 +97,9 @@ std::vector<memory_block> memory_manager::allocatable() const {
   return ledger_ ? ledger_->allocatable() : std::vector<memory_block>();
 }
 
-// One after the other: what was older would be written last.
 task<void> memory_manager::save() {
-  co_await one_save_.acquire();
-  reactor::turn mine(one_save_);
-  auto text = ledger_->checkpoint();
-  if (text == saved_) co_return;
-  auto written =
-      co_await reactor::offload([file = parts_.file, text] { return crypto::write_file(file, text, {.mode = 0600}); });
-  if (written && *written)
-    saved_ = std::move(text);
-  else
-    log::warning("which memory containers have can't be kept: {}",
-                 written ? written->error().message : written.error().message);
+  if (auto done = co_await file_.write(*ledger_); !done)
+    log::warning("which memory containers have can't be kept: {}", done.error().message);
 }
 
 }  // namespace kedge::node

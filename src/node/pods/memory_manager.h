@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "node/limits.h"
 #include "node/numa/memory_ledger.h"
+#include "node/offline/checkpoint_file.h"
 #include "node/pods/manager.h"
 #include "reactor/sync.h"
 
@@ -23,7 +25,7 @@ class memory_manager final : public hint_provider {
     const kubelet_settings& settings;
     std::string file;  // "/var/lib/kubelet/memory_manager_state"
   };
-  explicit memory_manager(parts p) : parts_(std::move(p)) {}
+  explicit memory_manager(parts p) : parts_(std::move(p)), file_(parts_.file, memory_state_bytes_max) {}
   memory_manager(const memory_manager&) = delete;
   memory_manager& operator=(const memory_manager&) = delete;
 
@@ -48,8 +50,8 @@ class memory_manager final : public hint_provider {
 
   parts parts_;
   std::optional<memory_ledger> ledger_;  // none: see problem_, or the policy is None
-  std::string problem_, saved_;
-  reactor::semaphore one_save_{1};
+  std::string problem_;
+  checkpoint_file file_;
 };
 
 }  // namespace kedge::node
