@@ -17,6 +17,8 @@ REPLICAS = int(os.environ.get("KEDGE_BENCH_REPLICAS", "1000"))
 DEPLOYMENTS = int(os.environ.get("KEDGE_BENCH_DEPLOYMENTS", "5000"))
 LONE_PODS = 40
 IDLE_SECONDS = 20
+# What was replaced is kept for 90 s, for watches that begin in the past; then what stands is put together.
+PAST_SECONDS = int(os.environ.get("KEDGE_BENCH_QUIET_SECONDS", "180"))
 # Nodes of which no kubelet tells anything stay as they are.
 PATIENT = ("--kube-controller-manager-arg=node-monitor-grace-period=24h", "--kube-controller-manager-arg=node-startup-grace-period=24h")
 NOBODY = ("--disable-agent", "--disable-scheduler", "--disable-controller-manager")
@@ -256,11 +258,14 @@ def idle_deployments():
         pipe.drain()
         bindings.all(600)
         settle(kedge)
-        memory = (resident_kib(kedge.process.pid) - before) * 1024 / pods
+        soon = (resident_kib(kedge.process.pid) - before) / pods
         busy, began = cpu_seconds(kedge.process.pid), time.monotonic()
         time.sleep(IDLE_SECONDS)
         busy = (cpu_seconds(kedge.process.pid) - busy) / (time.monotonic() - began)
-    row(f"{DEPLOYMENTS:,} Deployments, {pods:,} pods, {NODES:,} nodes, nothing changing: memory a pod, all in", f"{memory / 1024:.1f} KiB", "", "", "≤ 12 KB")
+        time.sleep(PAST_SECONDS)
+        memory = (resident_kib(kedge.process.pid) - before) / pods
+    row(f"{DEPLOYMENTS:,} Deployments, {pods:,} pods, {NODES:,} nodes, nothing changing: memory a pod, all in", f"{memory:.1f} KiB",
+        f"{soon:.1f} KiB as soon as they stand, with what was replaced", "", "≤ 12 KB")
     row(f"{DEPLOYMENTS:,} Deployments, {pods:,} pods, {NODES:,} nodes, nothing changing: CPU", f"{busy * 100:.1f} % of a core", "", "", "≤ 3 %")
 
 

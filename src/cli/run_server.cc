@@ -61,7 +61,7 @@ int run_server(server_options options) {
                         {.loops = store::loops_of(**cores),
                          .background = &(*cores)->background(0),
                          .release_thread_memory = &release_thread_heap,
-                         .release_memory = &release_free_heap},
+                         .release_memory = &release_startup_memory},
                         &notify_ready);
   const auto began = monotonic_clock::now();
   const int code = run_on(**cores, [&] { return serve(server); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/limits.h"
+#include "crypto/short_digest.h"
 
 namespace kedge::control {
 
@@ -14,9 +15,11 @@ constexpr auto combined_within = std::chrono::minutes(10);
 constexpr double burst = 25;
 constexpr double refill_per_second = 1.0 / 300;
 
+// Of thousands of objects that nothing more may be told of: digests instead of names and messages.
 std::string object_of(const notice& n) {
   auto& a = n.about;
-  return a.kind + "\n" + a.ns + "\n" + a.name + "\n" + a.uid + "\n" + a.api_version + "\n" + (n.warning ? "W" : "N");
+  return crypto::short_sha256(a.kind + "\n" + a.ns + "\n" + a.name + "\n" + a.uid + "\n" + a.api_version + "\n" +
+                              (n.warning ? "W" : "N"));
 }
 
 template <typename Map>
@@ -28,9 +31,9 @@ auto& bounded(Map& m, const std::string& key) {
 }  // namespace
 
 bool event_correlator::combined(const notice& n, const std::string& object, time_point now) {
-  auto& g = bounded(groups_, object + "\n" + n.reason);
+  auto& g = bounded(groups_, crypto::short_sha256(object + n.reason));
   if (g.messages.empty() || now - g.last > combined_within) g.messages.clear();
-  g.messages.insert(n.message);
+  g.messages.insert(crypto::short_sha256(n.message));
   g.last = now;
   if (g.messages.size() < combined_from) return false;
   g.messages.erase(g.messages.begin());
@@ -52,11 +55,12 @@ event_correlator::answer event_correlator::observe(const notice& n, time_point n
   auto object = object_of(n);
   answer out;
   out.message = n.message;
-  out.key = object + "\n" + n.reason;
+  out.key = object + n.reason + "\n";
   if (combined(n, object, now))
     out.message = "(combined from similar events): " + n.message;
   else
-    out.key += "\n" + n.message;
+    out.key += n.message;
+  out.key = crypto::short_sha256(out.key);
   auto& t = bounded(told_, out.key);
   out.count = ++t.count;
   if (!may_pass(object, now)) return out;

@@ -28,6 +28,8 @@ inline constexpr std::size_t wal_forced_checkpoint_bytes = 32 * 1024 * 1024;
 inline constexpr std::int64_t wal_size_limit_bytes = 64 * 1024 * 1024;
 // Pages in memory. Reads come from the store, so only the insertion points of three trees need to stay here.
 inline constexpr int sqlite_cache_kib = 4096;
+// How long they stay while nothing is written: the next write reads some ten of them again, from the system's cache.
+inline constexpr std::chrono::seconds sqlite_cache_kept{5};
 
 // Rows looked at by one step of compaction, a few milliseconds of the writer thread.
 inline constexpr std::uint64_t compaction_step_rows = 500;

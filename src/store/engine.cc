@@ -69,7 +69,9 @@ engine::engine(store_options options) : options_(std::move(options)), values_(op
   if (!options_.resource_size) options_.resource_size = &resource_size;
   past_ = std::make_unique<past_reader>(source_of_past());
   for (std::size_t i = 0; i < options_.loops.size(); ++i) {
-    auto h = std::make_shared<hub>(seed, history_limits{options_.history, options_.history_bytes});
+    auto h = std::make_shared<hub>(
+        seed, history_limits{options_.history, std::min<duration>(options_.history, history_in_memory),
+                             options_.history_bytes});
     h->past = [this](std::string prefix, revision after, revision) {
       return reactor::call_on(owner(), [this, prefix = std::move(prefix), after]() mutable {
         return past_->events(std::move(prefix), after, applied_);
@@ -643,6 +645,7 @@ task<result<void>> engine::start() {
   services_.spawn(compaction_loop());
   services_.spawn(trim_loop());
   services_.spawn(index_loop());
+  services_.spawn(settling_loop());
   if (!options_.seen_file.empty()) services_.spawn(seen_loop());
   if (source.shared()) {
     services_.spawn(follow_loop());
@@ -747,6 +750,12 @@ task<void> engine::health_loop() {
   }
 }
 
+// It is the key's newest version, in whatever memory (settled.h).
+bool engine::stands(const object& o) const {
+  auto* now = objects_.find(o.key());
+  return now && now->mod() == o.mod();
+}
+
 void engine::watch_lease(object_ref o) {
   auto* added = object_access::get(o);
   auto when = reactor::loop::current().now() + std::chrono::seconds(o->lease_seconds());
@@ -755,8 +764,7 @@ void engine::watch_lease(object_ref o) {
   if (object_access::get(leases_.front().object) == added) leases_changed_.pulse();
   // Versions that have been replaced would stay in memory until they expire: sweep when they may be half of all.
   if (leases_.size() > 2 * leased_ + 64) {
-    std::erase_if(leases_,
-                  [this](const lease& l) { return objects_.find(l.object->key()) != object_access::get(l.object); });
+    std::erase_if(leases_, [this](const lease& l) { return !stands(*l.object); });
     std::make_heap(leases_.begin(), leases_.end(), expires_later);
     leased_ = leases_.size();
   }
@@ -778,7 +786,7 @@ task<void> engine::lease_loop() {
       auto expired = std::move(leases_.back());
       leases_.pop_back();
       // Replaced since: the newer version has a lease of its own.
-      if (objects_.find(expired.object->key()) != object_access::get(expired.object)) continue;
+      if (!stands(*expired.object)) continue;
       group.spawn([](engine& self, object_ref o) -> task<void> {
         auto done = co_await self.submit({write_kind::remove, std::string(o->key()), {}, o->mod(), 0});
         if (done || done.error().code == errc::conflict || done.error().code == errc::not_found) co_return;

@@ -28,6 +28,7 @@
 #include "store/open.h"
 #include "store/past.h"
 #include "store/seen.h"
+#include "store/settled.h"
 #include "store/stored_values.h"
 #include "store/text.h"
 
@@ -150,12 +151,19 @@ class engine final : public store {
   void hold_keys();
   task<void> trim_loop();
   task<void> index_loop();
+  task<void> settling_loop();
+  struct settling_step {
+    std::size_t looked = 0, moved = 0;
+  };
+  settling_step settle_some(std::string& from, revision upto);
+  task<void> settle_leases();
   task<void> change_index(index what, bool comes);
   task<void> health_loop();
   task<void> follow_loop();
   task<void> lease_loop();
   task<void> compaction_loop();
   task<result<revision>> barrier();
+  bool stands(const object& o) const;
   void watch_lease(object_ref o);
   bool leads() const { return !options_.leads || options_.leads(); }
 
@@ -165,6 +173,7 @@ class engine final : public store {
   // Everything below is the owner core's, but for the one atomic.
   stored_values values_;
   bool told_incomplete_ = false;
+  settled_heap settling_;
   indexed_tree objects_;
   revision applied_ = 0;
   seen_entry newest_entry_;

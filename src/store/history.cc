@@ -61,10 +61,12 @@ void history::trim(time_point now, revision newest) {
   }
   if (marks_.empty() || now >= marks_.back().when + history_mark_interval) marks_.push_back({now, newest});
   bool passed = false;
-  for (; marks_.front().when + limits_.age < now; marks_.pop_front()) {
-    expired_ = marks_.front().newest;
+  for (; marks_[old_].when + limits_.age < now; ++old_) {
+    forgotten_ = marks_[old_].newest;
     passed = true;
   }
+  for (; old_ > 0 && marks_.front().when + limits_.states < now; marks_.pop_front(), --old_)
+    expired_ = marks_.front().newest;
   if (passed || dropping_) drop_old(history_drop_max);
 }
 
@@ -72,7 +74,7 @@ void history::drop_old(std::size_t at_most) {
   dropping_ = false;
   for (auto r = resources_.begin(); r != resources_.end();) {
     auto& events = r->second.events;
-    for (; !events.empty() && events.front()->at <= expired_; --at_most) {
+    for (; !events.empty() && events.front()->at <= forgotten_; --at_most) {
       if (at_most == 0) {
         dropping_ = true;
         return;

@@ -14,7 +14,12 @@
 
 namespace kedge::store {
 
+// Events kept in memory, for watches to start from and for states of the past: kube-apiserver's watch cache promises
+// 75 s. Under load the bytes win, of the resource that has the most; what is older is read from the log.
+inline constexpr std::chrono::seconds history_in_memory{90};
+
 struct history_limits {
+  duration states;    // how long states of the past are given
   duration age;       // older events go
   std::size_t bytes;  // of events, and of versions that exist nowhere else
 };
@@ -35,8 +40,10 @@ class history {
   // `now`.
   void trim(time_point now, revision newest);
 
-  // The newest revision of those that are older than the history's age, whatever of it is still here.
+  // The newest revision of those whose states are no longer given, whatever of it is still here.
   revision expired() const noexcept { return expired_; }
+  // The newest one whose events are too old to be kept.
+  revision forgotten() const noexcept { return forgotten_; }
 
   // Events of keys with this prefix up to there are not all here.
   revision floor(std::string_view prefix) const noexcept;
@@ -74,7 +81,8 @@ class history {
     revision newest;
   };
   std::deque<mark> marks_;  // about one a second
-  revision expired_ = 0;
+  std::size_t old_ = 0;     // of them, how many are of what is too old to be kept
+  revision forgotten_ = 0, expired_ = 0;
   bool dropping_ = false;  // more than one call may drop are
 };
 

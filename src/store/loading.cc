@@ -104,6 +104,7 @@ void loader::load(const datastore::entry& e) {
   }
   auto created = e.kind == change::create || !e.created ? e.at : e.created;
   auto o = object_access::make(e.name, *text, e.at, created, e.lease_seconds);
+  if (settled_.would_help(*o)) o = settled_.copy(*o);
   if (e.lease_seconds) leased.push_back(o);
   objects.put(std::move(o));
 }

@@ -9,6 +9,7 @@
 
 #include "store/indexed_tree.h"
 #include "store/seen.h"
+#include "store/settled.h"
 #include "store/stored_values.h"
 
 namespace kedge::store {
@@ -38,6 +39,7 @@ class loader {
 
   const store_options& options_;
   stored_values& values_;
+  settled_heap settled_;
   std::unordered_map<std::string, datastore::entry> sealed_;  // what can't be opened yet: its key may come after it
 };
 

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/assert.h"
+#include "store/settled.h"
 #include "store/text.h"
 
 namespace kedge::store {
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::string_view version_member = "\"resourceVersion\":\"";
 constexpr std::string_view metadata_open = "\"metadata\":{";
+// Of a lease's seconds, which are fewer: the object lies in a chunk (settled.h).
+constexpr std::uint32_t settled_bit = std::uint32_t(1) << 31;
 
 char* payload(const object& o) noexcept { return reinterpret_cast<char*>(const_cast<object*>(&o) + 1); }
 
@@ -28,7 +31,7 @@ std::string_view object::key() const noexcept { return {payload(*this), key_size
 std::string_view object::bytes() const noexcept { return {payload(*this) + key_size_, bytes_size_}; }
 revision object::mod() const noexcept { return mod_; }
 revision object::created() const noexcept { return created_; }
-std::uint32_t object::lease_seconds() const noexcept { return lease_; }
+std::uint32_t object::lease_seconds() const noexcept { return lease_ & ~settled_bit; }
 std::string_view object::labels_text() const noexcept { return bytes().substr(labels_at_, labels_size_); }
 std::string_view object::item_tail() const noexcept { return bytes().substr(tail_at_); }
 
@@ -50,11 +53,30 @@ object_ref object_access::ref(const object& o) noexcept {
 }
 
 void object_access::destroy(const object* o) noexcept {
+  if (is_settled(*o)) return release_settled(*o);
   o->~object();
   std::free(const_cast<object*>(o));
 }
 
 std::size_t object_access::size_of(const object& o) noexcept { return sizeof(object) + o.key_size_ + o.bytes_size_; }
+
+bool object_access::is_settled(const object& o) noexcept { return o.lease_ & settled_bit; }
+
+object_ref object_access::copy_to(void* memory, const object& o) {
+  auto* to = new (memory) object();
+  to->mod_ = o.mod_;
+  to->created_ = o.created_;
+  to->lease_ = o.lease_ | settled_bit;
+  to->key_size_ = o.key_size_;
+  to->bytes_size_ = o.bytes_size_;
+  to->labels_at_ = o.labels_at_;
+  to->labels_size_ = o.labels_size_;
+  to->tail_at_ = o.tail_at_;
+  std::memcpy(payload(*to), payload(o), std::size_t(o.key_size_) + o.bytes_size_);
+  object_ref r;
+  r.object_ = to;
+  return r;
+}
 
 object_ref object_access::make(std::string_view key, std::string_view text, revision mod, revision created,
                                std::uint32_t lease) {
@@ -72,6 +94,7 @@ object_ref object_access::make(std::string_view key, std::string_view text, cons
   auto* o = new (memory) object();
   o->mod_ = mod;
   o->created_ = created;
+  kedge_assert(lease < settled_bit);
   o->lease_ = lease;
   o->key_size_ = static_cast<std::uint32_t>(key.size());
   o->bytes_size_ = static_cast<std::uint32_t>(text.size() + added);

@@ -23,6 +23,9 @@ struct object_access {
   // One more reference to an object that somebody holds.
   static object_ref ref(const object& o) noexcept;
   static std::size_t size_of(const object& o) noexcept;  // bytes of memory
+  // The same version at `memory`, which has room for it and is a chunk's (settled.h).
+  static object_ref copy_to(void* memory, const object& o);
+  static bool is_settled(const object& o) noexcept;
   static void destroy(const object* o) noexcept;
 };
 

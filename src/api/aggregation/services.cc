@@ -70,7 +70,7 @@ void services::refresh() {
   store_.current().scan(api_services_prefix(), {}, [&](const store::object_ref& o) {
     auto name = std::string(o->key().substr(api_services_prefix().size()));
     auto before = known_.find(name);
-    if (before != known_.end() && &*before->second.source == &*o) {
+    if (before != known_.end() && before->second.source->mod() == o->mod()) {
       seen.emplace(std::move(name), before->second);
       return true;
     }

@@ -171,7 +171,7 @@ bool is_ending(const definition& d, const store::snapshot& cluster) {
   auto crd = cluster.find(schema::custom_key_prefix("apiextensions.k8s.io", "customresourcedefinitions") + d.name());
   if (!crd) return true;
   // Nearly always. A definition's text may be a megabyte, and each create of its objects asks.
-  if (&*crd == &*d.source()) return d.terminating();
+  if (crd->mod() == d.source()->mod()) return d.terminating();
   return !store::member_at(crd->bytes(), "metadata.deletionTimestamp").empty();
 }
 

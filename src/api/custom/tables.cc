@@ -73,7 +73,7 @@ void tables::refresh() {
   bool changed = false;
   for (auto& [name, object] : seen) {
     auto before = seen_.find(name);
-    if (before != seen_.end() && &*before->second == &*object) continue;
+    if (before != seen_.end() && before->second->mod() == object->mod()) continue;
     auto& d = known_[name];
     auto made = shared().make(object, d);
     changed = changed || made != d;

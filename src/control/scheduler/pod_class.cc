@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "crypto/short_digest.h"
 #include "json/write.h"
 
 namespace kedge::control::scheduler {
@@ -313,7 +314,7 @@ std::string image_with_tag(std::string_view image) {
 
 pod_class_ref class_table::of(const json::value& pod) {
   auto amounts = count(pod);
-  auto key = key_of(pod, amounts);
+  auto key = crypto::short_sha256(key_of(pod, amounts));
   if (auto it = known_.find(key); it != known_.end())
     if (auto same = it->second.lock()) return same;
   if (known_.size() >= sweep_at_) sweep();

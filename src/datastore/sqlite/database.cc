@@ -726,6 +726,8 @@ result<void> sqlite_database::take_rewritten() {
   return {};
 }
 
+void sqlite_database::release_cache() noexcept { ::sqlite3_db_release_memory(db_); }
+
 void sqlite_database::checkpoint_beyond(std::size_t bytes) {
   if (!db_ || wal_bytes_ <= bytes) return;
   int frames = 0, moved = 0;

@@ -66,6 +66,8 @@ class sqlite_database {
   result<bool> rewrite();
   // Moves the WAL into the file when it is larger than `bytes`.
   void checkpoint_beyond(std::size_t bytes);
+  // Gives the memory of its pages back.
+  void release_cache() noexcept;
   // Empties the WAL, marks the clean stop, closes.
   result<void> close_cleanly();
 

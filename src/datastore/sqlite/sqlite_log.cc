@@ -261,7 +261,11 @@ class sqlite_log final : public log {
           db.checkpoint_beyond(wal_idle_checkpoint_bytes);
           lock.lock();
         }
-        changed_.wait(lock, [this] { return !jobs_.empty() || stopping_; });
+        auto anything = [this] { return !jobs_.empty() || stopping_; };
+        if (!changed_.wait_for(lock, sqlite_cache_kept, anything)) {
+          db.release_cache();
+          changed_.wait(lock, anything);
+        }
         if (stopping_) return;
         std::size_t ops = 0, bytes = 0;
         do {

@@ -45,7 +45,7 @@ TEST_CASE("the resource of a key") {
 }
 
 TEST_CASE("a flood in one resource takes nothing from another") {
-  history h({.age = seconds(100), .bytes = 200'000});
+  history h({.states = seconds(100), .age = seconds(100), .bytes = 200'000});
   h.start(1);
   time_point now{};
   for (revision at = 2; at < 2002; ++at) {
@@ -73,7 +73,7 @@ TEST_CASE("a flood in one resource takes nothing from another") {
 }
 
 TEST_CASE("events go when they are old, also where nothing follows them") {
-  history h({.age = seconds(10), .bytes = 1 << 30});
+  history h({.states = seconds(100), .age = seconds(10), .bytes = 1 << 30});
   h.start(1);
   time_point now{};
   for (revision at = 2; at < 32; ++at) {

@@ -30,7 +30,7 @@ void configurations::refresh() {
   std::map<std::string, known> seen;
   store_.current().scan(prefix_, {}, [&](const store::object_ref& o) {
     auto before = known_.find(std::string(o->key()));
-    const bool same = before != known_.end() && &*before->second.source == &*o;
+    const bool same = before != known_.end() && before->second.source->mod() == o->mod();
     seen.emplace(o->key(), same ? before->second : known{o, read_all(o, mutating_)});
     return true;
   });
