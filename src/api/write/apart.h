@@ -41,6 +41,25 @@ task<std::invoke_result_t<F&, V&...>> done_by_size(std::size_t bytes, F f, V&...
   co_return f(values...);
 }
 
+// What stands in `values` when the frame that has them ends goes on another thread, where it is large: to take apart
+// what consists of many pieces costs as much as to make it. Stands behind them in the frame.
+template <typename... V>
+class dropped_apart {
+ public:
+  explicit dropped_apart(bool large, V&... values) noexcept : large_(large), values_(values...) {}
+  dropped_apart(const dropped_apart&) = delete;
+  dropped_apart& operator=(const dropped_apart&) = delete;
+  ~dropped_apart() {
+    if (!large_) return;
+    auto own = std::apply([](V&... v) { return std::make_unique<std::tuple<V...>>(std::move(v)...); }, values_);
+    (void)reactor::offload_post([own = std::move(own)]() mutable { own = nullptr; });
+  }
+
+ private:
+  const bool large_;
+  std::tuple<V&...> values_;
+};
+
 // What several share, and the last of them drops: on another thread when it is large, for it consists of many pieces.
 template <typename T>
 std::shared_ptr<const T> shared_apart(T v, bool large) {

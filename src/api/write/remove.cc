@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "api/custom/conversion.h"
+#include "api/write/apart.h"
 #include "api/write/limits.h"
 #include "api/write/storage.h"
 #include "base/strings.h"
@@ -150,7 +151,10 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
   auto key = c.to.key();
   auto current = cluster->find(key);
   if (!current) co_return fail(not_found(s.group, s.resource, name));
-  KEDGE_CO_TRY(auto old, value_of(*current));
+  const auto size = current->bytes().size();
+  KEDGE_CO_TRY(auto old, co_await done_by_size(size, [current] { return value_of(*current); }));
+  json::value object;
+  const dropped_apart rest(size > large_bytes, old, object);
   KEDGE_CO_CHECK(check_preconditions(s, *current, old, options));
   if (s.rules->refuse_delete)
     if (auto why = s.rules->refuse_delete(old); !why.empty()) co_return fail(forbidden(s.group, s.resource, name, why));
@@ -160,7 +164,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
   for (bool mutating : {true, false})
     KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating, told));
 
-  auto object = old;
+  object = co_await done_by_size(size, [](json::value& o) { return o; }, old);
   object.member("metadata").erase("resourceVersion");
   const auto finalizers_before = object["metadata"]["finalizers"].size();
   set_propagation(s, object, options.propagation_policy);
@@ -178,13 +182,15 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
     co_return out;
   }
   if (what == verdict::gone) {
-    auto done = co_await finish_removal(s, current, object, c, lost_race);
+    auto done = co_await finish_removal(s, current, std::move(object), c, lost_race);
     if (!done || s.rules->answers_deleted_object) co_return done;
+    object = std::move(done->value);
     out.value = success(s, old);
     out.is_status = true;
     co_return out;
   }
-  auto text = stored_text(s, object);
+  auto text =
+      co_await done_by_size(size, [of = custom::lasting(s)](json::value& o) { return stored_text(*of, o); }, object);
   auto done = co_await store_.write(
       {store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
   if (!done) {

@@ -603,6 +603,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (s.rules->convert) s.rules->convert(*next);
   auto asked = take_ownership(*next), held = take_ownership(old);
   if (shown) take_ownership(*shown);
+  const dropped_apart rest(apart, old, shown, *next, asked, held);
   auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   co_await reactor::maybe_yield();
   if (s.to_stored) s.to_stored(*next);
@@ -627,6 +628,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   KEDGE_CO_CHECK(co_await admit(operation::update, &*next, &old, c, *cluster, true, told));
   KEDGE_CO_CHECK(check_revision(s, *next, *current, what));
   auto object = allowed_part(s, *std::move(next), old, what);
+  const dropped_apart made(apart, object, owners);
   co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
   drop_repeated_owners(object, c.warnings, true);
