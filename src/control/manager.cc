@@ -1,5 +1,7 @@
 #include "control/manager.h"
 
+#include <fmt/format.h>
+
 #include <list>
 #include <map>
 
@@ -24,12 +26,31 @@ unsigned workers_of(const controller_info& c, const settings& s) {
   return it == s.workers.end() ? c.workers : it->second;
 }
 
+// Tells in /metrics that a controller is at work, while it is.
+class running_mark {
+ public:
+  running_mark(api::metrics& all, const controller_info& c)
+      : cell_(all.gauge("running_managed_controllers",
+                        "Indicates where instances of a controller are currently running",
+                        fmt::format("manager=\"kube-controller-manager\",name=\"{}\"", c.name))) {
+    cell_.set(1);
+  }
+  ~running_mark() { cell_.set(0); }
+  running_mark(const running_mark&) = delete;
+  running_mark& operator=(const running_mark&) = delete;
+
+ private:
+  api::metric_cell& cell_;
+};
+
 // From a start to the next gap.
 task<void> run_once(const settings& s, store::store& objects, const client_maker& make_client) {
   std::map<std::string_view, std::pair<std::unique_ptr<api::objects>, std::unique_ptr<event_recorder>>>
       recorders;  // by component
   std::list<running> all;
   feed events(objects);
+  std::list<running_mark> marks;
+  auto board = s.measures ? work_in_progress::told_by(*s.measures) : nullptr;
   for (auto& c : controllers()) {
     if (!is_enabled(c, s)) continue;
     auto& [client, recorder] = recorders[c.component];
@@ -40,7 +61,10 @@ task<void> run_once(const settings& s, store::store& objects, const client_maker
     auto& r = all.emplace_back(running{make_client(user_of(c), field_manager), c.make(s), nullptr});
     r.frame =
         std::make_unique<shell>(shell::parts{std::string(c.name), *r.client, *recorder, workers_of(c, s)}, *r.what);
-    if (s.measures) r.frame->queue().measure(std::make_unique<queue_metrics>(*s.measures, std::string(c.name)));
+    if (s.measures) {
+      r.frame->queue().measure(std::make_unique<queue_metrics>(*s.measures, board, std::string(c.name)));
+      marks.emplace_back(*s.measures, c);
+    }
     r.frame->join(events);
   }
   reactor::scope parts;

@@ -55,7 +55,7 @@ std::optional<std::string> work_queue::take() {
   waiting_.erase(key);
   const auto now = reactor::loop::current().now();
   working_.emplace(key, now);
-  if (measures_) measures_->taken(now - since, ready_.size());
+  if (measures_) measures_->taken(now - since, ready_.size(), now);
   return key;
 }
 
@@ -69,7 +69,7 @@ task<std::string> work_queue::next() {
 void work_queue::ended(const std::string& key) {
   auto it = working_.find(key);
   if (it == working_.end()) return;
-  if (measures_) measures_->worked(reactor::loop::current().now() - it->second);
+  if (measures_) measures_->worked(it->second, reactor::loop::current().now());
   working_.erase(it);
 }
 

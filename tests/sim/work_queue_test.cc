@@ -115,21 +115,30 @@ TEST_CASE("what goes on in a queue is told under client-go's names") {
   on_host([]() -> task<void> {
     api::metrics all;
     work_queue q;
-    q.measure(std::make_unique<queue_metrics>(all, "some"));
+    auto board = work_in_progress::told_by(all);
+    q.measure(std::make_unique<queue_metrics>(all, board, "some"));
     q.add("a");
     q.add("a");
     q.add("b");
     co_await reactor::sleep_for(2s);
     CHECK(co_await q.next() == "a");
-    co_await reactor::sleep_for(20s);
-    q.retry("a");
+    co_await reactor::sleep_for(5s);
+    CHECK(co_await q.next() == "b");
+    co_await reactor::sleep_for(15s);
     auto text = all.text();
-    for (auto line : {"workqueue_adds_total{name=\"some\"} 2\n", "workqueue_depth{name=\"some\"} 1\n",
+    for (auto line : {"workqueue_unfinished_work_seconds{name=\"some\"} 35\n",
+                      "workqueue_longest_running_processor_seconds{name=\"some\"} 20\n"})
+      CHECK_MESSAGE(text.find(line) != std::string::npos, line);
+    q.retry("a");
+    q.done("b");
+    text = all.text();
+    for (auto line : {"workqueue_adds_total{name=\"some\"} 2\n", "workqueue_depth{name=\"some\"} 0\n",
                       "workqueue_retries_total{name=\"some\"} 1\n",
                       "workqueue_queue_duration_seconds_bucket{name=\"some\",le=\"1\"} 0\n",
-                      "workqueue_queue_duration_seconds_bucket{name=\"some\",le=\"10\"} 1\n",
+                      "workqueue_queue_duration_seconds_bucket{name=\"some\",le=\"10\"} 2\n",
                       "workqueue_work_duration_seconds_bucket{name=\"some\",le=\"10\"} 0\n",
-                      "workqueue_work_duration_seconds_count{name=\"some\"} 1\n"})
+                      "workqueue_work_duration_seconds_count{name=\"some\"} 2\n",
+                      "workqueue_unfinished_work_seconds{name=\"some\"} 0\n"})
       CHECK_MESSAGE(text.find(line) != std::string::npos, line);
   });
 }
