@@ -183,9 +183,17 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
       if (verified == X509_V_ERR_CERT_NOT_YET_VALID || verified == X509_V_ERR_CERT_HAS_EXPIRED)
         why += " (it is " + format_rfc3339(reactor::loop::current().wall_now()) +
                " here; are both machines' clocks right?)";
+      if (verified == X509_V_ERR_HOSTNAME_MISMATCH && !shows_names()) why = "it has no subject alternative names";
       return {errc::unauthenticated, "the server's certificate can't be trusted: " + why};
     }
     return {errc::protocol, "TLS handshake: " + openssl_reason()};
+  }
+
+  // Whether the peer's certificate has other names than its subject's.
+  bool shows_names() const {
+    auto* chain = SSL_get_peer_cert_chain(ssl_.get());
+    return !chain || sk_X509_num(chain) == 0 ||
+           X509_get_ext_by_NID(sk_X509_value(chain, 0), NID_subject_alt_name, -1) >= 0;
   }
 
   // What the handshake has found out.
@@ -663,7 +671,9 @@ task<result<std::unique_ptr<tls_stream>>> tls_connect(std::unique_ptr<reactor::s
   if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
     ERR_clear_error();
     SSL_set_tlsext_host_name(ssl, name.c_str());
-    X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    // A common name is none (RFC 9525 §2), as Go has it: who is trusted by it here would be trusted nowhere else.
+    X509_VERIFY_PARAM_set_hostflags(parameters,
+                                    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (X509_VERIFY_PARAM_set1_host(parameters, name.data(), name.size()) != 1)
       co_return fail(errc::invalid, "not a server name: " + name);
   }

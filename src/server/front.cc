@@ -37,7 +37,7 @@ front::~front() {
 }
 
 void front::call_webhooks(shared& s, store::store& objects, std::size_t number) {
-  callouts_ = std::make_unique<api::callout::client>(objects, ways_);
+  callouts_ = std::make_unique<api::callout::client>(objects, ways_, &s.measures);
   versions_ = std::make_unique<api::custom::converter>(*callouts_, api::count_conversions(s.measures));
   webhooks_ = std::make_unique<api::webhook::webhooks>(api::webhook::webhooks::parts{
       .objects = objects, .calls = *callouts_, .versions = versions_.get(), .measures = &s.measures});

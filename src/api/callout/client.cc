@@ -13,9 +13,14 @@ std::string path_of(const call& c) {
   return c.tells_time ? fmt::format("{}?timeout={}s", c.to->path, c.time.count()) : c.to->path;
 }
 
+// What tells of a certificate's faults, in the client's words and OpenSSL's.
+constexpr std::string_view no_names = "no subject alternative names", weak_signature = "too weak";
+
 // OpenSSL's verdict on a certificate in x509's words.
 std::string x509_text(std::string_view why, const std::string& host) {
-  for (auto unknown : {"self-signed", "local issuer", "first certificate"})
+  if (why.find(no_names) != why.npos) return "certificate relies on legacy Common Name field, use SANs instead";
+  for (auto unknown :
+       std::initializer_list<std::string_view>{"self-signed", "local issuer", "first certificate", weak_signature})
     if (why.find(unknown) != why.npos) return "certificate signed by unknown authority";
   if (why.find("mismatch") != why.npos) return fmt::format("certificate is valid for other names, not {}", host);
   return std::string(why);
@@ -79,17 +84,37 @@ class client::place {
   bool taken_ = false;
 };
 
-client::client(store::store& objects, egress& ways)
-    : objects_(objects), network_(std::make_unique<network>(ways)), http_(network_.get(), idle_connections_max) {}
+client::client(store::store& objects, egress& ways, metrics* measures)
+    : objects_(objects), network_(std::make_unique<network>(ways)), http_(network_.get(), idle_connections_max) {
+  if (!measures) return;
+  nameless_ = &measures->counter(
+      "apiserver_webhooks_x509_missing_san_total",
+      "Counts the number of requests to servers missing SAN extension in their serving certificate OR the number of "
+      "connection failures due to the lack of x509 certificate SAN extension missing (either/or, based on the runtime "
+      "environment)",
+      "");
+  weakly_signed_ = &measures->counter(
+      "apiserver_webhooks_x509_insecure_sha1_total",
+      "Counts the number of requests to servers with insecure SHA1 signatures in their serving certificate OR the "
+      "number of connection failures due to the insecure SHA1 signatures (either/or, based on the runtime environment)",
+      "");
+}
 client::~client() = default;
 
 task<result<answer>> client::post(call c) {
   const auto until = reactor::loop::current().now() + c.time;
   auto got = co_await reactor::with_deadline(exchange(c), until);
   if (got) co_return got;
+  count(got.error());
   net::http::target to{.at = {c.to->host, c.to->port}, .host = c.to->host, .tls = c.to->tls};
   co_return fail(got.error().code, fmt::format("Post {}: {}", quote("https://" + c.to->authority + path_of(c)),
                                                go_text(got.error(), to)));
+}
+
+void client::count(const error& e) {
+  if (!nameless_ || e.code != errc::unauthenticated) return;
+  if (e.message.find(no_names) != e.message.npos) nameless_->add();
+  if (e.message.find(weak_signature) != e.message.npos) weakly_signed_->add();
 }
 
 result<net::http::target> client::destination(const target& to) const {

@@ -7,6 +7,7 @@
 
 #include "api/callout/caller.h"
 #include "api/callout/egress.h"
+#include "api/metrics/metrics.h"
 #include "net/http/client.h"
 #include "reactor/sync.h"
 #include "store/store.h"
@@ -15,8 +16,8 @@ namespace kedge::api::callout {
 
 class client final : public caller {
  public:
-  // Both outlive it.
-  client(store::store& objects, egress& ways);
+  // All outlive it. `measures` null: nothing is counted.
+  client(store::store& objects, egress& ways, metrics* measures = nullptr);
   ~client() override;
 
   task<result<answer>> post(call c) override;
@@ -27,8 +28,10 @@ class client final : public caller {
   task<result<answer>> exchange(const call& c);
   task<result<std::unique_ptr<net::http::client_exchange>>> ask(const call& c);
   result<net::http::target> destination(const target& to) const;
+  void count(const error& e);
 
   store::store& objects_;
+  metric_cell *nameless_ = nullptr, *weakly_signed_ = nullptr;
   std::unique_ptr<network> network_;
   net::http::client http_;
   std::map<std::string, std::shared_ptr<reactor::semaphore>, std::less<>> rooms_;  // of configurations that call now

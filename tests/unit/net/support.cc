@@ -14,7 +14,7 @@ static std::string take_text(BIO* b) {
   return out;
 }
 
-pem_pair make_certificate(const std::string& common_name) {
+pem_pair make_certificate(const std::string& common_name, const char* names) {
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* x = X509_new();
   X509_set_version(x, 2);
@@ -26,8 +26,9 @@ pem_pair make_certificate(const std::string& common_name) {
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(common_name.c_str()), -1,
                              -1, 0);
   X509_set_issuer_name(x, name);
-  for (auto [nid, value] : {std::pair(NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1"),
-                            std::pair(NID_basic_constraints, "critical,CA:TRUE")}) {
+  for (auto [nid, value] :
+       {std::pair(NID_subject_alt_name, names), std::pair(NID_basic_constraints, "critical,CA:TRUE")}) {
+    if (*value == '\0') continue;
     auto* e = X509V3_EXT_conf_nid(nullptr, nullptr, nid, value);
     X509_add_ext(x, e, -1);
     X509_EXTENSION_free(e);

@@ -19,7 +19,8 @@ struct pem_pair {
   std::string certificate, key;
 };
 // A self-signed P-256 certificate for localhost and 127.0.0.1 that is its own CA.
-pem_pair make_certificate(const std::string& common_name);
+// With an empty `names` it has its common name alone.
+pem_pair make_certificate(const std::string& common_name, const char* names = "DNS:localhost,IP:127.0.0.1");
 
 // Runs `body` on a fresh loop of each backend, with a deadline for all of it.
 void on_each_backend(const std::function<task<void>()>& body);

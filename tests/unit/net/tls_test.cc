@@ -165,6 +165,19 @@ TEST_CASE("names, authorities, client certificates") {
   });
 }
 
+TEST_CASE("a common name is no server's name") {
+  auto pem = make_certificate("localhost", "");
+  on_each_backend([&]() -> task<void> {
+    running_server s(who, with_tls(pem));
+    net::http::client k;
+    net::http::target t{.at = s.at(), .host = "localhost", .tls = client_context({.ca_pem = pem.certificate})};
+    auto r = co_await k.fetch({.to = t, .path = "/"});
+    REQUIRE_FALSE(r.has_value());
+    CHECK(r.error().code == errc::unauthenticated);
+    CHECK(r.error().message.find("it has no subject alternative names") != std::string::npos);
+  });
+}
+
 // A K3s server's CAs after `k3s certificate rotate-ca`: the new root is sent as it signed itself, and as the old root
 // signed it.
 TEST_CASE("a rotated authority is trusted by who trusts the old one") {
