@@ -21,7 +21,6 @@
 #include "shim/mounts.h"
 #include "shim/runtime.h"
 #include "shim/socket_address.h"
-#include "shim/spawn.h"
 
 namespace kedge::shim {
 
@@ -38,8 +37,8 @@ void delete_container(const arguments& a, const std::string& bundle) {
   runtime oci(options.binary, root, options.systemd_cgroup, bundle);
   auto output = memory_file({});
   if (!output) return warn(output.error().message);
-  program p{.argv = oci.argv("log.json"), .out = output->get(), .err = output->get()};
-  p.argv.insert(p.argv.end(), {"delete", "--force", a.id});
+  auto p = oci.call("log.json", {"delete", "--force", a.id});
+  p.out = p.err = output->get();
   auto pid = spawn(p);
   if (!pid) return warn(pid.error().message);
   int status = 0;

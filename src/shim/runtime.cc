@@ -9,11 +9,18 @@
 #include "shim/files.h"
 #include "shim/json.h"
 #include "shim/limits.h"
-#include "shim/spawn.h"
 
 namespace kedge::shim {
 
 namespace {
+
+constexpr const char* all_cgroups = "/sys/fs/cgroup";
+constexpr const char* unified_cgroups = "/sys/fs/cgroup/unified";
+
+bool has_both_cgroups() {
+  auto controllers = read_file(std::string(unified_cgroups) + "/cgroup.controllers", output_bytes_max);
+  return controllers && !trim(*controllers).empty();
+}
 
 // The end of a child, or its death at the deadline.
 struct child_end {
@@ -27,17 +34,25 @@ struct child_end {
 runtime::runtime(std::string binary, std::string root, bool systemd_cgroup, std::string folder)
     : binary_(std::move(binary)), root_(std::move(root)), folder_(std::move(folder)), systemd_cgroup_(systemd_cgroup) {}
 
-std::vector<std::string> runtime::argv(const std::string& log) const {
-  std::vector<std::string> out = {binary_, "--root", root_, "--log", folder_ + "/" + log, "--log-format", "json"};
-  if (systemd_cgroup_) out.push_back("--systemd-cgroup");
-  return out;
+program runtime::call(const std::string& log, const std::vector<std::string>& arguments) const {
+  program p{.argv = {binary_, "--root", root_, "--log", folder_ + "/" + log, "--log-format", "json"}};
+  if (systemd_cgroup_) p.argv.push_back("--systemd-cgroup");
+  p.argv.insert(p.argv.end(), arguments.begin(), arguments.end());
+  // crun refuses a machine with both versions of cgroups where the second has a controller. Containers are of the first
+  // there, so crun needs not know of it.
+  if (binary_.ends_with("/crun") && has_both_cgroups()) {
+    p.hidden = unified_cgroups;
+    p.hidden_in = all_cgroups;
+  }
+  return p;
 }
 
 task<result<std::string>> runtime::run(loop& l, command c) const {
   auto log = folder_ + "/" + c.log;
   ::unlink(log.c_str());  // its last error shall be this command's
-  program p{.argv = argv(c.log), .in = c.input, .dies_with_us = true};
-  p.argv.insert(p.argv.end(), c.arguments.begin(), c.arguments.end());
+  auto p = call(c.log, c.arguments);
+  p.in = c.input;
+  p.dies_with_us = true;
   descriptor output;
   if (c.io) {
     p.in = c.io->in;

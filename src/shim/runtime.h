@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "shim/loop.h"
 #include "shim/messages.h"
+#include "shim/spawn.h"
 
 namespace kedge::shim {
 
@@ -37,16 +38,16 @@ class runtime {
   task<result<std::string>> run(loop& l, command c) const;
 
   const std::string& binary() const noexcept { return binary_; }
-  // The command line before the command, for those who run it without a loop.
-  std::vector<std::string> argv(const std::string& log) const;
+  // A command as a program, for those who run it without a loop.
+  program call(const std::string& log, const std::vector<std::string>& arguments) const;
 
  private:
   std::string binary_, root_, folder_;
   bool systemd_cgroup_;
 };
 
-// The runtime's path: the one asked for, else runc, and crun where there is no runc: crun refuses machines with both
-// versions of cgroups (hybrid), so it isn't taken unasked. Empty: there is none.
+// The runtime's path: the one asked for (by a node that found a crun which will do, node/runtime/containerd.h), else
+// runc, as with the Go shim, else crun. Empty: there is none.
 std::string choose_runtime(const std::string& asked);
 
 // The message of the last error in a runtime's log (a JSON object a line); empty when there is none.

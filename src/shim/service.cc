@@ -546,17 +546,18 @@ task<result<std::string>> service::kill(ask a) {
   auto held = co_await p.busy.lock();
   auto finished = [] { return fail(errc::not_found, "process already finished: not found"); };
   if (p.state == status::unknown) co_return fail(errc::not_found, "cannot kill a deleted process: not found");
-  if (f.process != f.of->init) {
-    if (p.pid == 0) co_return fail(errc::conflict, "process not created: failed precondition");
-    // Reaped only when it is `stopped`: the pid is its own until then.
-    if (p.state == status::stopped || p.early_exit) co_return finished();
+  bool is_init = f.process == f.of->init;
+  if (p.pid == 0) co_return fail(errc::conflict, "process not created: failed precondition");
+  // Who is frozen has to be thawed for a signal, which the runtime knows to do.
+  if (!is_init || (!all && p.state != status::paused && !f.of->pausing)) {
+    // Reaped only when its exit is known here: the pid is its own until then.
+    if (p.state == status::stopped || p.early_exit || (is_init && f.of->init_ended)) co_return finished();
     if (::kill(p.pid, signal) < 0) {
       if (errno == ESRCH) co_return finished();
-      co_return fail(os_error(errno, "exec kill error"));
+      co_return fail(os_error(errno, std::string(is_init ? "" : "exec ") + "kill error"));
     }
     co_return nothing();
   }
-  if (p.state == status::stopped && !all) co_return finished();
   runtime::command command{.arguments = {"kill"}, .deadline = a.deadline};
   if (all) command.arguments.push_back("--all");
   command.arguments.insert(command.arguments.end(), {f.of->id, std::to_string(signal)});

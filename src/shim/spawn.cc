@@ -2,7 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +19,12 @@ namespace {
 
 constexpr int first_free = 3;
 
+// The mounts below keep their propagation: what a container mounts for others still comes out.
+bool hide(const program& p) {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, p.hidden_in.c_str(), nullptr, MS_PRIVATE, nullptr) == 0 &&
+         ::umount2(p.hidden.c_str(), MNT_DETACH) == 0;
+}
+
 // In the child, which shares our memory until it executes (vfork): system calls only.
 void become(const program& p, int* fds, int count, char** argv, char** env, int parent) {
   if (p.own_group) ::setpgid(0, 0);
@@ -24,6 +32,7 @@ void become(const program& p, int* fds, int count, char** argv, char** env, int 
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) return;
   }
+  if (!p.hidden.empty() && !hide(p)) return;
   if (!p.folder.empty() && ::chdir(p.folder.c_str()) < 0) return;
   // All are above what they become, so none is overwritten before it is moved.
   for (int i = 0; i < count; ++i)

@@ -16,6 +16,8 @@ struct program {
   std::vector<std::string> environment;  // added to ours
   bool dies_with_us = false;
   bool own_group = false;
+  // A mount that it doesn't see, and the one on which that lies: it has a mount namespace of its own then. Empty: none.
+  std::string hidden, hidden_in;
 };
 
 // Its pid; the error says why it couldn't be executed. The descriptors stay the caller's.

@@ -1,7 +1,12 @@
 #include "shim/runtime.h"
 
+#include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "shim/files.h"
 #include "support.h"
 
 using namespace kedge;
@@ -66,4 +71,45 @@ TEST_CASE("a runtime that isn't there is an error") {
     auto ran = co_await by.run(on, {.arguments = {"print"}});
     CHECK(ran.error().code == errc::not_found);
   }(l, r));
+}
+
+TEST_CASE("the runtime is the one asked for, else runc") {
+  temporary_folder folder;
+  std::string before = ::getenv("PATH");
+  ::setenv("PATH", folder.path().c_str(), 1);
+  for (auto* name : {"runc", "crun"}) {
+    folder.write(name, "#!/bin/sh\n");
+    ::chmod((folder / name).c_str(), 0755);
+  }
+  CHECK(choose_runtime("") == folder / "runc");
+  CHECK(choose_runtime("crun") == folder / "crun");
+  CHECK(choose_runtime("/bin/other") == "/bin/other");
+  ::setenv("PATH", before.c_str(), 1);
+}
+
+TEST_CASE("a mount that is hidden from a program is there for all others") {
+  if (::geteuid() != 0) return;
+  temporary_folder folder;
+  auto all = folder / "all", one = folder / "all/one";
+  ::mkdir(all.c_str(), 0755);
+  REQUIRE(::mount("none", all.c_str(), "tmpfs", 0, "") == 0);
+  // As systemd has it: what is done in a copy of the mount namespace would be done here, too.
+  REQUIRE(::mount(nullptr, all.c_str(), nullptr, MS_SHARED, nullptr) == 0);
+  ::mkdir(one.c_str(), 0755);
+  REQUIRE(::mount("none", one.c_str(), "tmpfs", 0, "") == 0);
+  folder.write("all/one/file", "");
+  auto seen_by = [&](std::string hidden) {
+    auto output = memory_file({});
+    auto pid = spawn({.argv = {"/bin/ls", one}, .out = output->get(), .hidden = std::move(hidden), .hidden_in = all});
+    REQUIRE(pid);
+    int status = -1;
+    REQUIRE(::waitpid(*pid, &status, 0) == *pid);
+    CHECK(status == 0);
+    return read_all(output->get(), 4096);
+  };
+  CHECK(seen_by({}) == "file\n");
+  CHECK(seen_by(one) == "");
+  CHECK(seen_by({}) == "file\n");
+  CHECK(::umount(one.c_str()) == 0);
+  CHECK(::umount(all.c_str()) == 0);
 }
