@@ -48,6 +48,7 @@ result<void> prepare(containerd_settings& s) {
   KEDGE_TRY(s.known_registries, read_registries(s.registries_file));
   KEDGE_TRY(auto configuration, configuration_of(s));
   KEDGE_CHECK(crypto::write_file(s.config_file, configuration));
+  if (!s.shim_oci.empty()) KEDGE_CHECK(crypto::write_file(s.shim_options, shim_options(s)));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
   struct stat log{};
   if (::stat(s.log_file.c_str(), &log) == 0 && static_cast<std::size_t>(log.st_size) > runtime_log_bytes_max)
@@ -97,14 +98,19 @@ std::vector<std::string> command_of(const containerd_settings& s) {
 
 namespace {
 
-// What a shim says of its version. One that can't be run, or is another release's, must not be given pods.
-task<result<void>> check_shim(std::string program) {
+task<result<std::string>> version_of(std::string program, std::string option) {
   constexpr std::size_t answer_bytes_max = 4096;
-  KEDGE_CO_TRY(auto child, reactor::process::spawn({.argv = {program, "-v"}, .capture_output = true}));
+  KEDGE_CO_TRY(auto child, reactor::process::spawn({.argv = {program, option}, .capture_output = true}));
   KEDGE_CO_TRY(auto answer, co_await child.output(answer_bytes_max));
   KEDGE_CO_TRY(int code, co_await child.wait());
   if (code != 0)
-    co_return fail(errc::io, "-v ended with code " + std::to_string(code) + ": " + std::string(trim(answer)));
+    co_return fail(errc::io, option + " ended with code " + std::to_string(code) + ": " + std::string(trim(answer)));
+  co_return answer;
+}
+
+// What a shim says of its version. One that can't be run, or is another release's, must not be given pods.
+task<result<void>> check_shim(std::string program) {
+  KEDGE_CO_TRY(auto answer, co_await version_of(std::move(program), "-v"));
   if (!answer.contains(kedge_version))
     co_return fail(errc::conflict, "it is of another release than " + std::string(kedge_version));
   co_return result<void>();
@@ -117,7 +123,15 @@ task<void> containerd::choose_runtime() {
   if (!settings_.shim.empty()) {
     auto checked =
         co_await reactor::with_deadline(check_shim(settings_.shim), reactor::loop::current().now() + stop_grace);
-    if (checked) co_return;
+    if (checked) {
+      auto* path = std::getenv("PATH");
+      auto crun = find_program("crun", path ? path : "");
+      if (crun.empty()) co_return;
+      auto version =
+          co_await reactor::with_deadline(version_of(crun, "--version"), reactor::loop::current().now() + stop_grace);
+      if (version && is_usable_crun(*version)) settings_.shim_oci = crun;
+      co_return;
+    }
     why = settings_.shim + ": " + checked.error().message;
     settings_.shim.clear();
   }

@@ -157,6 +157,7 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.socket = s.state_folder + "/containerd.sock";
   s.config_file = agent + "/etc/containerd/config.toml";
   s.log_file = s.root_folder + "/containerd.log";
+  s.shim_options = agent + "/etc/containerd/kedge-runtime.toml";
   s.crictl_file = agent + "/etc/crictl.yaml";
   s.cni_bin_folder = config.cni_bin_folder.empty() ? config.plugin_folder() : config.cni_bin_folder;
   s.links_plugins = config.cni_bin_folder.empty();
@@ -196,6 +197,10 @@ std::string runtimes_text(const containerd_settings& s) {
   };
   add("runc", "io.containerd.runc.v2", {});
   if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {});
+  // A file: containerd 1.6 hands nothing else through to a shim that it doesn't know.
+  if (!s.shim.empty() && !s.shim_oci.empty())
+    out += fmt::format("\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}.options]\n  ConfigPath = {}\n",
+                       toml(shim_runtime), toml(s.shim_options));
   for (auto& r : s.runtimes) add(r.name, r.type, r.binary);
   return out;
 }
@@ -218,6 +223,20 @@ std::string credentials_text(const registries& all) {
 }
 
 }  // namespace
+
+bool is_usable_crun(std::string_view version) {
+  constexpr std::string_view words = "crun version ";
+  constexpr std::uint64_t major_least = 1, minor_least = 8;
+  auto at = version.find(words);
+  if (at == std::string_view::npos) return false;
+  auto parts = split(version.substr(at + words.size()), '.');
+  if (parts.size() < 2) return false;
+  auto digits = parts[1].substr(0, parts[1].find_first_not_of("0123456789"));
+  auto major = parse_uint(parts[0]), minor = parse_uint(digits);
+  return major && minor && (*major > major_least || (*major == major_least && *minor >= minor_least));
+}
+
+std::string shim_options(const containerd_settings& s) { return "BinaryName = " + toml(s.shim_oci) + "\n"; }
 
 std::string containerd_config(const containerd_settings& s) {
   // Plugins for file systems that we never choose cost start-up time and warnings.

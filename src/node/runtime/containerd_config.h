@@ -33,7 +33,9 @@ struct containerd_settings {
   bool device_ownership = false;  // --nonroot-devices
   bool selinux = false;           // --selinux
   std::string default_runtime = "runc";
-  std::string shim;  // our shim's path; empty: there is none that can be used
+  std::string shim;          // our shim's path; empty: there is none that can be used
+  std::string shim_oci;      // the OCI runtime that it shall call; empty: as it finds it
+  std::string shim_options;  // $D/agent/etc/containerd/kedge-runtime.toml, which tells it
   std::vector<extra_runtime> runtimes;
   std::string hosts_folder;       // $D/agent/etc/containerd/certs.d
   std::string parts_folder;       // $D/agent/etc/containerd/config.toml.d
@@ -54,6 +56,12 @@ std::string containerd_config(const containerd_settings& settings);
 // The same through a user's template in Go's text/template, of which {{ template "base" . }} and comments are known;
 // errc::unsupported names the line of anything else.
 result<std::string> fill_template(std::string_view text, const std::string& base);
+
+// Whether `crun --version` tells of one that is known to serve containerd: it costs a third of what runc does. Much
+// older ones refuse the configurations of today's containerd.
+bool is_usable_crun(std::string_view version);
+// What the shim is told, TOML.
+std::string shim_options(const containerd_settings& settings);
 
 // The runtime's name for containers of our own shim, which a RuntimeClass may give as its handler.
 inline constexpr std::string_view shim_runtime = "kedge";

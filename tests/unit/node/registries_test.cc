@@ -156,6 +156,20 @@ TEST_CASE("our shim is a runtime beside runc's where it can be used") {
   CHECK(text.contains(table));
   CHECK(text.contains("  default_runtime_name = \"kedge\"\n"));
   CHECK(text.contains("containerd.runtimes.\"runc\"]\n  runtime_type = \"io.containerd.runc.v2\"\n"));
+  CHECK_FALSE(text.contains("ConfigPath"));
+  s.shim_oci = "/usr/bin/crun";
+  s.shim_options = "/d/kedge-runtime.toml";
+  CHECK(containerd_config(s).contains("runtimes.\"kedge\".options]\n  ConfigPath = \"/d/kedge-runtime.toml\"\n"));
+  CHECK(shim_options(s) == "BinaryName = \"/usr/bin/crun\"\n");
+}
+
+TEST_CASE("our shim calls a crun that is not too old") {
+  for (auto* good :
+       {"crun version 1.8.1\ncommit: f8a0\n", "crun version 1.8\n", "crun version 1.21-dirty\n", "crun version 2.0\n"})
+    CHECK(is_usable_crun(good));
+  for (auto* bad : {"crun version 0.17\n", "crun version 1.7.2\n", "crun version 1\n", "runc version 1.1.5\n",
+                    "crun version UNKNOWN.8\n", ""})
+    CHECK_FALSE(is_usable_crun(bad));
 }
 
 TEST_CASE("a user's template goes around ours") {
