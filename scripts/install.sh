@@ -263,9 +263,10 @@ place_program() {
   "$source" --version >/dev/null || fatal "$source doesn't run on this machine"
   mkdir -p "$bin_dir"
   place_file "$source" kedge
-  # What keeps the pods' containers, beside it; without it runc's shim does.
-  shim=$(dirname "$source")/containerd-shim-kedge-v2
-  [ ! -x "$shim" ] || place_file "$shim" containerd-shim-kedge-v2
+  # What keeps the pods' containers, beside it; without it runc's shim does. And what gives them their network, else kedge itself.
+  for beside in containerd-shim-kedge-v2 kedge-cni; do
+    [ ! -x "$(dirname "$source")/$beside" ] || place_file "$(dirname "$source")/$beside" $beside
+  done
 }
 
 place_file() {

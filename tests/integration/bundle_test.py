@@ -70,7 +70,7 @@ class Bundle(unittest.TestCase):
     def test_1_the_same_bytes_and_all_that_is_needed(self):
         digests = [hashlib.sha256(pathlib.Path(f).read_bytes()).digest() for f in (self.archive, self.again)]
         self.assertEqual(*digests)
-        self.assertEqual(self.in_folder("bin"), {"kedge", "containerd-shim-kedge-v2", *PROGRAMS})
+        self.assertEqual(self.in_folder("bin"), {"kedge", "containerd-shim-kedge-v2", "kedge-cni", *PROGRAMS})
         with tarfile.open(self.archive) as tar:
             contents = tar.extractfile(f"{self.top}/CONTENTS").read().decode().splitlines()[1:]
             licences = {licence for _, _, licence in (line.split("\t") for line in contents) if licence.startswith(("LICENSE", "licences/"))}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
+from harness import BINARY, Agent, Failed, Lab, Server, eventually, is_ready, main, run
 
 FETCH = ("curl", "-s", "-S", "-f", "-m", "4")
 
@@ -50,6 +50,8 @@ class Pod:
 
     def plugins(self, command):
         conflist = json.load(open(f"{self.node.data}/agent/etc/cni/net.d/10-flannel.conflist"))
+        if os.path.realpath(f"{self.node.data}/data/cni/flannel") != os.path.join(os.path.dirname(os.path.realpath(BINARY)), "kedge-cni"):
+            raise Failed("the plugins are not the small program that was built beside kedge")
         previous = getattr(self, "result", None)
         env = {**os.environ, "CNI_COMMAND": command, "CNI_CONTAINERID": self.name, "CNI_NETNS": f"/run/netns/{self.name}", "CNI_IFNAME": "eth0",
                "CNI_PATH": f"{self.node.data}/data/cni"}

@@ -51,14 +51,20 @@ class Nodes(unittest.TestCase):
         self.assertIn("was found neither beside this program nor in PATH", server.log())
         self.assertIn('default_runtime_name = "runc"', open(configuration).read())
         self.assertNotIn("kedge.v2", open(configuration).read())
+        plugin = os.path.join(server.data, "data/cni/flannel")
+        self.assertEqual(os.path.realpath(plugin), program)
         server.process.terminate()
         server.process.wait(20)
-        # One that is there and doesn't answer for itself.
+        # One that is there and doesn't answer for itself, and plugins of another release.
+        with open(os.path.join(os.path.dirname(program), "kedge-cni"), "w") as f:
+            f.write("#!/bin/sh\necho v1.0.0+kedge1\n")
+        os.chmod(f.name, 0o755)
         with open(os.path.join(os.path.dirname(program), "containerd-shim-kedge-v2"), "w") as f:
             f.write("#!/bin/sh\necho broken; exit 1\n")
         os.chmod(f.name, 0o755)
         server.start()
         eventually("the reason is told", lambda: "-v ended with code 1: broken" in server.log())
+        self.assertEqual(os.path.realpath(plugin), program)
         self.assertIn('default_runtime_name = "runc"', open(configuration).read())
 
     def test_the_name_belongs_to_the_first_password(self):

@@ -160,7 +160,7 @@ result<void> remove_programs() {
                       fs::read_symlink(entry.path(), failed).filename() == "kedge";
     if (script || link) fs::remove(entry.path(), failed);
   }
-  for (auto* name : {"containerd-shim-kedge-v2", "kedge"}) {
+  for (auto* name : {"containerd-shim-kedge-v2", "kedge-cni", "kedge"}) {
     fs::remove(folder / name, failed);
     if (failed) return fail(os_error(failed.value(), "remove " + (folder / name).string()));
   }

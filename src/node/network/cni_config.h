@@ -19,8 +19,8 @@ struct cni_settings {
 // K3s's: bridge cni0 as subnet.env says, hairpin, hostPorts. The runtime says NetworkReady once it is there.
 std::string cni_conflist(const cni_settings& s);
 
-// Makes `folder` the place of plugins: links to this program under the names of its own plugins, and to the machine's
-// others
+// Makes `folder` the place of plugins: links to kedge-cni beside this program (or to this one, where that is missing or
+// of another release) under the names of its plugins, and to the machine's others
 // (/opt/cni/bin, /usr/lib/cni, /usr/libexec/cni). `ours_first`: of a name that both have, ours; else the machine's.
 // Blocks.
 result<void> link_plugins(const std::string& folder, bool ours_first);
