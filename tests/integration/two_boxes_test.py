@@ -93,9 +93,9 @@ class TwoBoxes(unittest.TestCase):
         except Failed as e:
             raise Failed(f"{e}\n{leader.log()[-1500:]}\n{follower.log()[-1500:]}") from None
 
-    def says(self, box, what):
+    def says(self, box, what, after=0):
         try:
-            eventually(f"{box.name} says: {what}", lambda: what in box.log(), timeout=40, every=0.2)
+            eventually(f"{box.name} says: {what}", lambda: what in box.log()[after:], timeout=40, every=0.2)
         except Failed as e:
             raise Failed(f"{e}\n{box.log()[-2000:]}") from None
 
@@ -163,6 +163,31 @@ class TwoBoxes(unittest.TestCase):
         self.a.server.wait_ready(90)
         stored = stored_maps(Client(self.a.server.kubeconfig, self.a.host.address))
         self.assertEqual({n for n, v in acknowledged.items() if stored.get(n) != v}, set())
+
+    def test_5_the_following_box_is_cut_off(self):
+        w = self.writers("five", self.a)
+        before = [len(box.log()) for box in (self.a, self.b)]
+        self.b.plug(False)
+        self.says(self.b, "this box is cut off", after=before[1])
+        self.says(self.a, "going on alone", after=before[0])
+        self.nothing_lost(w, self.a)
+        self.b.plug(True)
+        self.settled(self.a, self.b)
+        self.assertNotIn("this box leads", self.b.log()[before[1]:])
+
+    def test_6_what_lies_between_them_fails(self):
+        """Each sees the other one silent, and the witness, too: nobody leads until it is back, and then who led."""
+        w = self.writers("six", self.a)
+        before = [len(box.log()) for box in (self.a, self.b)]
+        for box in (self.a, self.b):
+            box.plug(False)
+        self.says(self.a, "this one is cut off, and stops", after=before[0])
+        self.says(self.b, "this box is cut off", after=before[1])
+        for box in (self.b, self.a):
+            box.plug(True)
+        self.settled(self.a, self.b)
+        self.nothing_lost(w, self.a)
+        self.assertNotIn("this box leads", "".join(box.log()[n:] for box, n in zip((self.a, self.b), before)))
 
 
 if __name__ == "__main__":
