@@ -1,4 +1,4 @@
-"""`kedge stop --all` and `kedge uninstall` on a machine of their own (namespaces, over an overlay of this one's files): nothing stays."""
+"""`kedge stop --all`, `prepare-image` and `uninstall` on a machine of their own (namespaces, over an overlay of this one's files): nothing stays."""
 
 import os
 import pathlib
@@ -125,7 +125,29 @@ class Uninstall(unittest.TestCase):
         m.run("/usr/local/bin/kedge", "stop", "--all")
         self.assertEqual(m.shell(f"ls {disk} && umount {disk}"), "kept\n")
 
-    def test_3_what_others_have_stays(self):
+    def test_3_a_disk_becomes_an_image(self):
+        """A copy of what the machine had: after it, no key, no token and no certificate stands there, and what a user configured does."""
+        m = self.machine
+        m.run("sh", "-c", "cp -a /var/lib/rancher/k3s /run/image && mkdir -p /run/image/agent/pod-manifests /run/image/agent/images /etc/rancher/k3s && echo kept >/run/image/agent/pod-manifests/mine.yaml"
+                          " && echo kept >/run/image/agent/images/mine.txt && echo 'node-label: [zone=attic]' >/etc/rancher/k3s/config.yaml && ls -l /etc/rancher/node/password")
+        prepare = lambda *words, **kw: m.run("/usr/local/bin/kedge", "prepare-image", "--data-dir", "/run/image", *words, **kw)
+        own = lambda: m.shell(r"grep -rlE 'PRIVATE KEY|BEGIN CERTIFICATE|::server:|::node:|SQLite format' /run/image /etc/rancher/node")
+        refused = prepare(check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("/run/image/server holds a cluster", refused.stderr)
+        before = own()
+        self.assertIn("server-ca.key", before)
+        self.assertIn("would remove /run/image/server/tls\n", prepare("--with-cluster", "--dry-run"))
+        self.assertEqual(own(), before)
+        told = prepare("--with-cluster")
+        for path in ("/etc/rancher/node/password", "/run/image/server/token", "/run/image/server/db", "/run/image/agent/client-kubelet.key", "/run/image/agent/etc/machine.json"):
+            self.assertIn(f"removed {path}\n", told)
+        self.assertIn("/etc/machine-id", told)
+        self.assertEqual(own(), "")
+        self.assertEqual(m.shell("cat /run/image/agent/pod-manifests/mine.yaml /run/image/agent/images/mine.txt; cat /etc/rancher/k3s/config.yaml"), "kept\nkept\nnode-label: [zone=attic]\n")
+        self.assertIn("nothing here is of one machine alone", prepare())
+
+    def test_4_what_others_have_stays(self):
         m = self.machine
         # A folder beside others' and their disk (named with a slash at its end), and one on whose way a link stands, with a disk below it that is seen elsewhere, too.
         m.run("sh", "-c", "mount -t tmpfs tmpfs /srv && mkdir -p /srv/real/seen /srv/real/k3s/server/disk /srv/apps/server /srv/apps/theirs/disk && mount -t tmpfs tmpfs /srv/apps/theirs/disk && ln -s real /srv/link && mount -t tmpfs tmpfs /srv/real/k3s/server/disk"
@@ -137,7 +159,7 @@ class Uninstall(unittest.TestCase):
         for disk in ("/srv/apps/theirs/disk", "/srv/real/k3s/server/disk"):
             self.assertIn(f" {disk} ", m.shell("cat /proc/self/mountinfo"))
 
-    def test_4_uninstall_leaves_nothing(self):
+    def test_5_uninstall_leaves_nothing(self):
         m = self.machine
         m.run("/usr/local/bin/kedge", "uninstall", "--yes", "--keep-data")
         self.assertEqual(m.shell("ls /usr/local/bin | grep -E 'kedge|k3s'"), "")
