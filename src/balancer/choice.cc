@@ -130,6 +130,8 @@ void choice::failure(std::string_view address, reason r, time_point now) {
     case state::recovering:
       // Dials may work where a health check doesn't (yet): it doesn't count, and connections may live.
       if (r == reason::health_check) return;
+      // The only server may never have been more than that, and hold all connections when its machine goes.
+      if (policy_.extended && !leaves) s->cut = ++changes_;
       break;
     case state::healthy:
     case state::preferred:

@@ -25,6 +25,8 @@
 //   when they are quiet, at the latest after move_max, also when another becomes ACTIVE. So is one that refuses a dial,
 //   or hangs up: whoever does so lives (the system resets a dead one's connections by itself), and answers what it has
 //   begun.
+// - A dial that fails cuts the connections of an UNCHECKED or RECOVERING server, too: where all others are gone, they
+//   are all that there are.
 // - A slow server (see limits.h) comes behind the good ones that aren't, and gives way to them.
 #pragma once
 

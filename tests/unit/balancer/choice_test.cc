@@ -179,6 +179,22 @@ TEST_CASE("a server that stops, or refuses, keeps its connections for a while") 
   CHECK_FALSE(c.find("a:1")->leaving);
 }
 
+TEST_CASE("the only server, dead before it was more than dialled, keeps nobody") {
+  auto now = start;
+  for (bool extended : {true, false}) {
+    choice c({.extended = extended});
+    c.set_default("fixed:6443", now);
+    c.set_addresses({"a:1"}, now);
+    c.success("a:1", reason::dial, now);
+    REQUIRE(c.find("a:1")->state == state::recovering);
+    c.failure("a:1", reason::health_check, now);  // a tunnel that isn't there yet says nothing
+    CHECK(c.find("a:1")->cut == 0);
+    c.failure("a:1", reason::dial, now);
+    CHECK(c.find("a:1")->state == state::failed);
+    CHECK((c.find("a:1")->cut > 0) == extended);
+  }
+}
+
 TEST_CASE("the default server: standby, real, standby again") {
   choice c;
   c.set_default("fixed:6443", start);
