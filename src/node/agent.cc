@@ -152,7 +152,8 @@ class agent {
   runtime_state runtime_;
   value node_;  // as the server last gave it
   twin_watch twins_;
-  value lease_;  // the same
+  std::string other_machine_;  // where this disk ran before, for people; empty: nowhere else
+  value lease_;                // the same
   bool node_gone_ = false;
   bool written_ = false;     // its last status could be
   reactor::event look_now_;  // the Node is to be written at once
@@ -231,7 +232,8 @@ task<result<void>> agent::resolve() {
       co_await reactor::offload([file = config_.agent_folder() + "/etc/machine.json", name = config_.node_name] {
         return look_at_owner(file, marks_of_this_machine(), name);
       });
-  if (owner && *owner && !(*owner)->empty()) log::warning("{}", **owner);
+  if (owner && *owner) other_machine_ = **owner;
+  if (!other_machine_.empty()) log::warning("{}", other_machine_);
   addresses_given_ = !config_.node_ips.empty();
   if (!addresses_given_) { KEDGE_CO_TRY(config_.node_ips, default_addresses()); }
   co_return result<void>();
@@ -444,6 +446,7 @@ task<void> agent::keep_node() {
   keep_identity(!addresses_given_);
   if (!began) node_tasks_.spawn(run_pods());
   co_await tell("Normal", "Starting", "Starting kubelet.");
+  if (!other_machine_.empty()) co_await tell("Warning", "DiskOfAnotherMachine", std::exchange(other_machine_, {}));
   auto last_problem = std::string();
   backoff = {};
   for (;;) {

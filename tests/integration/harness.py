@@ -253,10 +253,10 @@ class Api:
 
 
 class Agent:
-    def __init__(self, lab, name, host, server_url, token, args=(), env=None, token_in_environment=False):
+    def __init__(self, lab, name, host, server_url, token, args=(), env=None, token_in_environment=False, prefix=()):
         self.lab, self.name, self.host = lab, name, host
         self.data = os.path.join(lab.folder, name)
-        argv = [BINARY, "agent", "--data-dir", self.data, "--node-name", name, *args]
+        argv = [*prefix, BINARY, "agent", "--data-dir", self.data, "--node-name", name, *args]
         environment = {**os.environ, **(env or {})}
         environment.setdefault("KEDGE_NODE_PASSWORD_FOLDER", os.path.join(lab.folder, name + "-node"))
         if token_in_environment:

@@ -172,6 +172,52 @@ class Machine(Cluster):
         self.assertNotIn("has no effect", right.log())
         self.assertNotIn("secret", right.log())
 
+    def test_5_machines_of_one_image_under_names_of_their_own(self):
+        boot = os.path.join(self.lab.folder, "boot-id")
+        with open(boot, "w") as f:
+            f.write("00000000-1111-2222-3333-444444444444\n")
+        etc = os.path.join(self.lab.folder, "copy/agent/etc")
+        os.makedirs(etc)
+        with open(os.path.join(etc, "machine.json"), "w") as f:
+            json.dump({"machineId": "0" * 32, "macAddresses": []}, f)
+        copy = Agent(self.lab, "copy", self.lab.host(), self.server.url, self.server.token(), prefix=[
+            "unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"', boot])
+        told = lambda reason: {e["involvedObject"]["name"]: e["message"] for e in self.events(reason)}
+        both = eventually(f"events of both tell it\n{copy.log()[-800:]}", lambda: (t := told("DuplicateMachineID")) and t.keys() == {"n1", "copy"} and t, timeout=90, every=0.5)
+        self.assertIn('the nodes "n1" and "copy" are machines of one machine-id', both["copy"])
+        self.assertIn("are machines of one machine-id", self.server.log())
+        self.assertIn("this disk ran in another machine before", eventually("where its disk ran before", lambda: told("DiskOfAnotherMachine").get("copy"), timeout=90))
+        # Agents beside each other on one machine are nothing to speak of.
+        beside = Agent(self.lab, "beside", self.lab.host(), self.server.url, self.server.token())
+        eventually("it is there", lambda: self.server.get("node", "beside"), timeout=90)
+        eventually("it says so", lambda: "Starting" in {e["reason"] for e in self.server.get("events")["items"] if e["involvedObject"]["name"] == "beside"}, timeout=90)
+        self.assertEqual(told("DuplicateMachineID").keys(), {"n1", "copy"})
+        for one in (copy, beside):
+            one.process.terminate()
+            one.process.wait(30)
+
+    def test_6_a_machine_that_takes_a_broken_ones_place(self):
+        """Under its name. It is told what to do, and waits until that is done."""
+        old = Agent(self.lab, "old", self.lab.host(), self.server.url, self.server.token(), args=["--node-name", "edge"])
+        eventually("the node is there", lambda: self.server.get("node", "edge"), timeout=90)
+        uid = self.server.get("node", "edge")["metadata"]["uid"]
+        old.process.kill()
+        old.process.wait(30)
+        new = Agent(self.lab, "new", self.lab.host(), self.server.url, self.server.token(), args=["--node-name", "edge"])
+        eventually("it is told why not", lambda: "Node password rejected" in new.log() and "edge.node-password.k3s" in new.log(), timeout=90)
+        self.server.kubectl("delete", "node", "edge")
+        eventually(f"it is the node\n{new.log()[-800:]}", lambda: self.server.get("node", "edge")["metadata"]["uid"] != uid, timeout=90, every=0.2)
+        address = lambda: [a["address"] for a in self.server.get("node", "edge")["status"]["addresses"] if a["type"] == "InternalIP"]
+        self.assertEqual(address(), [new.host.address])
+        eventually("its tunnel stands", lambda: self.server.kubectl("get", "--raw", "/api/v1/nodes/edge/proxy/healthz") == "ok", timeout=90)
+        self.assertIsNone(new.process.poll())
+        # The broken one was repaired, and comes back.
+        again = Agent(self.lab, "old", old.host, self.server.url, self.server.token(), args=["--node-name", "edge"])
+        eventually("its name is another's now", lambda: again.log().count("Node password rejected") >= 1, timeout=90)
+        for one in (again, new):
+            one.process.terminate()
+            one.process.wait(30)
+
 
 if __name__ == "__main__":
     main()

@@ -5,15 +5,19 @@
 //     machines' clocks are compared) ─▶ silent for longer than the grace period ─▶ conditions Unknown, its pods not
 //     ready
 //       ─▶ zones (zones.h): how fast NoExecute taints come, and whether at all ─▶ taint-eviction deletes the pods
+//   clones/…: two Nodes of one machine-id (machine_clones.h) ─▶ Events of both
 //   node/…: conditions ─▶ taints NoSchedule, at once        pod/…: given to a node that isn't ready ─▶ not ready
 //
 // While the database is away, or this server slept, nobody's silence says anything: then all begin anew.
+#include <fmt/format.h>
+
 #include <map>
 
 #include "base/log.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
 #include "control/limits.h"
+#include "control/nodes/machine_clones.h"
 #include "control/nodes/node_state.h"
 #include "control/nodes/zones.h"
 #include "control/owners.h"
@@ -26,7 +30,7 @@ namespace kedge::control {
 namespace {
 
 const std::string round_key = "round", taints_key = "taints";
-constexpr std::string_view node_prefix = "node/", pods_prefix = "pods/", pod_prefix = "pod/";
+constexpr std::string_view node_prefix = "node/", pods_prefix = "pods/", pod_prefix = "pod/", clones_prefix = "clones/";
 // A taint that couldn't be written is tried again: kube-controller-manager's pause.
 constexpr auto taint_retry = std::chrono::milliseconds(50);
 
@@ -61,7 +65,8 @@ class node_lifecycle final : public controller {
 
   std::vector<source> sources() override {
     return {{nodes,
-             [](const seen& s, keys& k) {
+             [this](const seen& s, keys& k) {
+               node_changed(s, k);
                if (!s.deleted()) k.add(std::string(node_prefix) + std::string(s.name()));
              }},
             {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
@@ -77,6 +82,7 @@ class node_lifecycle final : public controller {
   plan look(const view& cluster, const std::string& key, const moment& now) override {
     auto name = std::string_view(key);
     if (name.starts_with(node_prefix)) return look_at_node(cluster, name.substr(node_prefix.size()), now);
+    if (name.starts_with(clones_prefix)) return look_at_clones(cluster, name.substr(clones_prefix.size()));
     if (name.starts_with(pods_prefix)) return look_at_pods_of(cluster, name.substr(pods_prefix.size()), now);
     return look_at_pod(cluster, name.substr(pod_prefix.size()), now);
   }
@@ -99,6 +105,27 @@ class node_lifecycle final : public controller {
     plan p;
     if (auto node = cluster.get(nodes, {}, name))
       if (auto next = settled_node(*node, now.wall)) p.write(update_of(nodes, *std::move(next)));
+    return p;
+  }
+
+  // Once for each boot, and again from who leads next.
+  void node_changed(const seen& s, keys& k) {
+    if (s.deleted()) return clones_.gone(s.name(), s.value());
+    if (s.previous() && s.value_before()["status"]["nodeInfo"] == s.value()["status"]["nodeInfo"]) return;
+    if (auto other = clones_.saw(s.name(), s.value()); !other.empty())
+      k.add(fmt::format("{}{}/{}", clones_prefix, other, s.name()));
+  }
+
+  static plan look_at_clones(const view& cluster, std::string_view names) {
+    plan p;
+    const auto slash = names.find('/');
+    const std::string_view one = names.substr(0, slash), other = names.substr(slash + 1);
+    const auto text = clones_text(one, other);
+    log::warning("{}", text);
+    for (auto name : {one, other})
+      if (auto node = cluster.get(nodes, {}, name))
+        p.tell(reference_of_node(std::string(name), std::string((*node)["metadata"]["uid"].as_string())),
+               "DuplicateMachineID", text, true);
     return p;
   }
 
@@ -411,6 +438,7 @@ class node_lifecycle final : public controller {
 
   const duration period_, grace_, startup_grace_;
   zones zones_;
+  machine_clones clones_;
   std::map<std::string, known, std::less<>> nodes_;
   std::uint64_t round_ = 0;
   std::size_t down_ = 0;  // nodes whose Ready isn't true

@@ -1,8 +1,11 @@
 // What is made of a Node: conditions, taints, labels.
 #include "control/nodes/node_state.h"
 
+#include <fmt/format.h>
+
 #include "cluster.h"
 #include "control/conditions.h"
+#include "control/nodes/machine_clones.h"
 #include "control/tolerations.h"
 
 using namespace kedge;
@@ -27,6 +30,25 @@ std::string taints(const json::value& n) {
 }
 
 }  // namespace
+
+TEST_CASE(
+    "node-lifecycle-controller: machines of one image are noticed, whatever their names; agents of one machine not") {
+  machine_clones all;
+  auto of = [](std::string_view machine, std::string_view boot) {
+    return node(fmt::format("status: {{nodeInfo: {{machineID: '{}', bootID: '{}'}}}}", machine, boot));
+  };
+  CHECK(all.saw("a", of("m1", "b1")).empty());
+  CHECK(all.saw("a", of("m1", "b2")).empty());  // it was booted again
+  CHECK(all.saw("beside", of("m1", "b2")).empty());
+  CHECK(all.saw("other", of("m2", "b3")).empty());
+  CHECK(all.saw("copy", of("m1", "b4")) == "a");
+  for (auto unknown : {of("", "b5"), of("m1", ""), node("status: {}")}) CHECK(all.saw("new", unknown).empty());
+  // The one that it was a copy of is gone.
+  all.gone("copy", of("m1", "b4"));
+  CHECK(all.saw("copy", of("m1", "b4")) == "a");
+  all.gone("a", of("m1", "b2"));
+  CHECK(all.saw("copy", of("m1", "b4")).empty());
+}
 
 TEST_CASE("node-lifecycle-controller: NoSchedule taints follow from conditions") {
   struct row {
