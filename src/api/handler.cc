@@ -12,11 +12,22 @@
 #include "api/write/applying.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "crypto/certificate.h"
 #include "reactor/loop.h"
 
 namespace kedge::api {
 
 namespace {
+
+// A certificate that isn't valid now, in words; empty: it is, or there is none.
+std::string untimely_certificate(const net::http::connection_info& connection, wall_time now) {
+  auto& shown = connection.peer_certificates;
+  auto leaf = shown.empty() ? result<crypto::certificate>(fail(errc::not_found, ""))
+                            : crypto::certificate::from_der(as_bytes(shown.front()));
+  auto invalid = leaf ? crypto::reason_invalid(*leaf, now) : std::nullopt;
+  return invalid ? fmt::format("the client certificate of {}: {}", quote(leaf->subject().user), *invalid)
+                 : std::string();
+}
 
 constexpr std::string_view in_flight_name = "apiserver_current_inflight_requests";
 constexpr std::string_view in_flight_help =
@@ -247,6 +258,9 @@ task<bool> api_handler::begin_trail(api_request& r) {
 }
 
 task<void> api_handler::refuse_unknown(api_request& r, const status& s) {
+  // kubectl shows it beside "Unauthorized".
+  if (auto why = untimely_certificate(r.http.connection(), r.received_wall); !why.empty())
+    r.answer.warnings.push_back(std::move(why));
   auto trail = make_trail(r);
   if (trail) r.answer.witness = trail.get();
   co_await refuse(r, s);

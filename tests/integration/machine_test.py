@@ -1,5 +1,6 @@
 """What changes beneath a cluster that runs: certificates, Nodes that are deleted, the way to servers. Nobody is started again."""
 
+import datetime
 import hashlib
 import json
 import os
@@ -217,6 +218,105 @@ class Machine(Cluster):
         for one in (again, new):
             one.process.terminate()
             one.process.wait(30)
+
+
+class Ends(unittest.TestCase):
+    """Certificates that are to end soon, and that have ended while the machine was off."""
+
+    CA = """[ca]
+default_ca = one
+[one]
+database = {folder}/index
+serial = {folder}/serial
+new_certs_dir = {folder}
+default_md = sha256
+policy = any
+copy_extensions = copy
+[any]
+organizationName = optional
+commonName = supplied
+"""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.tls = os.path.join(cls.lab.folder, "srv/server/tls")
+        os.makedirs(cls.tls)
+        for name in ("server-ca", "client-ca", "request-header-ca"):
+            run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{cls.tls}/{name}.key",
+                "-out", f"{cls.tls}/{name}.crt", "-days", "60", "-subj", f"/CN=old-{name}", "-addext", "keyUsage=critical,digitalSignature,keyCertSign")
+        cls.server = Server(cls.lab, "srv", host=cls.lab.host(), args=["--disable-agent"]).wait_ready()
+        cls.agent = Agent(cls.lab, "n1", cls.lab.host(), cls.server.url, cls.server.token())
+
+    def end(self, folder, stem, ca, begins="20200101000000Z", ends="20210101000000Z"):
+        """The same certificate with other times: as one that ended years ago."""
+        work = os.path.join(self.lab.folder, "ca")
+        os.makedirs(work, exist_ok=True)
+        for name, text in (("index", ""), ("serial", "01\n"), ("conf", self.CA.format(folder=work))):
+            with open(os.path.join(work, name), "w") as f:
+                f.write(text)
+        subject = run("openssl", "x509", "-in", f"{folder}/{stem}.crt", "-noout", "-subject", "-nameopt", "compat").strip().removeprefix("subject=").strip()
+        run("openssl", "req", "-new", "-key", f"{folder}/{stem}.key", "-subj", subject, "-out", f"{work}/csr")
+        run("openssl", "ca", "-batch", "-notext", "-config", f"{work}/conf", "-cert", f"{self.tls}/{ca}.crt", "-keyfile", f"{self.tls}/{ca}.key",
+            "-startdate", begins, "-enddate", ends, "-in", f"{work}/csr", "-out", f"{work}/crt")
+        os.replace(f"{work}/crt", f"{folder}/{stem}.crt")
+
+    @staticmethod
+    def states(data):
+        """Of each file's first certificate: behind it, authorities ride along."""
+        said = json.loads(run(BINARY, "certificate", "check", "--data-dir", data, "--output", "json"))
+        return {os.path.basename(s["file"]): s["status"] for s in reversed(said)}
+
+    def test_1_who_runs_is_told_before_they_end(self):
+        """Of authorities, which somebody has to replace; what they signed is made anew in time, by who runs."""
+        told = lambda reason: [e for e in self.server.get("events")["items"] if e["reason"] == reason and e["involvedObject"]["name"] == "n1"]
+        authorities = eventually("an event tells of the authorities", lambda: told("CACertificateExpirationWarning"), timeout=90)[0]
+        self.assertEqual(authorities["type"], "Warning")
+        self.assertIn("CN=old-client-ca will expire within 365 days", authorities["message"])
+        reach = lambda: self.server.kubectl("get", "--raw", "/api/v1/nodes/n1/proxy/metrics")
+        for metrics in (Api(self.server).request("GET", "/metrics")[1], eventually("the node answers", reach, timeout=90)):
+            ends = {l.split('"')[1]: float(l.split()[-1]) for l in metrics.splitlines() if l.startswith("k3s_certificate_expiration_seconds{")}
+            self.assertTrue(59 * 86400 < ends.pop("CN=old-client-ca") <= 60 * 86400)
+            self.assertTrue(any(left > 120 * 86400 for left in ends.values()), ends)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        times = [(now + datetime.timedelta(days=d)).strftime("%Y%m%d%H%M%SZ") for d in (-1, 30)]
+        self.end(f"{self.agent.data}/agent", "client-kubelet", "client-ca", *times)
+        eventually(f"the node's is made anew\n{self.agent.log()[-800:]}", lambda: self.states(self.agent.data).get("client-kubelet.crt") == "OK" and "will expire within 120 days" in self.agent.log(), timeout=90, every=0.5)
+        self.assertEqual((self.server.process.poll(), self.agent.process.poll()), (None, None))
+
+    def test_2_what_ended_meanwhile_is_made_anew_at_the_start(self):
+        eventually("the node is there", lambda: self.server.get("node", "n1"), timeout=90)
+        self.agent.process.terminate()
+        self.agent.process.wait(30)
+        self.assertEqual(self.server.stop(), 0)
+        with open(self.server.kubeconfig) as f:
+            kept = f.read()
+        for name in os.listdir(self.tls):
+            if name.startswith("client-") and name.endswith(".crt") and "-ca" not in name and os.path.exists(f"{self.tls}/{name[:-4]}.key"):
+                self.end(self.tls, name[:-4], "client-ca")
+        for stem in ("client-kubelet", "client-kube-proxy", "client-k3s-controller"):
+            self.end(f"{self.agent.data}/agent", stem, "client-ca")
+        self.end(f"{self.agent.data}/agent", "serving-kubelet", "server-ca")
+        self.assertIn("EXPIRED", self.states(self.server.data).values())
+        # Who comes with one that ended is refused for that.
+        with open(f"{self.tls}/client-admin.crt") as crt, open(f"{self.tls}/client-admin.key") as key, open(os.path.join(self.lab.folder, "ended.pem"), "w") as f:
+            f.write(crt.read() + key.read())
+        self.server.start()
+        self.server.wait_ready()
+        self.assertIn("client-admin", self.server.log())
+        self.assertNotEqual(kept, open(self.server.kubeconfig).read())
+        self.agent = Agent(self.lab, "n1", self.agent.host, self.server.url, self.server.token())
+        eventually("its tunnel stands", lambda: self.server.kubectl("get", "--raw", "/api/v1/nodes/n1/proxy/healthz") == "ok", timeout=90)
+        for data in (self.server.data, self.agent.data):
+            self.assertNotIn("EXPIRED", self.states(data).values())
+        said = run("curl", "-ski", "--cert", os.path.join(self.lab.folder, "ended.pem"), self.server.url + "/api/v1/nodes")
+        self.assertRegex(said, r'(?s)^HTTP/\S+ 401 .*[Ww]arning: 299 - "the client certificate of \\"system:admin\\": it ended at 2021-01-01T00:00:00Z')
+        pair = os.path.join(self.lab.folder, "ended.pem")
+        refused = run("kubectl", "--kubeconfig", "/dev/null", "--server", self.server.url, "--certificate-authority", f"{self.tls}/server-ca.crt", "--client-certificate", pair,
+                      "--client-key", pair, "get", "nodes", check=False, env={**os.environ, "HOME": self.lab.folder})
+        self.assertIn('the client certificate of "system:admin": it ended at 2021-01-01T00:00:00Z', refused.stderr)
+        self.assertIn("You must be logged in to the server", refused.stderr)
 
 
 if __name__ == "__main__":
