@@ -4,7 +4,6 @@
 #include <functional>
 
 #include "cli/options.h"
-#include "node/config.h"
 #include "reactor/cores.h"
 #include "reactor/signal.h"
 
@@ -34,8 +33,5 @@ void release_startup_memory();
 
 // As many descriptors as the hard limit allows: each connection and watch needs one.
 void raise_descriptor_limit();
-
-// What the node agent is told, from the command line's options.
-node::agent_config node_config(const agent_options& o);
 
 }  // namespace kedge::cli

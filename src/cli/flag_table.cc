@@ -28,6 +28,9 @@ const flag table[] = {
      .into = &agent::config_file, .fallback = "/etc/rancher/k3s/config.yaml",
      .help = "Load configuration from FILE and the drop-ins FILE.d/*.yaml (the environment variable wins over the flag)"},
 
+    {.name = "check", .who = both, .group = flags_group, .into = &agent::check_only,
+     .help = "Start nothing: say all that is wrong with flags, files, tokens, ports, datastore and the server to be joined, as `kedge config validate` does"},
+
     {.name = "debug", .env = "K3S_DEBUG", .who = both, .group = logging, .into = &agent::debug, .help = "Turn on debug logs"},
     {.name = "log", .short_name = 'l', .who = both, .group = logging, .into = &agent::log_file, .help = "Log to a file"},
     {.name = "log-format", .who = both, .group = logging, .into = &agent::log_format, .fallback = "text",

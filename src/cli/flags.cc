@@ -220,7 +220,8 @@ std::vector<std::string> scanned::values(std::string_view name) const {
   return all;
 }
 
-result<scanned> scan(std::span<const flag> table, audience who, std::span<const std::string> arguments) {
+result<scanned> scan(std::span<const flag> table, audience who, std::span<const std::string> arguments,
+                     std::vector<std::string>* wrong) {
   scanned found;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view word = arguments[i];
@@ -243,15 +244,24 @@ result<scanned> scan(std::span<const flag> table, audience who, std::span<const 
       return found;
     }
     const auto* f = find_flag(table, name, who);
-    if (f == nullptr) return fail(unknown_flag(table, name, who));
+    if (f == nullptr) {
+      auto unknown = unknown_flag(table, name, who);
+      if (!wrong) return fail(std::move(unknown));
+      wrong->push_back(std::move(unknown.message));
+      // What follows it was meant for it.
+      while (!has_value && i + 1 < arguments.size() && !arguments[i + 1].starts_with('-')) ++i;
+      continue;
+    }
     if (has_value) {
       found.flags.push_back({f, std::string(given)});
     } else if (kind_of(*f) == value_kind::boolean) {
       found.flags.push_back({f, "true"});
     } else if (i + 1 < arguments.size()) {
       found.flags.push_back({f, arguments[++i]});
+    } else if (auto text = dashed(name) + " needs a value"; wrong) {
+      wrong->push_back(std::move(text));
     } else {
-      return fail(errc::invalid, dashed(name) + " needs a value");
+      return fail(errc::invalid, std::move(text));
     }
   }
   return found;

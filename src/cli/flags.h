@@ -90,7 +90,9 @@ struct scanned {
   std::string value(std::string_view name, std::string_view fallback = {}) const;
   std::vector<std::string> values(std::string_view name) const;  // all, comma lists split where the flag says so
 };
-result<scanned> scan(std::span<const flag> table, audience who, std::span<const std::string> arguments);
+// `wrong`: gets what can't be understood, in words, and the reading goes on behind it.
+result<scanned> scan(std::span<const flag> table, audience who, std::span<const std::string> arguments,
+                     std::vector<std::string>* wrong = nullptr);
 // The same for a small command that takes no words besides flags.
 result<scanned> scan_flags_only(std::span<const flag> table, std::span<const std::string> arguments);
 

@@ -39,6 +39,7 @@ struct port_range {
 struct agent_options {
   // Where the settings come from, and what is told
   std::string config_file = "/etc/rancher/k3s/config.yaml";  // may be absent; its drop-ins are <config_file>.d/*.yaml
+  bool check_only = false;                                   // a dry start
   bool debug = false;
   std::string log_file;  // empty: standard error
   log::format log_format = log::format::text;

@@ -37,7 +37,8 @@ class judge {
     all_->push_back(r.error().message);
     return {};
   }
-  bool collects() const noexcept { return all_ != nullptr; }
+  result<void> operator()(error e) { return (*this)(result<void>(fail(std::move(e)))); }
+  std::vector<std::string>* all() const noexcept { return all_; }
 
  private:
   std::vector<std::string>* all_;
@@ -54,19 +55,22 @@ result<void> apply_config(const std::vector<config_entry>& entries, audience who
         // Servers and agents often share a file; K3s forgives a server keys that it doesn't know, and an agent none.
         auto unknown = unknown_flag(flag_table(), entry.key, who);
         if (who == audience::agent) {
-          KEDGE_CHECK(good(result<void>(fail(std::move(unknown).with(origin)))));
+          KEDGE_CHECK(good(std::move(unknown).with(origin)));
           break;
         }
         into.warnings.push_back(origin + ": " + unknown.message);
         break;
       }
-      if (f->name == "config") return fail(errc::invalid, origin + ": a configuration file can't name another one");
+      if (f->name == "config") {
+        KEDGE_CHECK(good(error(errc::invalid, origin + ": a configuration file can't name another one")));
+        break;
+      }
       KEDGE_CHECK(good(assign(*f, value.text, origin, into.options, into.warnings)));
       items.push_back(dashed(entry.key) + "=" + value.text);
     }
     if (f != nullptr && kind_of(*f) != value_kind::list && entry.values.size() > 1 && !f->comma_separated)
-      return fail(errc::invalid, fmt::format("{}:{}: {} takes one value, not a list", entry.values[1].file,
-                                             entry.values[1].line, entry.key));
+      KEDGE_CHECK(good(error(errc::invalid, fmt::format("{}:{}: {} takes one value, not a list", entry.values[1].file,
+                                                        entry.values[1].line, entry.key))));
   }
   return {};
 }
@@ -134,9 +138,8 @@ result<void> check_ranges(const std::vector<std::string>& texts, std::string_vie
   return {};
 }
 
-result<void> check_network(const server_options& options) {
-  KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr"));
-  KEDGE_CHECK(check_ranges(options.service_cidr, "--service-cidr"));
+// Of ranges that are ranges.
+result<void> check_families(const server_options& options) {
   for (auto& text : options.service_cidr) {
     auto r = ip_range::parse(text).value();
     if (r.is_v4() ? r.prefix() > 30 : r.prefix() < 64 || r.prefix() > 126)
@@ -159,49 +162,58 @@ result<void> check_network(const server_options& options) {
   return {};
 }
 
-result<void> check_between_flags(audience who, const server_options& options) {
+result<void> check_network(const server_options& options, judge& good) {
+  const auto pods = check_ranges(options.cluster_cidr, "--cluster-cidr");
+  const auto services = check_ranges(options.service_cidr, "--service-cidr");
+  KEDGE_CHECK(good(pods));
+  KEDGE_CHECK(good(services));
+  return pods && services ? good(check_families(options)) : result<void>();
+}
+
+result<void> check_between_flags(audience who, const server_options& options, judge& good) {
   const auto& agent = options.agent;
-  if (agent.node_name.empty()) return fail(errc::invalid, "this machine has no host name; give --node-name");
+  auto refuse_if = [&good](bool wrong, std::string_view text) {
+    return wrong ? good(error(errc::invalid, std::string(text))) : result<void>();
+  };
+  KEDGE_CHECK(refuse_if(agent.node_name.empty(), "this machine has no host name; give --node-name"));
   if (who == audience::agent || !options.disable_agent) {
-    if (auto problem = meta::node_name_problem(agent.node_name); !problem.empty())
-      return fail(errc::invalid, std::move(problem));
-    if (auto problem = meta::node_labels_problem(agent.node_labels); !problem.empty())
-      return fail(errc::invalid, std::move(problem));
+    if (auto problem = meta::node_name_problem(agent.node_name); !agent.node_name.empty())
+      KEDGE_CHECK(refuse_if(!problem.empty(), problem));
+    const auto labels = meta::node_labels_problem(agent.node_labels);
+    KEDGE_CHECK(refuse_if(!labels.empty(), labels));
   }
   if (who == audience::agent) {
-    if (agent.server_url.empty()) return fail(errc::invalid, "--server (or K3S_URL) is required: the server to join");
-    if (agent.token.empty())
-      return fail(errc::invalid,
-                  "--token (or K3S_TOKEN, --token-file) is required; it stands in server/node-token of the server's "
-                  "data directory");
-    return {};
+    KEDGE_CHECK(refuse_if(agent.server_url.empty(), "--server (or K3S_URL) is required: the server to join"));
+    return refuse_if(agent.token.empty(),
+                     "--token (or K3S_TOKEN, --token-file) is required; it stands in server/node-token of the server's "
+                     "data directory");
   }
-  if (!agent.server_url.empty() && agent.token.empty())
-    return fail(errc::invalid, "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join");
-  if (options.datastore_cert_file.empty() != options.datastore_key_file.empty())
-    return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
+  const bool joins = !agent.server_url.empty(), database = !options.datastore_endpoint.empty();
+  KEDGE_CHECK(refuse_if(joins && agent.token.empty(),
+                        "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join"));
+  KEDGE_CHECK(refuse_if(options.datastore_cert_file.empty() != options.datastore_key_file.empty(),
+                        "--datastore-certfile and --datastore-keyfile are of use only together"));
   if (options.etcd_s3 && options.etcd_s3_config_secret.empty())
-    KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
-  if (options.cluster_init && !options.datastore_endpoint.empty())
-    return fail(errc::invalid, "--cluster-init and --datastore-endpoint name two datastores");
-  if (options.cluster_reset && !agent.server_url.empty())
-    return fail(errc::invalid,
-                "--cluster-reset makes a cluster of this server alone: leave --server away, and give it to the others");
-  if (options.cluster_reset && !options.datastore_endpoint.empty() && options.cluster_reset_restore_path.empty())
-    return fail(
-        errc::invalid,
-        "--cluster-reset without a snapshot is for an etcd of the cluster's own, and --datastore-endpoint names "
-        "another datastore");
-  if (options.disable_etcd && agent.server_url.empty())
-    return fail(errc::invalid, "--disable-etcd needs --server, a server that has the cluster's etcd");
-  if (options.disable_etcd && !options.datastore_endpoint.empty())
-    return fail(errc::invalid,
-                "--disable-etcd is for an etcd of the cluster's own, and --datastore-endpoint names another datastore");
-  if (options.disable_etcd && options.cluster_init)
-    return fail(errc::invalid, "--cluster-init begins an etcd, and --disable-etcd wants none");
-  if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
-    return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
-  return check_network(options);
+    KEDGE_CHECK(good(backup::s3::check(bucket_settings(options))));
+  KEDGE_CHECK(
+      refuse_if(options.cluster_init && database, "--cluster-init and --datastore-endpoint name two datastores"));
+  KEDGE_CHECK(refuse_if(
+      options.cluster_reset && joins,
+      "--cluster-reset makes a cluster of this server alone: leave --server away, and give it to the others"));
+  KEDGE_CHECK(refuse_if(
+      options.cluster_reset && database && options.cluster_reset_restore_path.empty(),
+      "--cluster-reset without a snapshot is for an etcd of the cluster's own, and --datastore-endpoint names "
+      "another datastore"));
+  KEDGE_CHECK(
+      refuse_if(options.disable_etcd && !joins, "--disable-etcd needs --server, a server that has the cluster's etcd"));
+  KEDGE_CHECK(refuse_if(
+      options.disable_etcd && database,
+      "--disable-etcd is for an etcd of the cluster's own, and --datastore-endpoint names another datastore"));
+  KEDGE_CHECK(refuse_if(options.disable_etcd && options.cluster_init,
+                        "--cluster-init begins an etcd, and --disable-etcd wants none"));
+  KEDGE_CHECK(refuse_if(!options.cluster_reset && !options.cluster_reset_restore_path.empty(),
+                        "--cluster-reset-restore-path is of use only with --cluster-reset"));
+  return check_network(options, good);
 }
 
 }  // namespace
@@ -209,17 +221,20 @@ result<void> check_between_flags(audience who, const server_options& options) {
 namespace {
 
 result<loaded_options> load(audience who, std::span<const std::string> arguments, const machine& here, judge& good) {
-  KEDGE_TRY(auto line, scan(flag_table(), who, arguments));
+  KEDGE_TRY(auto line, scan(flag_table(), who, arguments, good.all()));
   loaded_options loaded;
   if (line.help) {
     loaded.help = true;
     return loaded;
   }
   if (!line.positional.empty())
-    KEDGE_CHECK(good(result<void>(fail(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only",
-                                                                  quote(line.positional[0]), word_of(who))))));
+    KEDGE_CHECK(good(error(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only",
+                                                      quote(line.positional[0]), word_of(who)))));
   const auto path = config_path(line, here);
-  KEDGE_TRY(auto entries, read_config(path));
+  std::vector<config_entry> entries;
+  auto read = read_config(path);
+  KEDGE_CHECK(good(read));
+  if (read) entries = *std::move(read);
 
   std::vector<std::string> items = {std::string(word_of(who))};
   forget_list_defaults(loaded.options);
@@ -235,9 +250,9 @@ result<loaded_options> load(audience who, std::span<const std::string> arguments
   loaded.options.agent.node_env = masked_environment(here.environment);
 
   KEDGE_CHECK(good(complete(loaded.options, here)));
-  auto take = [&good](auto read, auto& into) -> result<void> {
-    KEDGE_CHECK(good(read));
-    if (read) into = *std::move(read);
+  auto take = [&good](auto argument, auto& into) -> result<void> {
+    KEDGE_CHECK(good(argument));
+    if (argument) into = *std::move(argument);
     return {};
   };
   auto& o = loaded.options;
@@ -254,7 +269,7 @@ result<loaded_options> load(audience who, std::span<const std::string> arguments
   if (!o.helm_job_image.empty()) image = o.helm_job_image;
   KEDGE_CHECK(good(read_helm_arguments(o.helm_controller_args, here, o.controllers, told)));
   KEDGE_CHECK(take(read_scheduler_arguments(o.scheduler_args, told), o.scheduling));
-  KEDGE_CHECK(good(check_between_flags(who, o)));
+  KEDGE_CHECK(check_between_flags(who, o, good));
   return loaded;
 }
 
@@ -268,7 +283,6 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
 verdict judge_options(audience who, std::span<const std::string> arguments, const machine& here) {
   verdict out;
   judge every(&out.problems);
-  // What can't be read at all (a flag that isn't known, a file that is no YAML) ends the reading.
   auto loaded = load(who, arguments, here, every);
   if (!loaded)
     out.problems.push_back(loaded.error().message);

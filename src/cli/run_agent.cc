@@ -1,12 +1,10 @@
 // run_agent.cc: `kedge agent`: one loop, one node, until a signal.
-#include <cstdlib>
-
 #include "base/log.h"
 #include "cli/daemon.h"
 #include "cli/heap.h"
+#include "cli/node_settings.h"
 #include "cli/run.h"
 #include "node/agent.h"
-#include "node/join/http_proxy.h"
 
 namespace kedge::cli {
 
@@ -20,10 +18,7 @@ constexpr std::chrono::seconds settling_times[] = {std::chrono::seconds(5), std:
 node::agent_config worker_config(const agent_options& o) {
   auto c = node_config(o);
   if (!o.disable_apiserver_lb) c.balancer_port = o.lb_server_port;
-  c.proxy = node::proxy_of([](std::string_view name) -> std::optional<std::string> {
-    const char* text = std::getenv(std::string(name).c_str());
-    return text ? std::optional<std::string>(text) : std::nullopt;
-  });
+  c.proxy = proxy_of_this_process();
   return c;
 }
 

@@ -7,10 +7,10 @@
 
 #include "api/admission/chain.h"
 #include "base/log.h"
-#include "cli/daemon.h"
 #include "cli/datastore_options.h"
 #include "cli/flag_values.h"
 #include "cli/memory_limit.h"
+#include "cli/node_settings.h"
 #include "cli/version.h"
 #include "datastore/endpoint.h"
 #include "node/machine/system_info.h"
@@ -117,16 +117,31 @@ result<std::vector<ip_address>> virtual_addresses(const server_options& o) {
   return out;
 }
 
+result<void> check_family(const supervisor::config& c) {
+  if (c.advertise_address.contains(':') == c.service_cidrs.front().contains(':')) return {};
+  return fail(errc::invalid, "this server's address, " + c.advertise_address +
+                                 ", and the first range of --service-cidr, " + c.service_cidrs.front() +
+                                 ", have to be of one family: --node-ip names others");
+}
+
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
+  std::optional<error> wrong;
+  auto note = [&wrong](const auto& part) {
+    if (part) return;
+    if (wrong)
+      wrong->message += "\n" + part.error().message;
+    else
+      wrong = part.error();
+  };
   auto vips = virtual_addresses(o);
-  if (!vips) return fail(std::move(vips).error());
+  note(vips);
   auto cluster = cluster_settings(o);
-  if (cluster.advertise_address.contains(':') != cluster.service_cidrs.front().contains(':'))
-    return fail(errc::invalid, "this server's address, " + cluster.advertise_address +
-                                   ", and the first range of --service-cidr, " + cluster.service_cidrs.front() +
-                                   ", have to be of one family: --node-ip names others");
+  note(check_family(cluster));
+  auto log = datastore_options(o);
+  // An endpoint that can't be used is refused before anything is made.
+  note(datastore::make_log(log));
   server::settings s{.cluster = std::move(cluster),
                      .api = o.api,
                      .controllers = o.controllers,
@@ -146,22 +161,23 @@ result<server::settings> server_settings(const server_options& o) {
                                    .reconcile = parse_duration(o.snapshot_reconcile).value_or(std::chrono::minutes(10)),
                                    .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
-                     .vips = *std::move(vips),
+                     .vips = {},
                      .vip_interface = o.vip_interface,
                      .node = node_config(o.agent),
                      .version = version,
                      .commit = commit,
                      .flags = flag_values(o)};
   std::vector<std::string> passed_over;
-  KEDGE_TRY(s.files, server::read_api_files(o.api, s.token_issuer(), passed_over));
+  auto files = server::read_api_files(o.api, s.token_issuer(), passed_over);
+  note(files);
+  if (wrong) return fail(*std::move(wrong));
+  s.vips = *std::move(vips);
+  s.files = *std::move(files);
   for (auto& warning : passed_over) log::warning("{}", warning);
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
                  name);
   if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
-  auto log = datastore_options(o);
-  // An endpoint that can't be used is refused before anything is made.
-  KEDGE_CHECK(datastore::make_log(log));
   s.open_log = [log = std::move(log)] { return datastore::make_log(log); };
   s.etcd.address = s.cluster.node_ips.empty() ? "127.0.0.1" : s.cluster.node_ips.front();
   if (!o.agent.server_url.empty() && !s.etcd.managed)

@@ -6,7 +6,7 @@
 
 namespace kedge::cli {
 
-// errc::invalid, errc::unsupported: options that can't be used together or at all, and what to do.
+// errc::invalid, errc::unsupported: options that can't be used together or at all, and what to do; a line for each.
 result<server::settings> server_settings(const server_options& o);
 
 }  // namespace kedge::cli

@@ -13,6 +13,13 @@ namespace kedge::datastore {
 
 namespace {
 
+// As long as a server that starts waits.
+template <typename Options>
+Options patient(Options o, bool looks_only) {
+  if (looks_only) o.start_wait = {};
+  return o;
+}
+
 constexpr std::string_view flag = "--datastore-endpoint: ";
 
 // As kine: user and database have defaults, and TLS files make the server's name count unless the URL says otherwise.
@@ -41,7 +48,8 @@ result<std::unique_ptr<log>> make_postgres(const endpoint_options& o, std::strin
   file("sslcert", o.certificate_file);
   file("sslkey", o.key_file);
   if (verify && !postgres::find(s, "sslmode")) postgres::put(s, "sslmode", "verify-full");
-  return make_postgres_log({.connection = std::move(s)});
+  return make_postgres_log(
+      patient(postgres_options{.connection = std::move(s), .makes_database = !o.looks_only}, o.looks_only));
 }
 
 // As kine: TLS files turn TLS on, with the server's name counting.
@@ -53,13 +61,23 @@ result<std::unique_ptr<log>> make_mysql(const endpoint_options& o, std::string_v
   s->certificate_file = o.certificate_file;
   s->key_file = o.key_file;
   if (files && s->tls == mysql::settings::tls_use::none) s->tls = mysql::settings::tls_use::checked;
-  return make_mysql_log({.connection = std::move(*s)});
+  return make_mysql_log(
+      patient(mysql_options{.connection = std::move(*s), .makes_database = !o.looks_only}, o.looks_only));
 }
 
 }  // namespace
 
 bool is_shared_endpoint(std::string_view endpoint) {
   return endpoint.find("://") != std::string_view::npos && !endpoint.starts_with("sqlite://");
+}
+
+std::string sqlite_path(const endpoint_options& o) {
+  constexpr std::string_view scheme = "sqlite://";
+  if (lower(o.endpoint.substr(0, scheme.size())) != scheme) return o.sqlite.path;
+  // kine's parameters set what is set anyway.
+  auto path = o.endpoint.substr(scheme.size());
+  path.resize(std::min(path.size(), path.find('?')));
+  return path.empty() ? o.sqlite.path : path;
 }
 
 result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
@@ -75,8 +93,7 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
   auto rest = endpoint.substr(colon + 3);
   if (scheme == "sqlite") {
     auto s = o.sqlite;
-    // kine's parameters set what is set anyway.
-    if (auto path = rest.substr(0, rest.find('?')); !path.empty()) s.path = path;
+    s.path = sqlite_path(o);
     return make_sqlite_log(std::move(s));
   }
   if (scheme == "redis" || scheme == "rediss") {
@@ -85,7 +102,7 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     s->ca_file = o.ca_file;
     s->certificate_file = o.certificate_file;
     s->key_file = o.key_file;
-    return make_redis_log({.connection = std::move(*s)});
+    return make_redis_log(patient(redis_options{.connection = std::move(*s)}, o.looks_only));
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
   if (scheme == "mysql") return make_mysql(o, rest);
@@ -95,7 +112,7 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     s->ca_file = o.ca_file;
     s->certificate_file = o.certificate_file;
     s->key_file = o.key_file;
-    return make_etcd_log({.cluster = std::move(*s)});
+    return make_etcd_log(patient(etcd_options{.cluster = std::move(*s)}, o.looks_only));
   }
   constexpr std::string_view served = "postgres://, mysql://, https:// (etcd), redis:// or sqlite://";
   if (scheme == "nats" || scheme == "jetstream")

@@ -19,10 +19,15 @@ struct endpoint_options {
   std::string endpoint;
   std::string ca_file, certificate_file, key_file;  // --datastore-cafile, -certfile, -keyfile; or empty
   sqlite_options sqlite;                            // its path is used when the endpoint names none
+  // open() waits for nobody, and makes no database: errc::not_found where there is none yet.
+  bool looks_only = false;
 };
 
 // Whether servers share it: several can run, and they elect leaders.
 bool is_shared_endpoint(std::string_view endpoint);
+
+// The file of a datastore that is one.
+std::string sqlite_path(const endpoint_options& options);
 
 // errc::invalid and errc::unsupported name the flag, and never show a password. Nothing is connected or opened yet.
 result<std::unique_ptr<log>> make_log(const endpoint_options& options);

@@ -178,13 +178,18 @@ result<std::shared_ptr<const api_files>> read_api_files(const api_server_argumen
                                                         const std::string& own_issuer,
                                                         std::vector<std::string>& warnings) {
   auto out = std::make_shared<api_files>();
-  KEDGE_CHECK(read_audit(arguments, *out, warnings));
-  KEDGE_CHECK(read_issuers(arguments, own_issuer, *out));
-  KEDGE_CHECK(read_admission(arguments, *out));
-  KEDGE_CHECK(read_authorizers(arguments, *out));
-  KEDGE_CHECK(read_encryption(arguments, *out));
-  KEDGE_CHECK(read_tracing(arguments, *out));
-  KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
+  std::optional<error> wrong;
+  for (auto& read :
+       {read_audit(arguments, *out, warnings), read_issuers(arguments, own_issuer, *out),
+        read_admission(arguments, *out), read_authorizers(arguments, *out), read_encryption(arguments, *out),
+        read_tracing(arguments, *out), read_tokens(arguments, own_issuer, *out, warnings)}) {
+    if (read) continue;
+    if (wrong)
+      wrong->message += "\n" + read.error().message;
+    else
+      wrong = read.error();
+  }
+  if (wrong) return fail(*std::move(wrong));
   return out;
 }
 

@@ -42,7 +42,8 @@ std::vector<std::string> token_audiences(const api_server_arguments& arguments, 
 // As --authorization-mode has it when nothing else is said.
 api::authorization_configuration usual_authorization();
 
-// Blocking. An error names the argument, the file and what is wrong in it; `warnings` gets what is passed over.
+// Blocking. An error names each argument, the file and what is wrong in it, a line for each; `warnings` gets what is
+// passed over.
 result<std::shared_ptr<const api_files>> read_api_files(const api_server_arguments& arguments,
                                                         const std::string& own_issuer,
                                                         std::vector<std::string>& warnings);

@@ -314,11 +314,54 @@ class Commands(Operation):
             (["token", "make"], "make"), (["server", "--https-listen-port", "70000"], "70000"),
             (["server", "--docker"], "--docker"), (["server", "--config", config], config + ":3"),
             (["server", "stray"], "stray"), (["agent"], "server"),
+            (["agent", "--server", "https://127.0.0.1:9", "--token", "x", "--node-label", "node-role.kubernetes.io/mine=x"],
+             "labels specified with --node-labels: [node-role.kubernetes.io/mine]"),
         ]:
             with self.subTest(words):
                 p = run(BINARY, *words, check=False, env={"PATH": os.environ["PATH"], "HOME": self.lab.folder})
                 self.assertEqual(p.returncode, 1)
                 self.assertIn(wanted, p.stderr)
+
+    def test_a_dry_start_says_all_that_is_wrong_at_once(self):
+        server = self.server()
+        folder = os.path.join(self.lab.folder, "dry")
+        os.makedirs(folder)
+        start = lambda *words, env=None: run(*server.host.command(BINARY, *words, "--check"), check=False, env={**os.environ, **(env or {})})
+        wrong = start("server", "--data-dir", folder, "--token", "K10abc::x", "--frob", "--node-label", "kubernetes.io/mine=x", "--cluster-cidr", "10.42.0.0/33",
+                      "--kube-apiserver-arg=audit-policy-file=/none", "--datastore-endpoint", "postgres://u:sesame@127.0.0.1:9/x", "--datastore-cafile", "/none",
+                      "--cluster-init", "--vip", "127.0.0.1")
+        self.assertEqual((wrong.returncode, wrong.stdout), (1, ""))
+        for text in ("unknown flag --frob", "--token: invalid token CA hash length", "specified with --node-labels: [kubernetes.io/mine]", "10.42.0.0/33",
+                     "audit-policy-file", "--datastore-cafile: open /none", "name two datastores", "Connection refused", "--vip: 127.0.0.1 can't be the address",
+                     ":6443: ", "ddress already in use"):
+            self.assertIn(text, wrong.stderr)
+        self.assertNotIn("sesame", wrong.stderr)
+        # The datastore of a cluster, with another token.
+        data = os.path.join(self.lab.folder, "stopped")
+        stopped = Server(self.lab, "stopped", host=self.lab.host(), args=["--disable-agent", "--token", "right"]).wait_ready()
+        self.assertEqual(stopped.stop(), 0)
+        before = {f: os.stat(os.path.join(data, "server/db", f)).st_mtime_ns for f in os.listdir(data + "/server/db")}
+        words = ["server", "--data-dir", data, "--https-listen-port", "7443", "--disable-agent"]
+        self.assertIn("another token", start(*words, "--token", "wrong").stderr)
+        for good in (["--token", "right"], []):
+            said = start(*words, *good)
+            self.assertEqual((said.returncode, said.stdout, said.stderr), (0, "a start would take this configuration\n", ""))
+        self.assertEqual(before, {f: os.stat(os.path.join(data, "server/db", f)).st_mtime_ns for f in os.listdir(data + "/server/db")})
+        # An agent asks the server that it would join.
+        agent = lambda *words, **env: start("agent", "--data-dir", folder, *words, env=env)
+        joined = agent("--server", server.url, "--token", server.token())
+        self.assertEqual((joined.returncode, joined.stderr), (0, ""))
+        prefix = server.token().partition("::")[0]
+        for words, text in ((["--server", server.url, "--token", prefix + "::node:wrong"], "does not accept the token"),
+                            (["--server", server.url, "--token", "K10" + "0" * 64 + "::node:x"], "take the token from the node-token file"),
+                            (["--server", "https://127.0.0.1:9", "--token", server.token()], "--server: "),
+                            (["--server", server.url], "--token (or K3S_TOKEN"), ([], "--server (or K3S_URL")):
+            said = agent(*words)
+            self.assertEqual(said.returncode, 1)
+            self.assertIn(text, said.stderr)
+        refused = agent("--server", server.url, "--token", server.token(), K3S_AGENT_HTTP_PROXY_ALLOWED="true", HTTPS_PROXY="http://127.0.0.1:9", NO_PROXY="")
+        self.assertIn("--server: ", refused.stderr)
+        self.assertFalse(os.listdir(folder))
 
     def test_completion_of_both_shells(self):
         for shell, probe in (("bash", "compgen"), ("zsh", "compdef")):

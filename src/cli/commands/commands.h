@@ -40,9 +40,11 @@ int snapshot_prune(const invocation&);
 int snapshot_delete(const invocation&);
 int snapshot_restore(const invocation&);
 int config_validate(const invocation&);  // config_validate.cc
-int prepare_image(const invocation&);    // prepare_image.cc
-int inspect(const invocation&);          // inspect.cc
-int completion(const invocation&);       // completion.cc
+// Says what a start with these arguments would stumble over; 0: nothing.
+int check_start(audience who, std::span<const std::string> arguments, const machine& here);
+int prepare_image(const invocation&);  // prepare_image.cc
+int inspect(const invocation&);        // inspect.cc
+int completion(const invocation&);     // completion.cc
 
 std::span<const flag> agent_status_flags();
 std::span<const flag> token_create_flags();

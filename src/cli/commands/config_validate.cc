@@ -1,10 +1,21 @@
-// config_validate.cc: `kedge config validate`: all that is wrong with a configuration at once, before anything starts.
+// config_validate.cc: `kedge config validate`, and a start with --check: all that is wrong with a configuration at
+// once, before anything starts.
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "cli/commands/commands.h"
 #include "cli/options_load.h"
 
 namespace kedge::cli::commands {
+
+int check_start(audience who, std::span<const std::string> arguments, const machine& here) {
+  log::configure({.least = log::level::warning});
+  const auto said = judge_options(who, arguments, here);
+  for (const auto& w : said.warnings) fmt::print(stderr, "warning: {}\n", w);
+  for (const auto& p : said.problems) fmt::print(stderr, "{}\n", p);
+  if (said.problems.empty()) fmt::print("a start would take this configuration\n");
+  return said.problems.empty() ? 0 : 1;
+}
 
 // `kedge config validate [server|agent] [FLAGS]`, with the flags that the start will have.
 int config_validate(const invocation& call) {
@@ -14,11 +25,7 @@ int config_validate(const invocation& call) {
     if (words.front() == "agent") who = audience::agent;
     words.erase(words.begin());
   }
-  const auto said = judge_options(who, words, call.here);
-  for (const auto& w : said.warnings) fmt::print(stderr, "warning: {}\n", w);
-  for (const auto& p : said.problems) fmt::print(stderr, "{}\n", p);
-  if (said.problems.empty()) fmt::print("a start would take this configuration\n");
-  return said.problems.empty() ? 0 : 1;
+  return check_start(who, words, call.here);
 }
 
 }  // namespace kedge::cli::commands

@@ -18,6 +18,7 @@ namespace {
 result<server_options> prepare(audience who, const invocation& call) {
   KEDGE_TRY(auto loaded, load_options(who, call.arguments, call.here));
   const auto& agent = loaded.options.agent;
+  if (agent.check_only) return fail(errc::invalid, "check: it is for the command line, and no start begins with it");
   const log::options logging = {.least = agent.debug ? log::level::debug : log::level::info,
                                 .as = agent.log_format,
                                 .file = agent.log_file.empty() ? nullptr : agent.log_file.c_str()};
@@ -29,9 +30,17 @@ result<server_options> prepare(audience who, const invocation& call) {
   return std::move(loaded.options);
 }
 
+// --check, whatever else is wrong with the command line.
+bool is_dry_start(audience who, const invocation& call) {
+  std::vector<std::string> wrong;
+  auto line = scan(flag_table(), who, call.arguments, &wrong);
+  return line && line->has("check") && parse_bool(line->value("check")).value_or(true);
+}
+
 }  // namespace
 
 int server(const invocation& call) {
+  if (is_dry_start(audience::server, call)) return check_start(audience::server, call.arguments, call.here);
   auto options = prepare(audience::server, call);
   if (!options) return report("server", options.error());
   if (!options->cluster_reset_restore_path.empty()) {
@@ -44,6 +53,7 @@ int server(const invocation& call) {
 }
 
 int agent(const invocation& call) {
+  if (is_dry_start(audience::agent, call)) return check_start(audience::agent, call.arguments, call.here);
   auto options = prepare(audience::agent, call);
   if (!options) return report("agent", options.error());
   return call.run.agent(std::move(options->agent));

@@ -70,7 +70,9 @@ class mysql_log final : public kine_log {
     KEDGE_CO_TRY(t_, describe(co_await first_link<connection>(
                          [this, &tried_create]() -> task<result<link_ref>> {
                            auto c = co_await connect();
-                           if (c || c.error().code != errc::not_found || std::exchange(tried_create, true)) co_return c;
+                           if (c || c.error().code != errc::not_found || !options_.makes_database ||
+                               std::exchange(tried_create, true))
+                             co_return c;
                            KEDGE_CO_CHECK(co_await create_database(options_.connection));
                            co_return co_await connect();
                          },

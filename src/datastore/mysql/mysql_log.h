@@ -26,6 +26,7 @@ struct mysql_options {
   mysql::settings connection;
   // How long a server that starts waits for the database.
   std::chrono::milliseconds start_wait{60'000};
+  bool makes_database = true;  // where there is none; else open() fails with errc::not_found
 };
 
 std::unique_ptr<log> make_mysql_log(mysql_options options);

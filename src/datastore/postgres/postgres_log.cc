@@ -140,8 +140,13 @@ class postgres_log final : public kine_log {
                            auto c = co_await connect();
                            // libpq tells the reason in the server's language only, so the question is put to the
                            // server.
-                           if (c || std::exchange(tried_create, true) || !co_await create_database(options_.connection))
+                           if (c || std::exchange(tried_create, true)) co_return c;
+                           if (!options_.makes_database) {
+                             auto there = co_await has_database(options_.connection);
+                             if (there && !*there) c.error().code = errc::not_found;
                              co_return c;
+                           }
+                           if (!co_await create_database(options_.connection)) co_return c;
                            co_return co_await connect();
                          },
                          options_.start_wait)));

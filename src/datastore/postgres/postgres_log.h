@@ -21,6 +21,7 @@ struct postgres_options {
   postgres::settings connection;  // host, port, dbname, user, password, sslmode, …
   // How long a server that starts waits for the database.
   std::chrono::milliseconds start_wait{60'000};
+  bool makes_database = true;  // where there is none; else open() fails with errc::not_found
 };
 
 std::unique_ptr<log> make_postgres_log(postgres_options options);

@@ -135,15 +135,36 @@ task<result<void>> end_session(connection& c, int pid, std::string started) {
   }
 }
 
+namespace {
+
+// Where every server has a database.
+task<result<std::unique_ptr<connection>>> connect_beside(settings s) {
+  put(s, "dbname", "postgres");
+  return connection::open(std::move(s), reactor::loop::current().now() + connect_timeout);
+}
+
+task<result<bool>> is_there(connection& c, const std::string& name) {
+  KEDGE_CO_TRY(auto there, co_await c.run(sql::database_exists, {parameter::text(name)}));
+  co_return there.number(0, 0) != 0;
+}
+
+}  // namespace
+
+task<result<bool>> has_database(settings s) {
+  auto* name = find(s, "dbname");
+  if (!name) co_return true;
+  auto wanted = *name;
+  KEDGE_CO_TRY(auto c, co_await connect_beside(std::move(s)));
+  co_return co_await is_there(*c, wanted);
+}
+
 task<result<void>> create_database(settings s) {
   auto* name = find(s, "dbname");
   if (!name) co_return result<void>();
   auto wanted = *name;
-  put(s, "dbname", "postgres");
-  auto deadline = reactor::loop::current().now() + connect_timeout;
-  KEDGE_CO_TRY(auto c, co_await connection::open(std::move(s), deadline));
-  KEDGE_CO_TRY(auto there, co_await c->run(sql::database_exists, {parameter::text(wanted)}));
-  if (there.number(0, 0) != 0) co_return result<void>();
+  KEDGE_CO_TRY(auto c, co_await connect_beside(std::move(s)));
+  KEDGE_CO_TRY(auto there, co_await is_there(*c, wanted));
+  if (there) co_return result<void>();
   std::string quoted = "CREATE DATABASE \"";
   for (char ch : wanted) {
     if (ch == '"') quoted += ch;

@@ -21,6 +21,7 @@ task<result<void>> create_schema(connection& c);
 // Ends a session that may still hold unread requests of ours, and waits until it is gone.
 task<result<void>> end_session(connection& c, int pid, std::string started);
 // When the server says that the database `name` doesn't exist: makes it, over the one that is always there.
+task<result<bool>> has_database(settings s);
 task<result<void>> create_database(settings s);
 
 }  // namespace kedge::datastore::postgres

@@ -765,6 +765,8 @@ result<void> sqlite_database::close_cleanly() {
       done = fail(failure(code, "checkpoint"));
     else
       sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // lets SQLite remove the empty WAL
+  } else if (struct stat wal; ::stat((options_.path + "-wal").c_str(), &wal) == 0 && wal.st_size == 0) {
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // the same: who only looked leaves none
   }
   // Before the file is let go of: the mark is the next server's from then on.
   if (began_ && done) done = write_mark("stopped");

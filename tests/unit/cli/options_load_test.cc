@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/strings.h"
 #include "cli/config_check.h"
 #include "json/write.h"
 
@@ -554,26 +555,51 @@ TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and fi
 
 TEST_CASE("all that is wrong is said at once, and what only warns is no problem") {
   const temporary_folder folder;
-  folder.write("config.yaml",
-               "token: K10zz::server:x\nnode-ip: edge\netcd-snapshot-schedule-cron: often\nnonsense: 1\n");
+  folder.write(
+      "config.yaml",
+      "token: K10zz::server:x\nnode-ip: edge\netcd-snapshot-schedule-cron: often\nnonsense: 1\nconfig: other\n");
+  folder.write("audit.yaml", "rules: 7\n");
   const auto here = some_machine(folder);
-  const auto said = judge_options(
-      audience::server, words{"--data-dir", folder.path, "--https-listen-port", "70000", "--service-cidr", "fd00::/8"},
-      here);
-  auto has = [&](std::string_view text) {
-    return std::ranges::any_of(said.problems, [&](auto& p) { return p.find(text) != std::string::npos; });
+  auto judged = [&](words arguments) {
+    arguments.insert(arguments.begin(), {"--data-dir", folder.path, "--disable-agent"});
+    return judge_options(audience::server, arguments, here);
   };
-  CHECK(said.problems.size() == 5);
-  CHECK(has("config.yaml:2: node-ip: \"edge\" is not an IP address"));
-  CHECK(has("config.yaml:3: etcd-snapshot-schedule-cron: \"often\""));
-  CHECK(has("--https-listen-port: \"70000\""));
-  CHECK(has("--service-cidr"));
-  CHECK(has("--token: "));
+  const auto file = folder.path + "/audit.yaml";
+  const auto said =
+      judged({"--https-listen-port", "70000", "--service-cidr", "fd00::/8", "--frob", "word", "--tls-sna=x",
+              "--cluster-init", "--datastore-endpoint", "postgres://u@127.0.0.1:1/x", "--datastore-certfile",
+              folder.path + "/none", "--disable-etcd", "--kube-apiserver-arg=audit-policy-file=" + file,
+              "--kube-apiserver-arg=tracing-config-file=" + file + "-not", "--token-file"});
+  const std::string wanted[] = {
+      "config.yaml:2: node-ip: \"edge\" is not an IP address",
+      "config.yaml:3: etcd-snapshot-schedule-cron: \"often\"",
+      "config.yaml:5: config: a configuration file can't name another one",
+      "--https-listen-port: \"70000\"",
+      "--service-cidr \"fd00::/8\"",
+      "unknown flag --frob",
+      "did you mean --tls-san?",
+      "--token-file needs a value",
+      "--cluster-init and --datastore-endpoint name two datastores",
+      "--datastore-certfile and --datastore-keyfile are of use only together",
+      "--disable-etcd needs --server",
+      "--disable-etcd is for an etcd of the cluster's own",
+      "--cluster-init begins an etcd, and --disable-etcd wants none",
+      "--token: ",
+      "--datastore-certfile: open ",
+      "audit-policy-file=" + file,
+      "tracing-config-file=" + file + "-not",
+      "Connection refused",
+  };
+  const auto all = join(said.problems, "\n");
+  CAPTURE(all);
+  for (auto& text : wanted) CHECK_MESSAGE(all.contains(text), text);
+  CHECK_FALSE(all.contains("\"word\""));  // it was --frob's
   REQUIRE(said.warnings.size() == 1);
-  CHECK(said.warnings[0].find("nonsense") != std::string::npos);
+  CHECK(said.warnings[0].contains("nonsense"));
+  folder.write("config.yaml", "token: [\n");
+  CHECK(judged({"--node-ip", "edge"}).problems.size() == 2);
   folder.write("config.yaml", "write-kubeconfig-mode: \"0644\"\n");
-  CHECK(judge_options(audience::server, words{"--data-dir", folder.path, "--https-listen-port", "29871"}, here)
-            .problems.empty());
+  CHECK(judged({"--https-listen-port", "29871"}).problems.empty());
 }
 
 TEST_CASE("nothing is started by a clock before 1980, nor before the epoch") {
