@@ -186,9 +186,10 @@ namespace {
 
 std::string runtimes_text(const containerd_settings& s) {
   std::string out;
-  auto add = [&](std::string_view name, std::string_view type, std::string_view binary) {
+  auto add = [&](std::string_view name, std::string_view type, std::string_view binary, std::string_view shim = {}) {
     auto table = fmt::format("plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}", toml(name));
     out += fmt::format("\n[{}]\n  runtime_type = {}\n", table, toml(type));
+    if (!shim.empty()) out += fmt::format("  runtime_path = {}\n", toml(shim));
     const bool is_runc = type == "io.containerd.runc.v2";
     if (!is_runc && binary.empty()) return;
     out += fmt::format("\n[{}.options]\n", table);
@@ -196,7 +197,8 @@ std::string runtimes_text(const containerd_settings& s) {
     if (is_runc) out += "  SystemdCgroup = false\n";
   };
   add("runc", "io.containerd.runc.v2", {});
-  if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {});
+  // With its path, which is kept beside each pod: another containerd that takes over, K3s's, needn't find it by name.
+  if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {}, s.shim);
   // A file: containerd 1.6 hands nothing else through to a shim that it doesn't know.
   if (!s.shim.empty() && !s.shim_oci.empty())
     out += fmt::format("\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}.options]\n  ConfigPath = {}\n",
