@@ -8,6 +8,7 @@
 #include "crypto/files.h"
 #include "reactor/offload.h"
 #include "supervisor/dns_service.h"
+#include "supervisor/roles.h"
 
 namespace kedge::server {
 
@@ -26,6 +27,7 @@ control::addons::deploy_settings manifests::settings(const control::addons::trae
   s.packaged = control::addons::packaged_components({.dns_service = supervisor::dns_service(cluster.cluster_dns),
                                                      .local_storage_path = cluster.default_local_storage_path,
                                                      .usage = shared_.serves_usage(),
+                                                     .node_roles = supervisor::controller_roles(),
                                                      .traefik = std::move(ingress)});
   // K3s's servers bring their own, and their leader runs what stands there.
   s.brings_packaged = [this] { return !membership_.servers()->k3s_lives(); };

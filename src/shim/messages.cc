@@ -41,6 +41,25 @@ result<any> decode_any(std::string_view message) {
   return out;
 }
 
+result<any> decode_start(std::string_view message) {
+  constexpr std::uint64_t of_any = 2, extension = 8;  // the fields of an any end with 2; all BootstrapParams have more
+  any plain, extended;
+  bool is_plain = true;
+  wire::fields in(message);
+  while (in.next()) {
+    if (in.field() > of_any) is_plain = false;
+    if (in.field() != extension) continue;
+    wire::fields one(in.bytes());
+    any found;
+    while (one.next())
+      if (one.field() == 1 && !read_any(one.bytes(), found)) return malformed();
+    if (!one.ok()) return malformed();
+    if (found.type.ends_with(".Options")) extended = found;
+  }
+  if (!in.ok() || (is_plain && !read_any(message, plain))) return malformed();
+  return is_plain ? plain : extended;
+}
+
 std::string encode_any(std::string_view type, std::string_view value) {
   return wire::writer().text(1, type).text(2, value).take();
 }

@@ -19,6 +19,9 @@ struct any {
   std::string_view type, value;
 };
 result<any> decode_any(std::string_view message);
+// The options in what `start` is given at its standard input: they themselves, or, from containerd 2.3 on, an extension
+// of its BootstrapParams (api/runtime/bootstrap/v1); of the empty type when there are none.
+result<any> decode_start(std::string_view message);
 std::string encode_any(std::string_view type, std::string_view value);
 
 struct mount_request {

@@ -30,7 +30,7 @@ result<runtime_options> options_given() {
   pollfd in{.fd = 0, .events = POLLIN, .revents = 0};
   if (::isatty(0) || ::poll(&in, 1, 1000) <= 0) return runtime_options{};
   auto bytes = read_all(0, output_bytes_max);
-  KEDGE_TRY(auto message, decode_any(bytes));
+  KEDGE_TRY(auto message, decode_start(bytes));
   return decode_options(message, [](const std::string& path) { return read_file(path, output_bytes_max); });
 }
 

@@ -28,19 +28,36 @@ task<result<void>> create(api::objects& objects, std::string plural, json::value
 constexpr auto version = "rbac.authorization.k8s.io/v1";
 constexpr auto controller = "system:k3s-controller";  // as whom nodes read what their network is made of
 
-task<result<void>> give(api::objects& objects, std::string name, array rules) {
-  json::value role(object{{"apiVersion", version},
-                          {"kind", "ClusterRole"},
-                          {"metadata", object{{"name", name}}},
-                          {"rules", std::move(rules)}});
-  KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(role)));
-  json::value binding(object{
-      {"apiVersion", version},
-      {"kind", "ClusterRoleBinding"},
-      {"metadata", object{{"name", name}}},
-      {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
-      {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", controller}}}}});
-  co_return co_await create(objects, "clusterrolebindings", std::move(binding));
+struct role_and_binding {
+  json::value role, binding;
+};
+
+// A ClusterRole of that name and rules, given to the nodes' controller.
+role_and_binding of_controller(std::string name, array rules) {
+  return {
+      object{{"apiVersion", version},
+             {"kind", "ClusterRole"},
+             {"metadata", object{{"name", name}}},
+             {"rules", std::move(rules)}},
+      object{{"apiVersion", version},
+             {"kind", "ClusterRoleBinding"},
+             {"metadata", object{{"name", name}}},
+             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
+             {"subjects",
+              array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", controller}}}}}};
+}
+
+role_and_binding of_k3s() {
+  array read{"get", "list", "watch"};
+  return of_controller(controller, array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
+                                         rule({"discovery.k8s.io"}, {"endpointslices"}, read),
+                                         rule({"networking.k8s.io"}, {"networkpolicies"}, read),
+                                         rule({""}, {"nodes/status"}, {"patch"})});
+}
+
+task<result<void>> give(api::objects& objects, role_and_binding both) {
+  KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(both.role)));
+  co_return co_await create(objects, "clusterrolebindings", std::move(both.binding));
 }
 
 // Nodes answer the cluster's names, and read as kube-proxy what users configure of that.
@@ -65,19 +82,21 @@ task<result<void>> let_proxies_read(api::objects& objects) {
 
 }  // namespace
 
+std::vector<json::value> controller_roles() {
+  auto both = of_k3s();
+  return {std::move(both.role), std::move(both.binding)};
+}
+
 task<result<void>> make_roles(api::objects& objects) {
-  array read{"get", "list", "watch"};
-  KEDGE_CO_CHECK(co_await give(
-      objects, controller,
-      array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
-            rule({"discovery.k8s.io"}, {"endpointslices"}, read),
-            rule({"networking.k8s.io"}, {"networkpolicies"}, read), rule({""}, {"nodes/status"}, {"patch"})}));
+  KEDGE_CO_CHECK(co_await give(objects, of_k3s()));
   KEDGE_CO_CHECK(co_await let_proxies_read(objects));
   // Beside K3s's own, which may be there already without it.
   co_return co_await give(
-      objects, "system:kedge-cluster-policies",
-      array{rule({"policy.networking.k8s.io"},
-                 {"clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"}, read)});
+      objects,
+      of_controller("system:kedge-cluster-policies",
+                    array{rule({"policy.networking.k8s.io"},
+                               {"clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"},
+                               {"get", "list", "watch"})}));
 }
 
 }  // namespace kedge::supervisor

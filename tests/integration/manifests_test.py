@@ -295,6 +295,11 @@ class Manifests(unittest.TestCase):
                 "name": "local-path-provisioner", "namespace": "kube-system"}, "spec": {
                     "selector": {"matchLabels": {"app": "p"}}, "template": {"metadata": {"labels": {"app": "p"}}, "spec": {
                         "containers": [{"name": "p", "image": "p"}]}}}}),
+            {"apiVersion": "k3s.cattle.io/v1", "kind": "Addon", "metadata": {"name": "rolebindings", "namespace": "kube-system", "annotations": {
+                "addon.k3s.cattle.io/gvks": "rbac.authorization.k8s.io/v1, Kind=ClusterRole;rbac.authorization.k8s.io/v1, Kind=ClusterRoleBinding"}},
+             "spec": {"source": "/k3s/rolebindings.yaml", "checksum": "0"}},
+            *(as_k3s_applied("rolebindings", {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
+                {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}]}) for name in ("system:k3s-controller", "clustercidrs-node")),
             as_k3s_applied("mine", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine-kept", "namespace": "default"},
                                     "data": {"gone": "1", "kept": "1"}}),
             as_k3s_applied("mine", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine-gone", "namespace": "default"}})]}))
@@ -304,11 +309,17 @@ class Manifests(unittest.TestCase):
         self.assertIsNone(self.there("mine-gone"))
         self.api.close()
         self.assertEqual(0, self.server.stop())
+        os.remove(os.path.join(self.folder, "rolebindings.yaml.skip"))
         self.server.start()
         self.server.wait_ready()
         eventually("K3s's provisioner goes", lambda: not self.there("local-path-provisioner", "kube-system", "deployments", "apis/apps/v1"))
         eventually("and its account", lambda: not self.there("local-path-provisioner-service-account", "kube-system", "serviceaccounts"))
         self.assertEqual(200, self.api.request("GET", "/apis/storage.k8s.io/v1/storageclasses/local-path")[0])
+        role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/"
+        eventually("a role that nobody needs goes", lambda: self.api.request("GET", role + "clustercidrs-node")[0] == 404)
+        status, ours = self.api.request("GET", role + "system:k3s-controller")
+        self.assertEqual(200, status, "what nodes may read went with K3s's")
+        self.assertIn("endpointslices", [resource for rule in ours["rules"] for resource in rule["resources"]])
         # With the flag, what a file brought goes with it; only while the server runs.
         self.api.close()
         self.assertEqual(0, self.server.stop())

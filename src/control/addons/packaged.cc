@@ -81,7 +81,8 @@ std::map<std::string, std::vector<value>, std::less<>> packaged_components(const
   out["ccm.yaml"];
   out["local-storage.yaml"] = {local_path_class(), local_path_config(s.local_storage_path)};
   out["runtimes.yaml"] = runtime_classes();
-  out["rolebindings.yaml"] = {kubelet_admin()};
+  auto& roles = out["rolebindings.yaml"] = {kubelet_admin()};
+  roles.insert(roles.end(), s.node_roles.begin(), s.node_roles.end());
   for (auto* name : {"auth-delegator", "auth-reader", "metrics-apiservice", "metrics-server-deployment",
                      "metrics-server-service", "resource-reader"})
     out[std::string("metrics-server/") + name + ".yaml"];

@@ -6,7 +6,7 @@
 //   local-storage.yaml      local-storage    class local-path, its configuration; the leading server and the nodes
 //   provision metrics-server/…        metrics-server   the role that reads metrics; each server reads what nodes use
 //   runtimes.yaml           runtimes         the RuntimeClasses
-//   rolebindings.yaml       rolebindings     what the API server may do at kubelets
+//   rolebindings.yaml       rolebindings     what the API server may do at kubelets, and nodes' own clients at the API
 //   ccm.yaml                ccm              (none); the leading server's controllers
 //
 // A taken-over cluster's AddOns of these names get this content, so that K3s's Deployments, accounts and roles go as
@@ -24,10 +24,11 @@
 namespace kedge::control::addons {
 
 struct packaged_settings {
-  json::value dns_service;                // Service kube-system/kube-dns; null: there is none
-  std::string local_storage_path;         // of the nodes' volumes
-  bool usage = true;                      // metrics.k8s.io is served
-  std::vector<json::value> traefik = {};  // --with traefik; empty: it isn't packaged
+  json::value dns_service;                   // Service kube-system/kube-dns; null: there is none
+  std::string local_storage_path;            // of the nodes' volumes
+  bool usage = true;                         // metrics.k8s.io is served
+  std::vector<json::value> node_roles = {};  // what nodes may read, in rolebindings as in K3s, lest they go with K3s's
+  std::vector<json::value> traefik = {};     // --with traefik; empty: it isn't packaged
 };
 
 // By the file's place in the folder of manifests, with its objects.

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+
+#include "json/write.h"
 
 namespace kedge::node {
 
@@ -121,7 +124,24 @@ bool restarts_all(const json::value& pod, const pod_seen& seen) {
   });
 }
 
+// The kubelet's own, so that neither starts the other's containers anew: FNV-1a of 32 bits over how Go's spew shows the
+// bytes of {"image":…,"name":…}, as encoding/json writes them.
 std::string hash_of_container(const json::value& container) {
+  auto text = json::write(json::object{{"image", container["image"]}, {"name", container["name"]}});
+  std::string shown = "([]uint8)[";
+  auto show = [&](char c) { fmt::format_to(std::back_inserter(shown), "{} ", static_cast<unsigned char>(c)); };
+  for (char c : text)
+    if (c == '<' || c == '>' || c == '&')
+      for (char e : fmt::format("\\u{:04x}", static_cast<unsigned char>(c))) show(e);
+    else
+      show(c);
+  shown.back() = ']';
+  std::uint32_t h = 0x811c9dc5;
+  for (char c : shown) h = (h ^ static_cast<unsigned char>(c)) * 0x01000193;
+  return fmt::format("{:x}", h);
+}
+
+std::string former_hash_of_container(const json::value& container) {
   std::uint64_t h = 0xcbf29ce484222325;  // FNV-1a
   for (auto part : {container["name"].as_string(), container["image"].as_string()}) {
     for (char c : part) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;

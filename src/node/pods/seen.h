@@ -83,6 +83,8 @@ bool may_restart_all(const json::value& pod);
 bool restarts_all(const json::value& pod, const pod_seen& seen);
 // Of what a container may not change without being started anew: its name and image.
 std::string hash_of_container(const json::value& container);
+// The same as containers have it that Kedge started before it was the kubelet's.
+std::string former_hash_of_container(const json::value& container);
 // "name_namespace(uid)", as messages of the kubelet name a pod.
 std::string pod_in_messages(const json::value& pod);
 

@@ -23,7 +23,7 @@ const json::array& list_of(const value& pod, const char* name) {
 
 bool restarts_on_failure(const value& pod) { return pod["spec"]["restartPolicy"].as_string() != "Never"; }
 bool has_changed(const value& container, const container_seen& c) {
-  return !c.hash.empty() && c.hash != hash_of_container(container);
+  return !c.hash.empty() && c.hash != hash_of_container(container) && c.hash != former_hash_of_container(container);
 }
 
 const probe_findings& found(const probes_seen& probes, const std::string& id) {

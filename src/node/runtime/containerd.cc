@@ -58,7 +58,7 @@ result<void> prepare(containerd_settings& s) {
 
 // K3s's rule: CONTAINERD_X=… reaches containerd as X=…, and goes over the X that Kedge itself has (proxies, mostly).
 // containerd looks for a shim by its name, in PATH.
-std::vector<std::string> child_environment(const std::string& shim) {
+std::vector<std::string> child_environment(const containerd_settings& s) {
   constexpr std::string_view prefix = "CONTAINERD_";
   std::vector<std::string> plain, renamed;
   for (char** e = environ; *e; ++e) {
@@ -81,8 +81,10 @@ std::vector<std::string> child_environment(const std::string& shim) {
   auto path = std::ranges::find_if(plain, [](auto& entry) { return entry.starts_with("PATH="); });
   if (path == plain.end())
     path = plain.insert(plain.end(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-  // Last: what else lies beside it isn't containerd's business.
-  if (!shim.empty()) *path += ":" + shim.substr(0, shim.find_last_of('/'));
+  // Last: what else lies beside them isn't containerd's business. K3s's containerd has its runc and that one's shim
+  // there.
+  for (auto& program : {s.shim, s.binary})
+    if (auto slash = program.find_last_of('/'); slash != std::string::npos) *path += ":" + program.substr(0, slash);
   return plain;
 }
 
@@ -161,7 +163,7 @@ task<result<int>> containerd::run_once() {
   if (stopping_) co_return 0;
   KEDGE_CO_TRY(auto child, reactor::process::spawn({
                                .argv = command_of(settings_),
-                               .environment = child_environment(settings_.shim),
+                               .environment = child_environment(settings_),
                                .output_file = settings_.log_file,
                            }));
   log::info("containerd started (pid {}), its log is {}", child.pid(), settings_.log_file);

@@ -12,12 +12,19 @@
 
 #include "base/strings.h"
 #include "crypto/files.h"
+#include "json/parse.h"
 
 namespace kedge::node {
 
 namespace {
 
 constexpr std::size_t registries_bytes_max = 1024 * 1024;
+constexpr std::size_t bootstrap_bytes_max = 64 * 1024;  // a shim's address
+
+bool is_program(const std::string& file) {
+  struct stat s{};
+  return ::stat(file.c_str(), &s) == 0 && S_ISREG(s.st_mode) && ::access(file.c_str(), X_OK) == 0;
+}
 
 // A TOML basic string. Go's quoting is a subset of TOML's for all text that a path can hold but \x, which paths of ours
 // don't have: control characters in paths are refused by the command line.
@@ -56,10 +63,21 @@ std::string find_program(std::string_view name, std::string_view path) {
   for (auto folder : split(all, ':')) {
     if (folder.empty()) continue;
     auto file = std::string(folder) + "/" + std::string(name);
-    struct stat s{};
-    if (::stat(file.c_str(), &s) == 0 && S_ISREG(s.st_mode) && ::access(file.c_str(), X_OK) == 0) return file;
+    if (is_program(file)) return file;
   }
   return {};
+}
+
+bool has_newer_shims(const std::string& state_folder) {
+  constexpr int known_to_all = 2;  // of shims' protocol; containerd before 1.7 knows no other
+  std::error_code ignored;
+  for (auto& bundle :
+       std::filesystem::directory_iterator(state_folder + "/io.containerd.runtime.v2.task/k8s.io", ignored)) {
+    auto text = crypto::read_file(bundle.path().string() + "/bootstrap.json", bootstrap_bytes_max);
+    if (!text) continue;
+    if (auto said = json::parse(*text); said && (*said)["version"].as_integer() > known_to_all) return true;
+  }
+  return false;
 }
 
 std::vector<extra_runtime> find_runtimes(const std::string& root, std::string_view path) {
@@ -154,6 +172,10 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.root_folder = agent + "/containerd";
   s.state_folder =
       config.runtime_state_folder.empty() ? default_runtime_state_folder(config.data_dir) : config.runtime_state_folder;
+  // Pods that K3s left are kept by what it unpacked until the last of them has gone, or the machine starts again.
+  if (auto of_k3s = config.data_dir + "/data/current/bin/containerd";
+      config.containerd_binary.empty() && is_program(of_k3s) && (s.binary.empty() || has_newer_shims(s.state_folder)))
+    s.binary = std::move(of_k3s);
   s.socket = s.state_folder + "/containerd.sock";
   s.config_file = agent + "/etc/containerd/config.toml";
   s.log_file = s.root_folder + "/containerd.log";
@@ -186,9 +208,10 @@ namespace {
 
 std::string runtimes_text(const containerd_settings& s) {
   std::string out;
-  auto add = [&](std::string_view name, std::string_view type, std::string_view binary) {
+  auto add = [&](std::string_view name, std::string_view type, std::string_view binary, std::string_view shim = {}) {
     auto table = fmt::format("plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}", toml(name));
     out += fmt::format("\n[{}]\n  runtime_type = {}\n", table, toml(type));
+    if (!shim.empty()) out += fmt::format("  runtime_path = {}\n", toml(shim));
     const bool is_runc = type == "io.containerd.runc.v2";
     if (!is_runc && binary.empty()) return;
     out += fmt::format("\n[{}.options]\n", table);
@@ -196,7 +219,8 @@ std::string runtimes_text(const containerd_settings& s) {
     if (is_runc) out += "  SystemdCgroup = false\n";
   };
   add("runc", "io.containerd.runc.v2", {});
-  if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {});
+  // With its path, which is kept beside each pod: another containerd that takes over, K3s's, needn't find it by name.
+  if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {}, s.shim);
   // A file: containerd 1.6 hands nothing else through to a shim that it doesn't know.
   if (!s.shim.empty() && !s.shim_oci.empty())
     out += fmt::format("\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}.options]\n  ConfigPath = {}\n",

@@ -73,6 +73,10 @@ std::vector<extra_runtime> find_runtimes(const std::string& root, std::string_vi
 // An executable of that name in PATH or in the folders where packages put daemons; empty when there is none.
 std::string find_program(std::string_view name, std::string_view path);
 
+// Whether containers run in that state folder whose shims only containerd 1.7 and later can talk to; one before that
+// would end them. Blocking.
+bool has_newer_shims(const std::string& state_folder);
+
 // Whether /proc/self/status says that the process may lower an oom score (CAP_SYS_RESOURCE). Where it may not, runc
 // fails to start any sandbox with the scores that containerd asks for, unless it is told to restrict them.
 bool may_lower_oom_score(std::string_view proc_self_status);

@@ -287,6 +287,12 @@ TEST_CASE("K3s's definitions and packaged components are objects that the server
     CHECK(w.apply({.owner = owner, .objects = objects}) == text{});
   }
   CHECK(all.at("ccm.yaml").empty());
+  // What nodes may read stays when K3s's AddOn becomes this one: it is of this one, too.
+  auto role =
+      json::value(json::object{{"kind", "ClusterRole"}, {"metadata", json::object{{"name", "system:k3s-controller"}}}});
+  auto rolebindings = packaged_components({.dns_service = {}, .local_storage_path = "/data", .node_roles = {role}})
+                          .at("rolebindings.yaml");
+  CHECK(std::ranges::find(rolebindings, role) != rolebindings.end());
   auto config = json::parse(
       w.get({"", "v1", "configmaps"}, "kube-system", "local-path-config")["data"]["config.json"].as_string());
   REQUIRE(config.has_value());

@@ -2,8 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
+#include "crypto/files.h"
 #include "json/parse.h"
 #include "node/network/cni_config.h"
+#include "support/temporary_folder.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -43,6 +47,33 @@ TEST_CASE("programs are found in PATH first, and only if they can be run") {
   CHECK(find_program("sh", "/nowhere:/bin") == "/bin/sh");
   CHECK(find_program("no-such-program-anywhere", "/bin").empty());
   CHECK(find_program("passwd", "/etc") != "/etc/passwd");
+}
+
+TEST_CASE("pods that K3s left are kept by K3s's containerd, and no others") {
+  namespace fs = std::filesystem;
+  temporary_folder folder;
+  auto data = folder.path() + "/k3s", state = folder.path() + "/run";
+  auto programs = data + "/data/current/bin";
+  auto bundle = state + "/io.containerd.runtime.v2.task/k8s.io/0123";
+  agent_config config;
+  config.data_dir = data;
+  config.runtime_state_folder = state;
+  fs::create_directories(programs);
+  fs::create_directories(bundle);
+  fs::copy_file("/bin/sh", programs + "/containerd");
+  fs::create_directories(data + "/bin");
+  fs::copy_file("/bin/sh", data + "/bin/containerd");
+  CHECK(detect_containerd(config).binary == data + "/bin/containerd");
+  // As Kedge's shim and those of containerd 1.6 have it; and what can't be read.
+  for (auto* text : {R"({"version":2,"address":"unix:///run/containerd/s/1","protocol":"ttrpc"})", "{", "[3]"}) {
+    CHECK(crypto::write_file(bundle + "/bootstrap.json", text));
+    CHECK(detect_containerd(config).binary == data + "/bin/containerd");
+  }
+  CHECK(crypto::write_file(bundle + "/bootstrap.json",
+                           R"({"version":3,"address":"unix:///run/containerd/s/1","protocol":"ttrpc"})"));
+  CHECK(detect_containerd(config).binary == programs + "/containerd");
+  config.containerd_binary = "/opt/containerd";
+  CHECK(detect_containerd(config).binary == "/opt/containerd");
 }
 
 TEST_CASE("the network configuration is K3s's, and names places only where they are not the usual ones") {

@@ -148,7 +148,9 @@ TEST_CASE("credentials and runtimes are in containerd's own configuration") {
 
 TEST_CASE("our shim is a runtime beside runc's where it can be used") {
   containerd_settings s;
-  auto table = std::string_view("containerd.runtimes.\"kedge\"]\n  runtime_type = \"io.containerd.kedge.v2\"\n");
+  auto table = std::string_view(
+      "containerd.runtimes.\"kedge\"]\n  runtime_type = \"io.containerd.kedge.v2\"\n"
+      "  runtime_path = \"/usr/local/bin/containerd-shim-kedge-v2\"\n");
   CHECK_FALSE(containerd_config(s).contains("kedge"));
   s.shim = "/usr/local/bin/containerd-shim-kedge-v2";
   s.default_runtime = shim_runtime;

@@ -50,6 +50,34 @@ TEST_CASE("times: Go's zero is the year one") {
   CHECK(g.number() == 6);
 }
 
+TEST_CASE("start is given options alone, or containerd's own message with them in it") {
+  auto options = encode_any("containerd.runc.v1.Options", encode_options({.binary = "/usr/bin/crun"}));
+  auto plain = decode_start(options);
+  REQUIRE(plain);
+  CHECK(plain->type == "containerd.runc.v1.Options");
+  CHECK(decode_options(*plain, no_file)->binary == "/usr/bin/crun");
+  CHECK(decode_start("")->type.empty());
+
+  // As containerd 2.3.2 sends it: id, namespace, version, addresses, program, extensions.
+  auto head = wire::writer()
+                  .text(1, "6a1f903d")
+                  .text(2, "k8s.io")
+                  .text(4, "2.3.2")
+                  .text(6, "/run/k3s/containerd/containerd.sock")
+                  .text(7, "/bin/containerd");
+  auto without = wire::writer(head).take();
+  REQUIRE(decode_start(without));
+  CHECK(decode_start(without)->type.empty());
+  auto other = wire::writer().message(1, encode_any("containerd.io/nri.v1.PluginConfig", "x")).take();
+  auto with = wire::writer(head).message(8, other).message(8, wire::writer().message(1, options).take()).take();
+  auto extended = decode_start(with);
+  REQUIRE(extended);
+  CHECK(decode_options(*extended, no_file)->binary == "/usr/bin/crun");
+
+  CHECK_FALSE(decode_start("\x0a\x7f"));
+  CHECK_FALSE(decode_start(wire::writer(head).message(8, "\x0a\x7f").take()));
+}
+
 TEST_CASE("options come as runc's message, as a table in containerd's configuration, or as a file") {
   runtime_options o{
       .binary = "/usr/bin/crun", .root = "/run/x", .no_pivot_root = true, .systemd_cgroup = true, .io_uid = 7};

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "json/write.h"
 #include "make.h"
 
 namespace kedge::node {
@@ -171,6 +172,26 @@ TEST_CASE("a container is killed for its probes and for another image, and told 
   b.seen.containers.front().hash = "another";
   auto changed = steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]})", b.seen);
   CHECK(changed.kill[0].message == "Container a definition changed, will be restarted");
+}
+
+TEST_CASE("containers that a kubelet started, or Kedge before, are those of their spec") {
+  // As kubelet 1.36 notes them (HashContainer).
+  struct {
+    const char *name, *image, *hash;
+  } of_kubelet[] = {{"main", "docker.io/library/busybox:test", "c0ed09eb"},
+                    {"web", "nginx:1.27", "e220f96"},
+                    {"a", "b<c>&d", "352f96d6"},
+                    {"traefik", "rancher/mirrored-library-traefik:3.6.0", "21983424"}};
+  for (auto& k : of_kubelet) {
+    json::value container(json::object{{"image", k.image}, {"name", k.name}});
+    CHECK(hash_of_container(container) == k.hash);
+    json::value spec(json::object{{"containers", json::array{container}}});
+    for (auto& hash : {std::string(k.hash), former_hash_of_container(container)}) {
+      auto b = seen_builder().sandbox("s").container(k.name, running);
+      b.seen.containers.front().hash = hash;
+      CHECK(steps_of(json::write(spec), b.seen).kill.empty());
+    }
+  }
 }
 
 TEST_CASE("what was made and never started, or can't be seen, is started anew") {
