@@ -8,6 +8,7 @@
 #include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
+#include "api/read/watch_socket.h"
 #include "api/request_trace.h"
 #include "api/write/applying.h"
 #include "base/log.h"
@@ -92,7 +93,11 @@ task<void> api_handler::serve(net::http::exchange& e) {
   auto& standing_there = requests_.standing(labels_for(*request));
   watch->start.state->counts = requests_.watch(labels_for(*request));
   const bool lists = watch->start.end_mark;
-  const bool going = co_await begin_watch(e, *watch);
+  std::unique_ptr<watch_socket> socket;  // null: a plain stream
+  if (net::websocket::is_upgrade(e.request()))
+    socket = std::make_unique<watch_socket>(e, watch->start.state->as.as.format);
+  auto& to = socket ? static_cast<net::http::exchange&>(*socket) : e;
+  const bool going = co_await begin_watch(to, *watch);
   if (lists && going) requests_.listed(labels_for(*request), reactor::loop::current().now() - request->received);
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
@@ -101,7 +106,10 @@ task<void> api_handler::serve(net::http::exchange& e) {
   if (!request->trail) request.reset();
   if (going) {
     flight standing(standing_there);
-    co_await follow_watch(e, *watch);
+    if (socket)
+      co_await socket->while_there(follow_watch(to, *watch));
+    else
+      co_await follow_watch(e, *watch);
   }
   if (request) co_await request->trail->complete(request->answer.code);
 }
@@ -126,11 +134,13 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   // Before it takes a place: who sends slowly keeps nobody from being served.
   if (!elsewhere && !stays && r.info.is_resource && !reading) co_await take_body(r);
   if (parts_.gate && (!stays || r.info.verb == "watch")) {
+    auto step = r.trace.child("priorityandfairness");
     const auto cost = cost_of(r);
     if (auto s = parts_.gate->try_enter(r.flow, cost, r.info))
       r.seat = *std::move(s);
     else if (!co_await wait_for_seat(r, cost))
       co_return co_await finish(r);
+    step.end();
   }
   // A watch counts from its stream on.
   metric_cell ignored;
@@ -144,7 +154,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   else
     co_await serve_path(r, *may);
   if (watch) {
-    r.answer.code = 200;
+    r.answer.code = net::websocket::is_upgrade(e.request()) ? 101 : 200;
     measure(r);
     r.trace.add({"http.response.status_code", std::int64_t{r.answer.code}});
     if (r.trail) co_await r.trail->started(r.answer.code);
@@ -174,6 +184,8 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   }
   r.info.user = *std::move(who);
   r.trace = begin_trace(parts_.traces, r);
+  r.trace.happened("Authenticated");
+  auto step = r.trace.child("audit");
   if (!co_await begin_trail(r)) {
     co_await send_plain(r, 500, fmt::format("Internal Server Error: {}: failed to store audit event\n", quote(q.path)));
     co_return std::nullopt;
@@ -182,10 +194,12 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
     co_await refuse(r, timeout_ms.error());
     co_return std::nullopt;
   }
+  step = r.trace.child("impersonation");
   if (auto acts = co_await take_role(r); !acts) {
     co_await refuse(r, acts.error());
     co_return std::nullopt;
   }
+  step.end();
   // Whose connection it is, when those become few.
   r.http.connection().owner = std::hash<std::string>{}(r.info.user->name);
   if (parts_.gate) {
@@ -193,6 +207,7 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
     r.answer.flow_schema = &r.flow.schema->uid;
     r.answer.priority_level = &r.flow.level->uid;
   }
+  step = r.trace.child("authorization");
   decision verdict;
   auto allowed = co_await authorization_.ask(r.info, verdict);
   if (r.trail) r.trail->decided(verdict);

@@ -1,6 +1,8 @@
 // request_trace.h: what a trace tells of a request, by the names that kube-apiserver's have.
 //
 //   GET /api/v1/namespaces/{:namespace}/pods/{:name}      from when it came until it was answered
+//     ├─ audit, impersonation, authorization, priorityandfairness   the filters, each until it is done; kube-apiserver
+//     │                                            has each within the one before, until the request's end
 //     └─ Get, List, Create …                              the verb, on a resource
 //          ├─ Create etcd3, cacher.GetList …              storage (write/traced.h)
 //          └─ Call mutating webhook ── HTTP POST          admission

@@ -10,6 +10,7 @@
 #include "api/fairness/limits.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
+#include "api/metrics/callout_metrics.h"
 #include "api/metrics/conversion_metrics.h"
 #include "supervisor/routes.h"
 
@@ -37,7 +38,7 @@ front::~front() {
 }
 
 void front::call_webhooks(shared& s, store::store& objects, std::size_t number) {
-  callouts_ = std::make_unique<api::callout::client>(objects, ways_, &s.measures);
+  callouts_ = std::make_unique<api::callout::client>(objects, ways_, api::count_flaws(s.measures));
   versions_ = std::make_unique<api::custom::converter>(*callouts_, api::count_conversions(s.measures));
   webhooks_ = std::make_unique<api::webhook::webhooks>(api::webhook::webhooks::parts{
       .objects = objects, .calls = *callouts_, .versions = versions_.get(), .measures = &s.measures});

@@ -84,21 +84,11 @@ class client::place {
   bool taken_ = false;
 };
 
-client::client(store::store& objects, egress& ways, metrics* measures)
-    : objects_(objects), network_(std::make_unique<network>(ways)), http_(network_.get(), idle_connections_max) {
-  if (!measures) return;
-  nameless_ = &measures->counter(
-      "apiserver_webhooks_x509_missing_san_total",
-      "Counts the number of requests to servers missing SAN extension in their serving certificate OR the number of "
-      "connection failures due to the lack of x509 certificate SAN extension missing (either/or, based on the runtime "
-      "environment)",
-      "");
-  weakly_signed_ = &measures->counter(
-      "apiserver_webhooks_x509_insecure_sha1_total",
-      "Counts the number of requests to servers with insecure SHA1 signatures in their serving certificate OR the "
-      "number of connection failures due to the insecure SHA1 signatures (either/or, based on the runtime environment)",
-      "");
-}
+client::client(store::store& objects, egress& ways, std::function<void(flaw)> flawed)
+    : objects_(objects),
+      flawed_(std::move(flawed)),
+      network_(std::make_unique<network>(ways)),
+      http_(network_.get(), idle_connections_max) {}
 client::~client() = default;
 
 task<result<answer>> client::post(call c) {
@@ -112,9 +102,9 @@ task<result<answer>> client::post(call c) {
 }
 
 void client::count(const error& e) {
-  if (!nameless_ || e.code != errc::unauthenticated) return;
-  if (e.message.find(no_names) != e.message.npos) nameless_->add();
-  if (e.message.find(weak_signature) != e.message.npos) weakly_signed_->add();
+  if (!flawed_ || e.code != errc::unauthenticated) return;
+  if (e.message.find(no_names) != e.message.npos) flawed_(flaw::nameless);
+  if (e.message.find(weak_signature) != e.message.npos) flawed_(flaw::weakly_signed);
 }
 
 result<net::http::target> client::destination(const target& to) const {

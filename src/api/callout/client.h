@@ -1,13 +1,13 @@
 // client.h: caller.h over HTTPS, for one core: connections that are kept, and rooms.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
 #include "api/callout/caller.h"
 #include "api/callout/egress.h"
-#include "api/metrics/metrics.h"
 #include "net/http/client.h"
 #include "reactor/sync.h"
 #include "store/store.h"
@@ -16,8 +16,10 @@ namespace kedge::api::callout {
 
 class client final : public caller {
  public:
-  // All outlive it. `measures` null: nothing is counted.
-  client(store::store& objects, egress& ways, metrics* measures = nullptr);
+  // What a server's certificate was refused for.
+  enum class flaw : unsigned char { nameless, weakly_signed };
+  // Both outlive it. `flawed` is told of each call that came to nothing so.
+  client(store::store& objects, egress& ways, std::function<void(flaw)> flawed = {});
   ~client() override;
 
   task<result<answer>> post(call c) override;
@@ -31,7 +33,7 @@ class client final : public caller {
   void count(const error& e);
 
   store::store& objects_;
-  metric_cell *nameless_ = nullptr, *weakly_signed_ = nullptr;
+  const std::function<void(flaw)> flawed_;
   std::unique_ptr<network> network_;
   net::http::client http_;
   std::map<std::string, std::shared_ptr<reactor::semaphore>, std::less<>> rooms_;  // of configurations that call now

@@ -2,6 +2,7 @@
 #include "harness.h"
 #include "net/http/client.h"
 #include "net/http/server.h"
+#include "net/websocket/websocket.h"
 
 namespace kedge::api {
 namespace {
@@ -61,6 +62,67 @@ TEST_CASE("objects travel over real connections") {
     watch->reset();
     w.work.cancel();
   }
+}
+
+// fabric8's Java client and browsers watch so.
+TEST_CASE("a watch by websocket: an event a message, as text or protobuf, until the client leaves") {
+  served_world w(false);
+  const std::string maps = "/api/v1/namespaces/default/configmaps";
+  CHECK(w.fetch("POST", maps, config_map("a")).status == 201);
+  auto until = [] { return monotonic_clock::now() + std::chrono::seconds(5); };
+  auto connect = [&](net::http::headers h, std::vector<std::string> protocols = {},
+                     net::websocket::rejected* why = nullptr) {
+    return w.loop.run_until(reactor::with_deadline(net::websocket::connect(w.http,
+                                                                           {.to = w.to,
+                                                                            .path = maps + "?watch=1&timeoutSeconds=60",
+                                                                            .headers = std::move(h),
+                                                                            .protocols = std::move(protocols)},
+                                                                           why),
+                                                   until()));
+  };
+  auto headers = [](std::string accept, std::string origin) {
+    net::http::headers out;
+    out.add("Accept", std::move(accept));
+    if (!origin.empty()) out.add("Origin", std::move(origin));
+    return out;
+  };
+  for (std::string_view origin : {"", "null"}) {
+    net::websocket::rejected why;
+    CHECK_FALSE(connect(headers("*/*", std::string(origin)), {}, &why).has_value());
+    CHECK(why.status == 403);
+  }
+  net::websocket::rejected why;
+  CHECK_FALSE(connect(headers("*/*", "http://here"), {"a", "b"}, &why).has_value());
+  CHECK(why.status == 400);
+
+  auto socket = connect(headers("application/json", "http://here"), {"mine"});
+  REQUIRE(socket.has_value());
+  CHECK((*socket)->protocol == "mine");
+  auto next = [&](net::websocket::connection& c) {
+    auto m = w.loop.run_until(reactor::with_deadline(c.receive_message(), until()));
+    REQUIRE_MESSAGE(m.has_value(), (m ? std::string() : m.error().message));
+    return *std::move(m);
+  };
+  auto first = next(**socket);
+  CHECK(first.kind == net::websocket::opcode::text);
+  CHECK(first.data.starts_with(R"({"type":"ADDED","object":{"kind":"ConfigMap")"));
+  CHECK(first.data.ends_with("}\n"));
+  CHECK(w.fetch("POST", maps, config_map("b")).status == 201);
+  w.fetch("DELETE", maps + "/b");
+  CHECK(next(**socket).data.starts_with(R"({"type":"ADDED")"));
+  CHECK(next(**socket).data.starts_with(R"({"type":"DELETED")"));
+
+  auto binary = connect(headers("application/vnd.kubernetes.protobuf;stream=watch", "http://here"));
+  REQUIRE(binary.has_value());
+  auto event = next(**binary);
+  CHECK(event.kind == net::websocket::opcode::binary);
+  CHECK(
+      event.data.starts_with("\x0a\x05"
+                             "ADDED"));  // field 1 of WatchEvent, without a length before it
+
+  for (auto* c : {&*socket, &*binary})
+    CHECK(w.loop.run_until(reactor::with_deadline((*c)->close(), until())).has_value());
+  w.work.cancel();
 }
 
 }  // namespace kedge::api
