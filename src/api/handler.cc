@@ -8,6 +8,7 @@
 #include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
+#include "api/fairness/unread.h"
 #include "api/read/watch_socket.h"
 #include "api/request_trace.h"
 #include "api/write/applying.h"
@@ -87,16 +88,20 @@ api_handler::~api_handler() = default;
 task<void> api_handler::serve(net::http::exchange& e) {
   std::unique_ptr<prepared_watch> watch;
   std::unique_ptr<api_request> request;
-  co_await answer(e, watch, request);
+  fairness::watched_exchange out(e);
+  co_await answer(out, watch, request);
   if (!watch) co_return;
   fairness::watch_count counted(parts_.gate, request->info);
   auto& standing_there = requests_.standing(labels_for(*request));
   watch->start.state->counts = requests_.watch(labels_for(*request));
   const bool lists = watch->start.end_mark;
   std::unique_ptr<watch_socket> socket;  // null: a plain stream
-  if (net::websocket::is_upgrade(e.request()))
+  std::optional<fairness::watched_exchange> messages;
+  if (net::websocket::is_upgrade(e.request())) {
     socket = std::make_unique<watch_socket>(e, watch->start.state->as.as.format);
-  auto& to = socket ? static_cast<net::http::exchange&>(*socket) : e;
+    request->seat.is_for(messages.emplace(*socket));
+  }
+  auto& to = messages ? *messages : out;
   const bool going = co_await begin_watch(to, *watch);
   if (lists && going) requests_.listed(labels_for(*request), reactor::loop::current().now() - request->received);
   // That was what its seat is for; a standing watch has none.
@@ -109,12 +114,12 @@ task<void> api_handler::serve(net::http::exchange& e) {
     if (socket)
       co_await socket->while_there(follow_watch(to, *watch));
     else
-      co_await follow_watch(e, *watch);
+      co_await follow_watch(to, *watch);
   }
   if (request) co_await request->trail->complete(request->answer.code);
 }
 
-task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
+task<void> api_handler::answer(fairness::watched_exchange& e, std::unique_ptr<prepared_watch>& watch,
                                std::unique_ptr<api_request>& watching) {
   auto request = std::make_unique<api_request>(api_request{.http = e});
   auto& r = *request;
@@ -141,6 +146,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     else if (!co_await wait_for_seat(r, cost))
       co_return co_await finish(r);
     step.end();
+    r.seat.is_for(e);
   }
   // A watch counts from its stream on.
   metric_cell ignored;

@@ -131,7 +131,7 @@ class api_handler final : public net::http::handler {
  private:
   // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's,
   // which an idle watch keeps. `watching` is its request.
-  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
+  [[gnu::noinline]] task<void> answer(fairness::watched_exchange& e, std::unique_ptr<prepared_watch>& watch,
                                       std::unique_ptr<api_request>& watching);
   // Fills in what the filters find: what they may do. nullopt when the request has been answered already.
   task<std::optional<permission>> filter(api_request& r);

@@ -388,6 +388,27 @@ class NamespaceAdministrator(AttackTest):
             list(pool.map(ask, range(1, 121)))
         self.assertLess(self.memory(), before + 100)
 
+    def test_answers_that_nobody_takes_cost_no_memory(self):
+        """Lists of 11 MB in protobuf, whose length stands before them, for who reads nothing but the head."""
+        folder = "/api/v1/namespaces/mine/configmaps"
+        for i in range(12):
+            self.assertEqual(self.alice.code("POST", folder, {"metadata": {"name": f"large-{i}"}, "data": {"k": "x" * 900_000}}), 201)
+            self.addCleanup(self.alice.code, "DELETE", f"{folder}/large-{i}")
+        before, silent = self.memory(), []
+        self.addCleanup(lambda: [s.close() for s in silent])
+        with self.others_wait_at_most(3):
+            for _ in range(60):
+                raw = socket.socket()
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                raw.settimeout(120)
+                raw.connect((self.server.address, self.server.port))
+                silent.append(self.alice.tls.wrap_socket(raw))
+                silent[-1].sendall(f"GET {folder} HTTP/1.1\r\nHost: x\r\nAccept: application/vnd.kubernetes.protobuf\r\n\r\n".encode())
+            for s in silent:
+                self.assertEqual(s.recv(15), b"HTTP/1.1 200 OK")
+            # A piece of each, and 128 MiB of each core's that are encoded ahead (two cores), instead of all that they ask for.
+            self.assertLess(self.memory() - before, 580)
+
     def test_an_object_doesn_t_grow_without_end(self):
         maps = "/api/v1/namespaces/mine/configmaps"
         self.assertEqual(self.alice.code("POST", maps, {"metadata": {"name": "grows"}}), 201)

@@ -3,7 +3,9 @@
 import concurrent.futures
 import contextlib
 import http.client
+import json
 import re
+import socket
 import time
 
 from harness import Api, ClusterTest, Failed, eventually, main
@@ -218,6 +220,33 @@ class Fairness(ClusterTest):
             s.readline()  # the initial event: its start is over
         eventually("their seats are back", lambda: self.metric("apiserver_flowcontrol_current_executing_requests", priority_level="watching") == 0)
         self.assertEqual(self.ask(QUICK, "watcher")[0], 404)
+
+    def test_who_takes_nothing_of_an_answer_keeps_nobody_waiting(self):
+        folder = "/api/v1/namespaces/default/configmaps"
+        for i in range(12):
+            self.made(folder, {"metadata": {"name": f"large-{i}"}, "data": {"k": "x" * 900_000}})
+        self.flow("unread", queues(queues=1, hand=1), ["idle"])
+        seats = int(self.metric("apiserver_flowcontrol_nominal_limit_seats", priority_level="unread"))
+        silent = []
+        for _ in range(seats + 2):
+            c = self.connected()
+            c.sock = None
+            raw = socket.socket()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            raw.settimeout(120)
+            raw.connect((c.host, c.port))
+            c.sock = c._context.wrap_socket(raw, server_hostname=c.host)
+            c.request("GET", folder, headers={"Impersonate-User": "idle", "Impersonate-Group": "readers"})
+            silent.append(c)
+        eventually("all seats are taken", lambda: self.metric("apiserver_flowcontrol_current_inqueue_requests", priority_level="unread"))
+        # It stands behind all of them, and each may wait for a quarter of a minute.
+        status, _, took = self.ask(QUICK, "idle")
+        self.assertEqual(status, 404)
+        # Nobody's answer is cut short for it.
+        for c in silent:
+            answer = c.getresponse()
+            self.assertEqual((answer.status, len(json.loads(answer.read())["items"])), (200, 13))
+        eventually("all seats are back", lambda: self.metric("apiserver_flowcontrol_current_executing_seats", priority_level="unread") == 0)
 
     def test_objects_that_the_server_brings_come_back(self):
         before = self.api.get(f"{FLOWS}/catch-all")

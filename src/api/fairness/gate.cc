@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "api/fairness/limits.h"
+#include "api/fairness/unread.h"
 #include "base/strings.h"
 #include "reactor/sync.h"
 
@@ -14,6 +15,7 @@ struct place {
   std::string name;
   bool exempt = false;
   bool open = false;         // the lease may be used without asking
+  bool room_kept = false;    // somebody looks after answers that nobody reads
   unsigned leased = 0;       // seats of the lease
   unsigned in_use = 0;       // of these
   unsigned elsewhere = 0;    // seats of requests of this core that run by the queues
@@ -57,7 +59,9 @@ seat& seat::operator=(seat&& other) noexcept {
   if (this == &other) return *this;
   leave();
   if (!other.gate_) return *this;
+  kedge_assert(!other.given_back_);
   gate_ = std::exchange(other.gate_, nullptr);
+  answer_ = other.answer_;
   of_ = other.of_;
   who_ = other.who_;
   ticket_ = other.ticket_;
@@ -71,7 +75,11 @@ seat& seat::operator=(seat&& other) noexcept {
 void seat::leave() noexcept {
   if (!gate_) return;
   unlink();
-  std::exchange(gate_, nullptr)->leave(*this);
+  auto& of = *std::exchange(gate_, nullptr);
+  if (given_back_)
+    --of.unread_count_;
+  else
+    of.leave(*this);
 }
 
 // ---- the gate
@@ -172,6 +180,7 @@ task<std::expected<seat, gate::refusal>> gate::enter(const flow& f, work w, cons
   auto& counts = *f.counts;
   counts.wide->observe_own(w.max_seats());
   std::optional<waiting> me(std::in_place, *this, f, a, next_ticket_++, w);
+  keep_room(*f.at);
   to_arbiter_([core = core_, level = f.at->name, t = me->id, w,
                hash = hash_of(f.schema->name, distinguisher_of(*f.schema, a))](arbiter& to) {
     to.ask(core, level, t, w, hash);
@@ -215,6 +224,48 @@ void gate::leave(seat& s) noexcept {
   }
 }
 
+void gate::make_room(place& p) {
+  const auto since = now() - unread_patience;
+  seated_.for_each([&](seat& s) {
+    if (s.of_->at != &p || !s.answer_ || s.answer_->unread_since().value_or(time_point::max()) > since) return;
+    s.unlink();
+    s.given_back_ = true;
+    unread_.push_back(s);
+    ++unread_count_;
+    leave(s);
+  });
+  for (; unread_count_ > unread_answers_max; --unread_count_) {
+    auto& longest = longest_of_the_most();
+    longest.unlink();
+    longest.gate_ = nullptr;
+    longest.answer_->abort();
+  }
+}
+
+seat& gate::longest_of_the_most() {
+  std::unordered_map<std::string_view, std::size_t> of_user;
+  unread_.for_each([&](seat& s) { ++of_user[s.who_->user->name]; });
+  const auto most = std::ranges::max_element(of_user, {}, [](auto& e) { return e.second; })->first;
+  seat* found = nullptr;
+  unread_.for_each([&](seat& s) {
+    if (!found && s.who_->user->name == most) found = &s;
+  });
+  return *found;
+}
+
+void gate::keep_room(place& p) {
+  if (p.exempt || std::exchange(p.room_kept, true)) return;
+  lingering_.spawn([](gate& g, place& at) -> task<void> {
+    // Seats of a lease that is open are had without waiting.
+    while (at.waiting > 0 || !at.open) {
+      g.make_room(at);
+      if (at.requests == 0) break;
+      co_await reactor::sleep_for(unread_period);
+    }
+    at.room_kept = false;
+  }(*this, p));
+}
+
 void gate::freed(place& p, series& counts, unsigned seats, bool elsewhere) {
   (elsewhere ? p.elsewhere : p.in_use) -= seats;
   --p.requests;
@@ -247,7 +298,7 @@ void gate::use(std::shared_ptr<const configuration> c, std::vector<unsigned> req
   // Places of levels that are gone and that nobody uses; what runs or waits is counted in its place.
   std::erase_if(places_, [&](auto& entry) {
     auto* p = entry.second.get();
-    return p->requests == 0 && p->leased == 0 &&
+    return p->requests == 0 && p->leased == 0 && !p->room_kept &&
            std::ranges::none_of(fresh->levels, [&](auto& l) { return l.at == p; });
   });
   matcher_ = std::make_unique<matcher>(*fresh->config);
@@ -278,6 +329,7 @@ void gate::recalled(const std::string& level) {
   if (p == places_.end()) return;
   p->second->open = false;
   give_back(*p->second);
+  keep_room(*p->second);
 }
 
 std::map<std::string, demand_sum> gate::take_demand() {

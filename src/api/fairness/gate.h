@@ -5,6 +5,8 @@
 //   auto s = co_await gate.enter(f, work, …)
 //   … the request runs, and gives its seat back when `s` ends
 //
+// Whose client doesn't read gives it back before, when others wait: his answer goes on without (make_room).
+//
 // Used on its core's loop alone; what it says to the arbiter, and hears, goes by messages.
 #pragma once
 
@@ -23,6 +25,7 @@
 namespace kedge::api::fairness {
 
 class gate;
+class watched_exchange;
 
 // One level on this core, and what metrics tell of it by schema.
 struct place;
@@ -48,6 +51,8 @@ class seat : reactor::list_hook {
   ~seat() { leave(); }
   explicit operator bool() const noexcept { return gate_ != nullptr; }
   void leave() noexcept;
+  // The answer that it is for, which outlives it.
+  void is_for(watched_exchange& answer) noexcept { answer_ = &answer; }
 
  private:
   friend class gate;
@@ -55,7 +60,9 @@ class seat : reactor::list_hook {
   gate* gate_ = nullptr;
   const flow* of_ = nullptr;
   const attributes* who_ = nullptr;
-  ticket ticket_ = 0;  // 0: on the core's lease
+  watched_exchange* answer_ = nullptr;
+  bool given_back_ = false;  // among those that nobody reads
+  ticket ticket_ = 0;        // 0: on the core's lease
   work cost_;
   time_point began_{};
 };
@@ -108,6 +115,10 @@ class gate {
   void leave(seat& s) noexcept;
   void freed(place& p, series& counts, unsigned seats, bool elsewhere);
   void give_back(place& p);
+  // Takes the seats of answers that nobody reads for those who wait; keep_room does so until nobody waits any more.
+  void make_room(place& p);
+  void keep_room(place& p);
+  seat& longest_of_the_most();  // of answers that nobody reads, of the user's with the most of them
   void demand_changed(place& p);
   series& series_of(const std::string& level, const std::string& schema);
 
@@ -119,7 +130,8 @@ class gate {
   std::map<std::string, std::unique_ptr<place>> places_;
   std::map<std::pair<std::string, std::string>, std::unique_ptr<series>> series_;
   std::unordered_map<ticket, waiting*> waiting_;
-  reactor::list<seat> seated_;
+  reactor::list<seat> seated_, unread_;
+  std::size_t unread_count_ = 0;
   friend class watch_count;
   std::unordered_map<std::string, std::size_t>
       watches_;  // by group and resource; names of those that are or were served

@@ -41,6 +41,14 @@ inline constexpr int retry_after_max = 32;
 inline constexpr unsigned request_seats_max = 10;
 // … and the part of a level's seats that one request may take.
 inline constexpr double request_part_max = 0.15;
+// A seat is for work. While others wait for one of its level, who has taken nothing of his answer for so long gives his
+// back; it is looked for so often.
+inline constexpr std::chrono::seconds unread_patience{1};
+inline constexpr std::chrono::milliseconds unread_period{250};
+// Answers of one core that wait so without a seat, each with a piece of some megabytes at most. Of more, the one that
+// has waited longest is broken off, of the user's with the most.
+inline constexpr std::size_t unread_answers_max = 128;
+
 // Objects of a list to a seat. A list of ready bytes costs a fiftieth of one whose objects are read and written anew,
 // for which kube-apiserver's 100 is about right (a Table of 100 pods: 1 ms).
 inline constexpr std::size_t ready_objects_per_seat = 5'000;

@@ -15,6 +15,10 @@ inline constexpr std::chrono::seconds future_revision_wait{3};
 inline constexpr std::size_t list_piece_items = 2048;
 inline constexpr std::size_t list_piece_bytes = 1024 * 1024;
 
+// What a core keeps of lists in protobuf while their clients take them, so that nothing is encoded twice: the pods of a
+// large cluster once. Of more, the length alone is kept.
+inline constexpr std::size_t lists_encoded_ahead_bytes = 128 * 1024 * 1024;
+
 // Watches without timeoutSeconds live for a random time in [min, 2*min), as kube-apiserver's
 // --min-request-timeout=1800.
 inline constexpr std::int64_t watch_lifetime_min_seconds = 1800;

@@ -284,32 +284,74 @@ task<void> send_values(net::http::exchange& e, reply& r, const served& s, const 
   co_await out.finish();
 }
 
-// The length of all items stands in front of them, so they are all encoded before the first leaves.
+// What this core keeps of lists that are encoded before their client takes them.
+std::size_t& encoded_ahead() noexcept {
+  thread_local std::size_t bytes = 0;
+  return bytes;
+}
+
+// The items of a list in protobuf. Their length stands in front of them, so all are encoded before the first leaves.
+// They are kept for that while there is room for them on this core; of the others the length alone is kept, and they
+// are encoded anew when their turn comes: who asks for much and reads nothing has no more than a piece of it in memory.
+class protobuf_items {
+ public:
+  protobuf_items(const served& s, const reply& r, const page& p)
+      : served_(s), reply_(r), page_(p), type_(only_metadata(r) ? *partial_type() : s.type()) {}
+  protobuf_items(const protobuf_items&) = delete;
+  ~protobuf_items() { encoded_ahead() -= kept_bytes_; }
+
+  std::size_t bytes() const noexcept { return bytes_; }
+
+  api_result<void> measure(std::size_t i) {
+    std::string item;
+    KEDGE_CHECK(encode(i, item));
+    bytes_ += item.size();
+    if (kept_.size() < i || encoded_ahead() + item.size() > lists_encoded_ahead_bytes) return {};
+    kept_bytes_ += item.size();
+    encoded_ahead() += item.size();
+    kept_.push_back(std::move(item));
+    return {};
+  }
+  // After all were measured; each once, in order.
+  api_result<void> put(std::size_t i, std::string& out) {
+    if (i >= kept_.size()) return encode(i, out);
+    out += kept_[i];
+    kept_bytes_ -= kept_[i].size();
+    encoded_ahead() -= kept_[i].size();
+    kept_[i] = {};
+    return {};
+  }
+
+ private:
+  static const schema::type_info* partial_type() { return schema::find_type("meta/v1.PartialObjectMetadata"); }
+  api_result<void> encode(std::size_t i, std::string& out) const {
+    KEDGE_TRY(auto v, item_value(served_, reply_, page_, i, now_));
+    if (auto put = schema::put_list_item(type_, v, out); !put) return fail(internal_error(put.error().message));
+    return {};
+  }
+
+  const served& served_;
+  const reply& reply_;
+  const page& page_;
+  const schema::type_info& type_;
+  const wall_time now_ = reactor::loop::current().wall_now();
+  std::vector<std::string> kept_;  // the first ones
+  std::size_t bytes_ = 0, kept_bytes_ = 0;
+};
+
 task<void> send_protobuf(net::http::exchange& e, reply& r, const served& s, const page& p) {
-  const auto& type = only_metadata(r) ? *schema::find_type("meta/v1.PartialObjectMetadata") : s.type();
-  const auto now = reactor::loop::current().wall_now();
+  protobuf_items items(s, r, p);
   growing_answer out(e, r, r.as.as.content_type());
-  std::vector<std::string> pieces;
-  std::size_t size = 0;
-  std::string piece;
   for (std::size_t i = 0; i < p.size(); ++i) {
-    auto v = item_value(s, r, p, i, now);
-    if (!v) co_return co_await give_up(e, r, out, std::move(v).error());
-    auto before = piece.size();
-    if (auto put = schema::put_list_item(type, *v, piece); !put)
-      co_return co_await give_up(e, r, out, internal_error(put.error().message));
-    size += piece.size() - before;
-    if (piece.size() >= list_piece_bytes) pieces.push_back(std::exchange(piece, {}));
+    if (auto done = items.measure(i); !done) co_return co_await give_up(e, r, out, std::move(done).error());
     co_await reactor::maybe_yield();
   }
-  pieces.push_back(std::move(piece));
   const bool partial = only_metadata(r);
   out.text() = schema::list_opening(partial ? meta_version(r) : s.api_version,
                                     partial ? "PartialObjectMetadataList" : std::string_view(s.list_kind),
-                                    list_metadata(p), size);
-  for (auto& text : pieces) {
-    out.text() += text;
-    text = {};
+                                    list_metadata(p), items.bytes());
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    if (auto done = items.put(i, out.text()); !done) co_return co_await give_up(e, r, out, std::move(done).error());
     if (!co_await out.flow()) co_return;
   }
   out.text() += schema::list_closing();

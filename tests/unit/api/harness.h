@@ -27,6 +27,7 @@ class memory_exchange final : public net::http::exchange {
   net::http::response head;
   std::string answer;
   bool finished = false, aborted = false;
+  bool silent = false;  // the client takes nothing of the body, until it is broken off
   reactor::event changed;
   std::size_t writes = 0;
 
@@ -56,6 +57,10 @@ class memory_exchange final : public net::http::exchange {
     co_return result<void>();
   }
   task<result<void>> write(std::span<const bytes> parts) override {
+    if (silent) {
+      co_await broken_off_.wait();
+      co_return fail(errc::closed, "broken off");
+    }
     for (auto p : parts) answer += as_text(p);
     ++writes;
     changed.pulse();
@@ -70,7 +75,10 @@ class memory_exchange final : public net::http::exchange {
   using net::http::exchange::respond;
   using net::http::exchange::write;
   bool started() const noexcept override { return started_; }
-  void abort() noexcept override { aborted = true; }
+  void abort() noexcept override {
+    aborted = true;
+    broken_off_.set();
+  }
   task<result<std::unique_ptr<reactor::stream>>> upgrade(const net::http::response&) override {
     co_return fail(errc::unsupported, "no upgrade here");
   }
@@ -80,6 +88,7 @@ class memory_exchange final : public net::http::exchange {
   std::size_t at_ = 0;
   std::uint64_t limit_ = 0;
   bool started_ = false;
+  reactor::event broken_off_;
 };
 
 class everyone final : public authenticator {

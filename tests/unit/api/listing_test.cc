@@ -1,6 +1,8 @@
 // What lists and watches with selectors find, and that large lists are the same as small ones.
 #include <algorithm>
+#include <memory>
 
+#include "api/read/limits.h"
 #include "harness.h"
 #include "schema/protobuf.h"
 #include "schema/types.h"
@@ -184,6 +186,36 @@ TEST_CASE("a list is the same in every form, whole or in pieces") {
     }
     CHECK((w.get(path, {{"Accept-Encoding", "gzip"}}).headers.get("Content-Encoding") == "gzip") == (items == 40));
   }
+}
+
+TEST_CASE("a list in protobuf is the same, however many others wait for clients that take nothing") {
+  api_world w;
+  constexpr std::string_view maps = "/api/v1/namespaces/default/configmaps";
+  constexpr std::size_t size = 900'000;
+  constexpr std::size_t count = 9;
+  for (std::size_t i = 0; i < count; ++i)
+    w.must(w.post(maps, config_map(fmt::format("large-{}", i), std::string(size, static_cast<char>('a' + i)))), 201);
+  const header_list protobuf{{"Accept", "application/vnd.kubernetes.protobuf"}};
+  const auto alone = w.get(maps, protobuf);
+  REQUIRE(schema::decode_object(alone.body)->object()->find("items")->size() == count);
+  // So many that there is room for some items of the last one, and for none of others.
+  constexpr std::size_t waiting = lists_encoded_ahead_bytes / (count * size) + 2;
+  std::vector<std::unique_ptr<memory_exchange>> silent;
+  reactor::scope answering;
+  for (std::size_t i = 0; i < waiting; ++i) {
+    auto& e = *silent.emplace_back(std::make_unique<memory_exchange>());
+    e.silent = true;
+    api_world::fill(e, "GET", maps, {}, protobuf);
+    answering.spawn(w.handler->serve(e));
+  }
+  for (auto& e : silent)
+    while (!e->started()) w.loop.turn(monotonic_clock::now() + std::chrono::milliseconds(5));
+  CHECK(w.get(maps, protobuf).body == alone.body);
+  // One goes: there is room for some again.
+  silent.front()->abort();
+  CHECK(w.get(maps, protobuf).body == alone.body);
+  answering.cancel();
+  CHECK(w.get(maps, protobuf).body == alone.body);
 }
 
 TEST_CASE("a watch with a selector ends an object as it was selected last") {
