@@ -169,6 +169,31 @@ json::value progress(at_work& w, std::string_view name) {
 }  // namespace
 
 TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now, later or not at all") {
+TEST_CASE("resourceclaim-controller: a claim for extended resources that a leader made in vain goes") {
+  at_work w("resourceclaim-controller");
+  constexpr std::string_view made_for =
+      "name: {}, finalizers: [resource.kubernetes.io/delete-protection], annotations: "
+      "{{resource.kubernetes.io/extended-resource-claim: 'true'}}, ownerReferences: [{{apiVersion: v1, kind: Pod, "
+      "name: "
+      "p, uid: uid-p, controller: true}}]";
+  auto status = fmt::format("{}, reservedFor: [{{resource: pods, name: p, uid: uid-p}}]", allocation);
+  for (auto name : {"mine", "vain"}) w.put(claim(fmt::format(fmt::runtime(made_for), name), status));
+  auto p = pod("p", "", "extendedResourceClaimStatus: {resourceClaimName: mine, requestMappings: []}");
+  w.put(p);
+  auto settle = [&] {
+    for (auto named = w.named(); !named.empty(); named = w.named())
+      for (auto& key : named) CHECK(w.work(key) == "");
+  };
+  settle();
+  // Until the pod has its node the scheduler looks after them.
+  CHECK(w.keys_under("/registry/resourceclaims/default/") == text{"mine", "vain"});
+  p.member("spec").set("nodeName", "n1");
+  w.put(p);
+  settle();
+  CHECK(w.keys_under("/registry/resourceclaims/default/") == text{"mine"});
+  CHECK(w.get("/registry/resourceclaims/default/mine")["status"]["reservedFor"].size() == 1);
+}
+
   at_work w("device-taint-eviction-controller");
   w.put(slice(""));
   put_user(w, "now", "d0");
