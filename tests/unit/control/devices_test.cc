@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "api/metrics/metrics.h"
 #include "at_work.h"
 #include "control/conditions.h"
 
@@ -168,7 +169,6 @@ json::value progress(at_work& w, std::string_view name) {
 
 }  // namespace
 
-TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now, later or not at all") {
 TEST_CASE("resourceclaim-controller: a claim for extended resources that a leader made in vain goes") {
   at_work w("resourceclaim-controller");
   constexpr std::string_view made_for =
@@ -194,7 +194,9 @@ TEST_CASE("resourceclaim-controller: a claim for extended resources that a leade
   CHECK(w.get("/registry/resourceclaims/default/mine")["status"]["reservedFor"].size() == 1);
 }
 
-  at_work w("device-taint-eviction-controller");
+TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now, later or not at all") {
+  api::metrics measures;
+  at_work w("device-taint-eviction-controller", {.measures = &measures});
   w.put(slice(""));
   put_user(w, "now", "d0");
   put_user(w, "later", "d0", "{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}");
@@ -221,6 +223,8 @@ TEST_CASE("resourceclaim-controller: a claim for extended resources that a leade
   CHECK(lines(w.look("pod:default/other", noon)).empty());
   // What was done is done once.
   CHECK(w.work("pod:default/now") == "");
+  CHECK(measures.text().contains("device_taint_eviction_controller_pod_deletions_total 1\n"));
+  CHECK(measures.text().contains("device_taint_eviction_controller_pod_deletion_duration_seconds_count 1\n"));
   auto gone = w.get("/registry/pods/default/now");
   CHECK(gone["metadata"]["deletionTimestamp"].is_string());
   CHECK(condition_of(gone, "DisruptionTarget")["reason"].as_string() == "DeletionByDeviceTaintManager");
