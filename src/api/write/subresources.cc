@@ -116,6 +116,7 @@ api_result<json::value> bound(const json::value& current, const json::value& bin
             current["metadata"]["uid"].as_string())));
   auto next = current;
   next.member("spec").set("nodeName", node);
+  if (next["status"].is_object()) next.member("status").erase("nominatedNodeName");  // it promised what now is
   if (auto notes = binding["metadata"]["annotations"].object())
     for (auto& a : *notes) next.member("metadata").member("annotations").set(a.name, a.value);
   // kube-apiserver copies what can be no label, too, which nobody could change any more.
