@@ -197,7 +197,7 @@ const flag table[] = {
      .help = "Setting of the controllers, as key=value: controllers, concurrent-…-syncs, node-monitor-period, node-monitor-grace-period, "
              "node-startup-grace-period, node-eviction-rate, secondary-node-eviction-rate, large-cluster-size-threshold, "
              "unhealthy-zone-threshold, terminated-pod-gc-threshold, allocate-node-cidrs, node-cidr-mask-size, enable-garbage-collector, "
-             "resource-quota-sync-period"},
+             "resource-quota-sync-period, max-endpoints-per-slice, mirroring-max-endpoints-per-subset, …-updates-batch-period"},
     {.name = "kube-controller-arg", .group = components, .into = &server::controller_manager_args, .check = check_key_value,
      .hidden = true, .help = "Old name of --kube-controller-manager-arg"},
     {.name = "kube-scheduler-arg", .group = components, .into = &server::scheduler_args, .check = check_key_value,

@@ -62,6 +62,11 @@ struct settings {
   bool enable_garbage_collector = true;
   bool disable_force_detach_on_timeout = false;  // of volumes that a node which isn't ready doesn't let go
   duration resource_quota_sync_period = std::chrono::minutes(5);
+  unsigned max_endpoints_per_slice = 100;               // of EndpointSlices
+  unsigned mirroring_max_endpoints_per_subset = 1'000;  // of Endpoints
+  // How long what pods change waits for more of it.
+  duration endpoint_updates_batch_period{}, endpointslice_updates_batch_period{},
+      mirroring_endpointslice_updates_batch_period{};
 
   duration hpa_sync_period = std::chrono::seconds(15);  // horizontal-pod-autoscaler-…
   duration hpa_downscale_stabilization = std::chrono::minutes(5);

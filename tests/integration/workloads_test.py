@@ -118,6 +118,37 @@ class Workloads(ClusterTest):
             self.kubectl("delete", "pv", "--all")
             self.kubectl("delete", "storageclass", "late", "--ignore-not-found")
 
+    def test_a_pod_that_waits_for_its_volume_says_where_it_will_be_and_in_which_zone_it_is(self):
+        node = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
+        self.kubectl("label", "node", node, "topology.kubernetes.io/zone=here", "topology.kubernetes.io/region=around")
+        self.kubectl("create", "-f", "-", input=json.dumps({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "slow"}, "provisioner": "nobody.example.com", "volumeBindingMode": "WaitForFirstConsumer"}))
+        try:
+            self.k("create", "-f", "-", input=json.dumps({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+                "spec": {"storageClassName": "slow", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}}))
+            self.k("create", "-f", "-", input=json.dumps({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "patient"},
+                "spec": {"nodeSelector": {"topology.kubernetes.io/zone": "here"}, "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+                         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}}))
+            pod = lambda: self.items("pods")[0]
+            eventually("it says where", lambda: pod()["status"].get("nominatedNodeName") == node)
+            self.assertNotIn("nodeName", pod()["spec"])
+            self.assertIn(f" {node} ", self.k("get", "pods", "-o", "wide"))
+            claim = self.items("pvc")[0]
+            self.assertEqual(claim["metadata"]["annotations"]["volume.kubernetes.io/selected-node"], node)
+            self.kubectl("create", "-f", "-", input=json.dumps({  # what its provisioner would make
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "made"},
+                "spec": {"storageClassName": "slow", "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/tmp"},
+                         "claimRef": {"namespace": self.space, "name": "data", "uid": claim["metadata"]["uid"]}}}))
+            eventually("it is there", lambda: pod()["spec"].get("nodeName") == node)
+            self.assertNotIn("nominatedNodeName", pod()["status"])
+            self.assertEqual({l: v for l, v in pod()["metadata"]["labels"].items()}, {"topology.kubernetes.io/zone": "here", "topology.kubernetes.io/region": "around"})
+        finally:
+            self.k("delete", "pod,pvc", "--all")
+            self.kubectl("delete", "pv/made", "sc/slow", "--ignore-not-found")
+            self.kubectl("label", "node", node, "topology.kubernetes.io/zone-", "topology.kubernetes.io/region-")
+
     def test_a_drained_node_is_empty(self):
         self.k("create", "deployment", "web", "--image=v1", "--replicas=6")
         self.rolled_out("deployment/web")

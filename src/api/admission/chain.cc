@@ -29,7 +29,6 @@ constexpr std::string_view without_effect[] = {
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
-    "PodTopologyLabels",
 };
 
 // Those that are no plugin of the chain: one that admits all, policies, the quotas, and what waits for others.
@@ -71,9 +70,10 @@ const std::vector<const plugin*>& all_plugins() {
       &plugins::certificate_signing,
       &plugins::certificate_subject_restriction,
       &plugins::default_ingress_class,
+      &plugins::deny_service_external_ips,
+      &plugins::pod_topology_labels,
       &plugins::node_declared_features,
       &plugins::pod_resize,
-      &plugins::deny_service_external_ips,
       &plugins::rbac_escalation,
       &plugins::device_claim_status,
       &plugins::pod_certificate_signing,

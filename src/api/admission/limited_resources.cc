@@ -14,11 +14,12 @@ namespace kedge::api {
 namespace {
 
 // The counted names that a quota has to have.
-std::set<std::string> limited_names(const std::vector<limited_resource>& limited, const admission_request& r) {
+std::set<std::string> limited_names(const std::vector<limited_resource>& limited, const admission_request& r,
+                                    const store::snapshot& cluster) {
   std::set<std::string> out;
   for (auto& one : limited) {
     if (one.group != r.who.api_group || one.resource != r.who.resource) continue;
-    for (auto& [name, amount] : quota_usage(r.who.api_group, r.who.resource, *r.object))
+    for (auto& [name, amount] : quota_usage(r.who.api_group, r.who.resource, *r.object, cluster))
       if (amount.sign() > 0 &&
           std::ranges::any_of(one.contains, [&](auto& part) { return name.find(part) != name.npos; }))
         out.insert(name);
@@ -66,7 +67,7 @@ std::string shown(const json::value& scope) {
 
 api_result<void> check_limited(const std::vector<limited_resource>& limited, const admission_request& r,
                                const store::snapshot& cluster) {
-  auto names = limited_names(limited, r);
+  auto names = limited_names(limited, r, cluster);
   std::vector<const json::value*> scopes;
   for (auto& one : limited)
     if (auto list = one.scopes.array())

@@ -62,8 +62,8 @@ namespace plugins {
 extern const plugin namespace_lifecycle, limit_ranger, service_account, node_restriction, taint_nodes_by_condition,
     pod_security, priority, default_toleration_seconds, default_storage_class, storage_object_in_use_protection,
     volume_claim_resize, runtime_class, certificate_approval, certificate_signing, certificate_subject_restriction,
-    default_ingress_class, node_declared_features, pod_resize, always_pull_images, deny_service_external_ips,
-    rbac_escalation, device_claim_status, pod_certificate_signing;
+    default_ingress_class, pod_topology_labels, node_declared_features, pod_resize, always_pull_images,
+    deny_service_external_ips, rbac_escalation, device_claim_status, pod_certificate_signing;
 }
 
 }  // namespace kedge::api

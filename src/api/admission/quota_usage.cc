@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "api/registry/indexes.h"
 #include "api/registry/lookup.h"
 #include "pod/references.h"
 
@@ -85,6 +86,72 @@ void add_device_claim(amounts& out, const json::value& claim) {
   }
 }
 
+const json::value& pod_that_owns(const json::value& claim) {
+  static const json::value none;
+  auto& owners = claim["metadata"]["ownerReferences"];
+  for (std::size_t i = 0; i < owners.size(); ++i)
+    if (owners[i]["controller"].as_bool())
+      return owners[i]["kind"].as_string() == "Pod" && owners[i]["apiVersion"].as_string() == "v1" ? owners[i] : none;
+  return none;
+}
+
+bool is_for_resources(const json::value& claim) {
+  return annotation_of(claim, "resource.kubernetes.io/extended-resource-claim") == "true";
+}
+
+// Of the claims that were made for the pod's extended resources: the pod doesn't tell yet which is its own.
+bool is_first_of(const json::value& pod, const json::value& claim, const store::snapshot& cluster) {
+  // One that is just being created has no time yet.
+  auto age = [](const json::value& c) {
+    auto created = c["metadata"]["creationTimestamp"].as_string();
+    return std::pair(created.empty() ? "~" : created, c["metadata"]["name"].as_string());
+  };
+  bool first = true;
+  auto prefix = directory_prefix("resourceclaims", claim["metadata"]["namespace"].as_string());
+  auto uid = pod["metadata"]["uid"].as_string();
+  cluster.scan(objects_by_owner, uid, prefix, {}, [&](const store::object_ref& o) {
+    auto other = read_object(o);
+    first = !other || !is_for_resources(*other) || pod_that_owns(*other)["uid"].as_string() != uid ||
+            age(*other) >= age(claim);
+    return first;
+  });
+  return first;
+}
+
+// What the pod counts for that the claim was made for.
+amounts counted_by_pod(const json::value& claim, const store::snapshot& cluster) {
+  amounts out;
+  auto& owner = pod_that_owns(claim);
+  if (owner.is_null() || !is_for_resources(claim)) return out;
+  auto& m = claim["metadata"];
+  auto pod = read_object(cluster, object_key("pods", m["namespace"].as_string(), owner["name"].as_string()));
+  if (!pod || (*pod)["metadata"]["uid"].as_string() != owner["uid"].as_string()) return out;
+  auto& told = (*pod)["status"]["extendedResourceClaimStatus"];
+  if (told.is_object() ? told["resourceClaimName"] == m["name"] : is_first_of(*pod, claim, cluster)) add_pod(out, *pod);
+  return out;
+}
+
+// Devices of a class that stands for an extended resource count as that, too, but for those that a pod counts for
+// already which asks for the resource.
+void add_for_resources(amounts& out, const json::value& claim, const store::snapshot& cluster) {
+  amounts more;
+  for (auto& [name, n] : out) {
+    if (!name.ends_with(devices_of_class)) continue;
+    auto of_class = std::string_view(name).substr(0, name.size() - devices_of_class.size());
+    auto found = read_object(cluster, object_key("deviceclasses", {}, of_class));
+    auto resource = found ? (*found)["spec"]["extendedResourceName"].as_string() : std::string_view();
+    if (resource.empty()) continue;
+    more["requests.deviceclass.resource.kubernetes.io/" + std::string(of_class)] = n;
+    more["requests." + std::string(resource)] = n;
+  }
+  if (more.empty()) return;
+  const auto counted = counted_by_pod(claim, cluster);
+  for (auto& [name, n] : more) {
+    if (auto at = counted.find(name); at != counted.end()) n -= at->second;
+    if (n.sign() > 0) out[name] = n;
+  }
+}
+
 bool best_effort(const json::value& pod) {
   bool none = true;
   each_container(pod["spec"], [&](const json::value& container, std::string_view list) {
@@ -149,6 +216,21 @@ amounts quota_usage(std::string_view group, std::string_view resource, const jso
     out[name] = quantity::of(1);
   }
   return out;
+}
+
+amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object,
+                    const store::snapshot& cluster) {
+  auto out = quota_usage(group, resource, object);
+  if (group == "resource.k8s.io" && resource == "resourceclaims") add_for_resources(out, object, cluster);
+  return out;
+}
+
+bool quota_counts_claims(const json::value& hard) {
+  auto* names = hard.object();
+  return names && std::any_of(names->begin(), names->end(), [](auto& m) {
+           return m.name.ends_with(devices_of_class) ||
+                  (m.name.starts_with("requests.") && m.name.find('/') != std::string_view::npos);
+         });
 }
 
 bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,

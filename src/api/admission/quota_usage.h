@@ -1,5 +1,5 @@
-// quota_usage.h: what an object counts for in a namespace's quotas. Pure; the charging is the chain's
-// (resource_quota.h). Also what a quota controller needs to recompute status.used.
+// quota_usage.h: what an object counts for in a namespace's quotas. The charging is the chain's (resource_quota.h).
+// Also what a quota controller needs to recompute status.used.
 #pragma once
 
 #include <string>
@@ -7,12 +7,18 @@
 #include <vector>
 
 #include "pod/amounts.h"
+#include "store/store.h"
 
 namespace kedge::api {
 
 // All that quotas can count of this object, by the names that spec.hard uses: {"pods": 1, "count/pods": 1,
 // "requests.cpu": 500m, …}. A finished pod counts only as count/pods.
 pod::amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object);
+// With what depends on others: a claim of devices, on its DeviceClasses and on the pod that it was made for.
+pod::amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object,
+                         const store::snapshot& cluster);
+// Whether spec.hard has a name that claims of devices may count for, beside their number.
+bool quota_counts_claims(const json::value& hard);
 
 // What stands behind a DeviceClass's name: how many of its devices claims may get.
 inline constexpr std::string_view devices_of_class = ".deviceclass.resource.k8s.io/devices";

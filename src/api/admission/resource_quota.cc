@@ -15,10 +15,10 @@ using pod::amounts_of;
 using pod::text_of;
 
 // What the request adds: the object's usage, less what its old version used.
-amounts growth(const admission_request& r) {
-  auto out = quota_usage(r.who.api_group, r.who.resource, *r.object);
+amounts growth(const admission_request& r, const store::snapshot& cluster) {
+  auto out = quota_usage(r.who.api_group, r.who.resource, *r.object, cluster);
   if (r.what == operation::update && r.old)
-    for (auto& [name, amount] : quota_usage(r.who.api_group, r.who.resource, *r.old)) {
+    for (auto& [name, amount] : quota_usage(r.who.api_group, r.who.resource, *r.old, cluster)) {
       auto [at, fresh] = out.try_emplace(name, amount);
       if (fresh) at->second -= amount;  // the same kind of number, with its way of writing, at zero
       at->second -= amount;
@@ -101,7 +101,7 @@ task<api_result<void>> charge_quotas(admission_request& r, const store::snapshot
   bool any = false;
   cluster.scan(prefix, {}, [&](const store::object_ref&) { return !(any = true); });  // cheaper than a count
   if (!any && limited.empty()) co_return api_result<void>{};
-  auto wanted = growth(r);
+  auto wanted = growth(r, cluster);
   if (wanted.empty()) co_return api_result<void>{};
   if (!limited.empty()) KEDGE_CO_CHECK(check_limited(limited, r, cluster));
   if (!any) co_return api_result<void>{};

@@ -8,6 +8,7 @@
 #include "api/write/applying.h"
 #include "base/strings.h"
 #include "json/patch.h"
+#include "meta/names.h"
 #include "meta/selector.h"
 #include "reactor/loop.h"
 #include "schema/decode.h"
@@ -115,8 +116,14 @@ api_result<json::value> bound(const json::value& current, const json::value& bin
             current["metadata"]["uid"].as_string())));
   auto next = current;
   next.member("spec").set("nodeName", node);
+  if (next["status"].is_object()) next.member("status").erase("nominatedNodeName");  // it promised what now is
   if (auto notes = binding["metadata"]["annotations"].object())
     for (auto& a : *notes) next.member("metadata").member("annotations").set(a.name, a.value);
+  // kube-apiserver copies what can be no label, too, which nobody could change any more.
+  if (auto labels = binding["metadata"]["labels"].object())
+    for (auto& l : *labels)
+      if (check_qualified_name(l.name).empty() && check_label_value(l.value.as_string()).empty())
+        next.member("metadata").member("labels").set(l.name, l.value);
   auto now = format_rfc3339(reactor::loop::current().wall_now());
   set_condition(next.member("status"),
                 json::object{{"type", "PodScheduled"}, {"status", "True"}, {"lastTransitionTime", now}});

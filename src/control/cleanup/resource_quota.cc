@@ -39,15 +39,15 @@ constexpr std::string_view changing[] = {"/registry/pods/", "/registry/services/
 bool concerns(const json::value& hard, const api::served& s) {
   if (!s.namespaced() || s.is_virtual || !s.has_verb("create")) return false;
   if (hard.find("count/" + (s.group.empty() ? s.resource : s.resource + "." + s.group))) return true;
-  if (auto names = hard.object(); names && s.group == "resource.k8s.io" && s.resource == "resourceclaims")
-    return std::ranges::any_of(*names, [](auto& m) { return m.name.ends_with(api::devices_of_class); });
+  if (s.group == "resource.k8s.io" && s.resource == "resourceclaims") return api::quota_counts_claims(hard);
   return s.group.empty() && std::ranges::find(counted, s.resource) != std::end(counted);
 }
 
 // What an object adds to a quota's sum.
-void charge(pod::amounts& sum, const json::value& quota, const api::served& s, const json::value& object) {
+void charge(pod::amounts& sum, const json::value& quota, const api::served& s, const json::value& object,
+            const store::snapshot& cluster) {
   if (api::quota_covers(quota, s.group, s.resource, object))
-    pod::add(sum, api::quota_usage(s.group, s.resource, object));
+    pod::add(sum, api::quota_usage(s.group, s.resource, object, cluster));
 }
 
 json::value used_of(const json::value& hard, const pod::amounts& sum) {
@@ -144,7 +144,7 @@ class resource_quota final : public controller {
         std::size_t n = 0;
         // Parsed here and dropped: a namespace's pods would push out of the cache what is used again.
         cluster.cluster().scan(prefix, start, [&](const store::object_ref& o) {
-          if (auto v = json::parse(o->bytes())) charge(sum, quota, *s, *v);
+          if (auto v = json::parse(o->bytes())) charge(sum, quota, *s, *v, cluster.cluster());
           if (++n < scan_step) return true;
           start = std::string(o->key()) + '\0';
           more = true;

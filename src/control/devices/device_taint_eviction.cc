@@ -17,9 +17,11 @@
 #include "control/conditions.h"
 #include "control/controllers.h"
 #include "control/devices/device_taints.h"
+#include "control/eviction_metrics.h"
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
+#include "control/settings.h"
 #include "reactor/loop.h"
 
 namespace kedge::control {
@@ -132,6 +134,10 @@ bool says(const json::value& has, const condition& c) {
 
 class device_taint_eviction final : public controller {
  public:
+  explicit device_taint_eviction(const settings& s)
+      : measures_(s.measures, "DeviceTaintEvictionController", "device_taint_eviction_controller",
+                  "device taint effect has been activated and a Pod's") {}
+
   std::vector<source> sources() override {
     return {{slices, [this](const seen& s, keys& k) { slice_changed(s, k); }},
             {rules, [this](const seen& s, keys& k) { rule_changed(s, k); }},
@@ -157,6 +163,7 @@ class device_taint_eviction final : public controller {
     // What couldn't be written keeps its time, and is tried again.
     if (auto it = scheduled_.find(pod); done && evicts && it != scheduled_.end()) {
       for (auto& [uid, name] : it->second.rules) ++evicted_[uid];
+      measures_.deleted(s.when().wall - it->second.when);
       scheduled_.erase(it);
     }
     co_return done;
@@ -366,12 +373,13 @@ class device_taint_eviction final : public controller {
   device_taints taints_;
   std::map<std::string, device_eviction, std::less<>> scheduled_;  // pod → when it is to go, and why
   std::map<std::string, std::int64_t, std::less<>> evicted_;       // by a rule's uid, since this server leads
+  eviction_metrics measures_;
 };
 
 }  // namespace
 
-std::unique_ptr<controller> make_device_taint_eviction(const settings&) {
-  return std::make_unique<device_taint_eviction>();
+std::unique_ptr<controller> make_device_taint_eviction(const settings& s) {
+  return std::make_unique<device_taint_eviction>(s);
 }
 
 }  // namespace kedge::control

@@ -26,7 +26,8 @@ const api::resource_id device_claims{"resource.k8s.io", "v1", "resourceclaims"},
     templates{"resource.k8s.io", "v1", "resourceclaimtemplates"};
 constexpr owner_kind pod_kind{"v1", "Pod"};
 constexpr std::string_view protection = "resource.kubernetes.io/delete-protection",
-                           name_in_pod = "resource.kubernetes.io/pod-claim-name";
+                           name_in_pod = "resource.kubernetes.io/pod-claim-name",
+                           for_resources = "resource.kubernetes.io/extended-resource-claim";
 // Of keys: a claim, whose users it names, whose pods it names. A pod's key has no mark.
 constexpr std::string_view claim_mark = "claim:", users_mark = "users:", template_mark = "template:";
 
@@ -196,6 +197,14 @@ struct claim_changes {
   const json::value* unused = nullptr;  // the claim itself: nobody will need it
 };
 
+// Whether it was made for the pod's extended resources in vain: the pod has its node, and another claim (two leaders,
+// each of which ended before it had told the pod, made one each). Who gives a pod its node tells it the claim before.
+bool is_surplus(const json::value& claim, const json::value& pod) {
+  auto& told = pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"];
+  return told.is_string() && told != claim["metadata"]["name"] && !pod["spec"]["nodeName"].as_string().empty() &&
+         claim["metadata"]["annotations"][for_resources].as_string() == "true" && is_controlled_by(claim, pod);
+}
+
 claim_changes changes_of(const view& cluster, const json::value& claim) {
   claim_changes out;
   auto ns = claim["metadata"]["namespace"].as_string();
@@ -206,7 +215,7 @@ claim_changes changes_of(const view& cluster, const json::value& claim) {
     bool keep = true;
     if (u["apiGroup"].as_string().empty() && u["resource"].as_string() == "pods") {
       auto pod = cluster.get(pods, ns, u["name"].as_string());
-      keep = pod && uid_of(*pod) == u["uid"].as_string() && !is_done(*pod);
+      keep = pod && uid_of(*pod) == u["uid"].as_string() && !is_done(*pod) && !is_surplus(claim, *pod);
     }
     if (keep) remaining.push_back(u);
   }
@@ -228,7 +237,9 @@ claim_changes changes_of(const view& cluster, const json::value& claim) {
   if (!owner || (*owner)["apiVersion"].as_string() != "v1" || (*owner)["kind"].as_string() != "Pod") return out;
   // A pod that is gone takes its claims along (garbage collection).
   auto pod = cluster.get(pods, ns, (*owner)["name"].as_string());
-  if (pod && (uid_of(*pod) != (*owner)["uid"].as_string() || is_done(*pod)) && !is_deleting(claim)) out.unused = &claim;
+  if (pod && !is_deleting(claim) &&
+      (uid_of(*pod) != (*owner)["uid"].as_string() || is_done(*pod) || is_surplus(claim, *pod)))
+    out.unused = &claim;
   return out;
 }
 
@@ -270,7 +281,7 @@ class resource_claim final : public controller {
       name_pods(s, api::pods_by_claim_template, rest(template_mark));
       co_return api::api_result<void>();
     }
-    name_claims_of_ended(s, key);
+    name_claims_in_vain(s, key);
     co_return co_await s.look_and_write(key);
   }
 
@@ -279,11 +290,15 @@ class resource_claim final : public controller {
   }
 
  private:
-  // All that were made for a pod that has ended: two leaders may have made one each, of which its status tells one.
-  static void name_claims_of_ended(shell& s, const std::string& key) {
+  // All that were made for a pod that has ended, or has its node and the claim for its extended resources: two leaders
+  // may have made one each, of which its status tells one.
+  static void name_claims_in_vain(shell& s, const std::string& key) {
     auto cluster = s.now();
     auto pod = cluster.get(pods, key);
-    if (!pod || !is_done(*pod)) return;
+    if (!pod) return;
+    const bool has_all =
+        (*pod)["status"]["extendedResourceClaimStatus"].is_object() && !(*pod)["spec"]["nodeName"].as_string().empty();
+    if (!is_done(*pod) && !has_all) return;
     auto all = cluster.prefix(device_claims);
     auto of_pod = cluster.prefix(device_claims, (*pod)["metadata"]["namespace"].as_string());
     cluster.cluster().scan(api::objects_by_owner, uid_of(*pod), of_pod, {}, [&](const store::object_ref& o) {

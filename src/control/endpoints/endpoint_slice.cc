@@ -4,7 +4,8 @@
 //        ─▶ what is new fills those that change anyway, then one with room, then new ones ─▶ hints ─▶ create, update,
 //        delete
 //
-// Slices have up to 100 endpoints, and as few as possible are written for a change (KEP-752).
+// Slices have up to 100 endpoints (--max-endpoints-per-slice), and as few as possible are written for a change
+// (KEP-752).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
+#include "control/settings.h"
 #include "control/workloads/replicas.h"
 #include "json/write.h"
 #include "meta/selector.h"
@@ -31,7 +33,6 @@ constexpr std::string_view manager = "endpointslice-controller.k8s.io";
 constexpr std::string_view service_label = "kubernetes.io/service-name";
 constexpr std::string_view manager_label = "endpointslice.kubernetes.io/managed-by";
 constexpr std::string_view headless_label = "service.kubernetes.io/headless";
-constexpr std::size_t endpoints_max = 100;  // of a slice (kube-controller-manager's --max-endpoints-per-slice)
 
 bool is_reserved(std::string_view label) {
   return label == service_label || label == manager_label || label == headless_label;
@@ -123,8 +124,13 @@ struct wanted_group {
 // The slices of a service in one family.
 class family {
  public:
-  family(const json::value& service, std::string type, std::vector<const json::value*> standing, std::string trigger)
-      : service_(service), type_(std::move(type)), standing_(std::move(standing)), trigger_(std::move(trigger)) {}
+  family(const json::value& service, std::string type, std::vector<const json::value*> standing, std::string trigger,
+         std::size_t endpoints_max)
+      : service_(service),
+        type_(std::move(type)),
+        standing_(std::move(standing)),
+        trigger_(std::move(trigger)),
+        endpoints_max_(endpoints_max) {}
 
   void want(json::array ports, json::value endpoint) {
     auto& group = groups_[key_of(ports)];
@@ -226,7 +232,7 @@ class family {
     }
     auto take = [&](json::value& slice) {
       auto& list = slice.member("endpoints").make_array();
-      while (!group.endpoints.empty() && list.size() < endpoints_max) {
+      while (!group.endpoints.empty() && list.size() < endpoints_max_) {
         list.push_back(std::move(group.endpoints.begin()->second));
         group.endpoints.erase(group.endpoints.begin());
       }
@@ -245,10 +251,10 @@ class family {
     for (auto s : unchanged) kept_.push_back(s);
   }
 
-  static const json::value* fullest_with_room(const std::vector<const json::value*>& slices, std::size_t n) {
+  const json::value* fullest_with_room(const std::vector<const json::value*>& slices, std::size_t n) const {
     const json::value* out = nullptr;
     for (auto s : slices)
-      if ((*s)["endpoints"].size() + n <= endpoints_max &&
+      if ((*s)["endpoints"].size() + n <= endpoints_max_ &&
           (!out || (*s)["endpoints"].size() > (*out)["endpoints"].size()))
         out = s;
     return out;
@@ -296,23 +302,27 @@ class family {
   std::string type_;
   std::vector<const json::value*> standing_, kept_, removed_;
   std::string trigger_;
+  std::size_t endpoints_max_;  // of a slice
   std::map<std::string, wanted_group> groups_;
   std::vector<json::value> made_, changed_;
 };
 
 class endpoint_slice final : public controller {
  public:
+  explicit endpoint_slice(const settings& s)
+      : endpoints_max_(s.max_endpoints_per_slice), batch_(s.endpointslice_updates_batch_period) {}
+
   std::vector<source> sources() override {
-    return {
-        {services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
-        {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k); }},
-        {endpoint_slices,
-         [](const seen& s, keys& k) {
-           auto& m = s.value()["metadata"];
-           if (m["labels"][manager_label].as_string() != manager) return;
-           k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
-         }},
-        {nodes, [this](const seen& s, keys& k) { node_changed(s, k); }}};
+    return {{services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
+            {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k, batch_); }},
+            {endpoint_slices,
+             [this](const seen& s, keys& k) {
+               auto& m = s.value()["metadata"];
+               if (m["labels"][manager_label].as_string() != manager) return;
+               add_batched(k, fmt::format("{}/{}", m["namespace"].as_string(), m["labels"][service_label].as_string()),
+                           batch_);
+             }},
+            {nodes, [this](const seen& s, keys& k) { node_changed(s, k); }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment&) override {
@@ -330,7 +340,7 @@ class endpoint_slice final : public controller {
       if (std::find(types.begin(), types.end(), type) == types.end())
         for (auto s : slices) p.write(removal_of_any_version(endpoint_slices, *s));
     for (auto& type : types) {
-      family f(*service, type, standing[type], trigger);
+      family f(*service, type, standing[type], trigger, endpoints_max_);
       for (auto pod : selected) {
         if (!serves(*pod)) continue;
         auto node = node_of(*pod).empty() ? nullptr : cluster.get(nodes, {}, node_of(*pod));
@@ -372,6 +382,8 @@ class endpoint_slice final : public controller {
     return out;
   }
 
+  std::size_t endpoints_max_;
+  duration batch_;
   service_selectors selectors_;
   trigger_times triggers_;
   std::set<std::string> missing_node_;
@@ -379,6 +391,6 @@ class endpoint_slice final : public controller {
 
 }  // namespace
 
-std::unique_ptr<controller> make_endpoint_slice(const settings&) { return std::make_unique<endpoint_slice>(); }
+std::unique_ptr<controller> make_endpoint_slice(const settings& s) { return std::make_unique<endpoint_slice>(s); }
 
 }  // namespace kedge::control

@@ -9,6 +9,7 @@
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
+#include "control/settings.h"
 #include "control/workloads/replicas.h"
 
 namespace kedge::control {
@@ -75,9 +76,11 @@ json::value without_trigger(json::value o) {
 
 class endpoints_controller final : public controller {
  public:
+  explicit endpoints_controller(const settings& s) : batch_(s.endpoint_updates_batch_period) {}
+
   std::vector<source> sources() override {
     return {{services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
-            {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k); }},
+            {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k, batch_); }},
             // Its own, when somebody removed or changed them, and what outlived its Service while nobody looked.
             {endpoints, [](const seen& s, keys& k) {
                if (is_managed(s.value())) own_key(s, k);
@@ -136,12 +139,13 @@ class endpoints_controller final : public controller {
     return next;
   }
 
+  duration batch_;
   service_selectors selectors_;
   trigger_times triggers_;
 };
 
 }  // namespace
 
-std::unique_ptr<controller> make_endpoints(const settings&) { return std::make_unique<endpoints_controller>(); }
+std::unique_ptr<controller> make_endpoints(const settings& s) { return std::make_unique<endpoints_controller>(s); }
 
 }  // namespace kedge::control

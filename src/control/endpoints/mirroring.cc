@@ -12,6 +12,7 @@
 #include "control/endpoints/serving.h"
 #include "control/endpoints/subsets.h"
 #include "control/owners.h"
+#include "control/settings.h"
 #include "control/workloads/members.h"
 #include "json/write.h"
 #include "meta/selector.h"
@@ -28,8 +29,6 @@ constexpr std::string_view service_label = "kubernetes.io/service-name";
 constexpr std::string_view skip_label = "endpointslice.kubernetes.io/skip-mirror";
 constexpr std::string_view leader_note = "control-plane.alpha.kubernetes.io/leader";
 constexpr std::string_view applied_note = "kubectl.kubernetes.io/last-applied-configuration";
-constexpr std::size_t addresses_max =
-    1000;  // of a subset (kube-controller-manager's --mirroring-max-endpoints-per-subset)
 
 bool is_mirrored(const json::value& o) {
   return o["metadata"]["labels"][skip_label].as_string() != "true" &&
@@ -82,19 +81,23 @@ json::value by_text(const json::value& list) {
 
 class mirroring final : public controller {
  public:
+  explicit mirroring(const settings& s)
+      : addresses_max_(s.mirroring_max_endpoints_per_subset), batch_(s.mirroring_endpointslice_updates_batch_period) {}
+
   std::vector<source> sources() override {
-    return {
-        {endpoints, own_key},
-        {services,
-         [](const seen& s, keys& k) {
-           const bool selects = s.value()["spec"]["selector"].is_object();
-           if (s.modified() ? selects != s.value_before()["spec"]["selector"].is_object() : !selects) own_key(s, k);
-         }},
-        {endpoint_slices, [](const seen& s, keys& k) {
-           auto& m = s.value()["metadata"];
-           if (m["labels"][manager_label].as_string() == manager)
-             k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
-         }}};
+    return {{endpoints, own_key},
+            {services,
+             [](const seen& s, keys& k) {
+               const bool selects = s.value()["spec"]["selector"].is_object();
+               if (s.modified() ? selects != s.value_before()["spec"]["selector"].is_object() : !selects) own_key(s, k);
+             }},
+            {endpoint_slices, [this](const seen& s, keys& k) {
+               auto& m = s.value()["metadata"];
+               if (m["labels"][manager_label].as_string() == manager)
+                 add_batched(k,
+                             fmt::format("{}/{}", m["namespace"].as_string(), m["labels"][service_label].as_string()),
+                             batch_);
+             }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment&) override {
@@ -145,7 +148,7 @@ class mirroring final : public controller {
     return out;
   }
 
-  static std::map<std::string, group> groups_of(const json::value& source, plan& p) {
+  std::map<std::string, group> groups_of(const json::value& source, plan& p) const {
     std::map<std::string, group> out;
     std::size_t bad = 0, skipped = 0;
     auto subsets = repacked(source["subsets"]);
@@ -158,7 +161,7 @@ class mirroring final : public controller {
           auto ip = list[i]["ip"].as_string();
           auto parsed = ip_address::parse_sloppy(ip);
           if (!parsed) ++bad;
-          if (!parsed || added >= addresses_max) {
+          if (!parsed || added >= addresses_max_) {
             ++skipped;
             continue;
           }
@@ -181,7 +184,7 @@ class mirroring final : public controller {
           about, "TooManyAddressesToMirror",
           fmt::format(
               "A max of {} addresses can be mirrored to EndpointSlices per Endpoints subset. {} addresses were skipped",
-              addresses_max, skipped),
+              addresses_max_, skipped),
           true);
     return out;
   }
@@ -215,10 +218,13 @@ class mirroring final : public controller {
     return a["metadata"] == b["metadata"] && a["ports"] == b["ports"] &&
            by_text(a["endpoints"]) == by_text(b["endpoints"]);
   }
+
+  std::size_t addresses_max_;  // of a subset
+  duration batch_;
 };
 
 }  // namespace
 
-std::unique_ptr<controller> make_endpoint_mirroring(const settings&) { return std::make_unique<mirroring>(); }
+std::unique_ptr<controller> make_endpoint_mirroring(const settings& s) { return std::make_unique<mirroring>(s); }
 
 }  // namespace kedge::control

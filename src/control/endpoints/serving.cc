@@ -114,14 +114,18 @@ void service_selectors::service_changed(const seen& s, keys& k) {
   own_key(s, k);
 }
 
-void service_selectors::pod_changed(const seen& s, keys& k) const {
+void add_batched(keys& k, const std::string& key, duration batch) {
+  batch > duration::zero() ? k.add_after(key, batch) : k.add(key);
+}
+
+void service_selectors::pod_changed(const seen& s, keys& k, duration batch) const {
   auto here = by_namespace_.find(split_name(s.name()).ns);
   if (here == by_namespace_.end()) return;
   if (s.modified() && same_endpoint(s.value_before(), s.value())) return;
   for (auto& [name, selector] : here->second)
     if (selector.matches(s.value()["metadata"]["labels"]) ||
         (s.modified() && selector.matches(s.value_before()["metadata"]["labels"])))
-      k.add(here->first + "/" + name);
+      add_batched(k, here->first + "/" + name, batch);
 }
 
 void service_selectors::name_all(keys& k) const {

@@ -24,6 +24,8 @@ std::optional<std::int64_t> port_of(const json::value& pod, const json::value& p
 // The pods that its selector means.
 std::vector<const json::value*> pods_of(const view& cluster, const json::value& service);
 bool serves(const json::value& pod);  // it has an address, and hasn't ended
+// Names a key, `batch` later: until then what else happens to it is the same piece of work.
+void add_batched(keys& k, const std::string& key, duration batch);
 // Those of a pod's addresses that are of a family ("IPv4", "IPv6").
 json::array addresses_of(const json::value& pod, std::string_view family);
 // When what makes a change happened, for the annotation that tells how old it is: the earliest of the service's and its
@@ -46,7 +48,7 @@ class trigger_times {
 class service_selectors {
  public:
   void service_changed(const seen& s, keys& k);
-  void pod_changed(const seen& s, keys& k) const;
+  void pod_changed(const seen& s, keys& k, duration batch) const;
   void name_all(keys& k) const;
 
  private:

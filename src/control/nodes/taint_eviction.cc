@@ -11,10 +11,12 @@
 #include <optional>
 
 #include "control/controllers.h"
+#include "control/eviction_metrics.h"
 #include "control/nodes/node_state.h"
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
+#include "control/settings.h"
 #include "control/tolerations.h"
 
 namespace kedge::control {
@@ -46,6 +48,10 @@ json::array no_execute_taints(const json::value& node) {
 
 class taint_eviction final : public controller {
  public:
+  explicit taint_eviction(const settings& s)
+      : measures_(s.measures, "TaintEvictionController", "taint_eviction_controller",
+                  "taint effect has been activated for the Pod and its") {}
+
   std::vector<source> sources() override {
     return {{nodes, [this](const seen& s, keys& k) { node_changed(s, k); }},
             {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
@@ -57,7 +63,10 @@ class taint_eviction final : public controller {
     bool last = !p.steps.empty();
     auto done = co_await s.write(std::move(p), key);
     // It had its turn. What couldn't be written keeps its time, and is tried again.
-    if (done && last) scheduled_.erase(key.substr(pod_prefix.size()));
+    if (auto it = scheduled_.find(key.substr(pod_prefix.size())); done && last && it != scheduled_.end()) {
+      measures_.deleted(s.when().now - it->second);
+      scheduled_.erase(it);
+    }
     if (key.starts_with(node_prefix))
       for (auto& pod : std::exchange(to_look_at_, {})) s.queue().add(pod);
     co_return done;
@@ -139,10 +148,11 @@ class taint_eviction final : public controller {
   std::map<std::string, json::array> tainted_;   // node → its NoExecute taints
   std::map<std::string, time_point> scheduled_;  // pod → when it is to go
   std::vector<std::string> to_look_at_;          // of a look at a node
+  eviction_metrics measures_;
 };
 
 }  // namespace
 
-std::unique_ptr<controller> make_taint_eviction(const settings&) { return std::make_unique<taint_eviction>(); }
+std::unique_ptr<controller> make_taint_eviction(const settings& s) { return std::make_unique<taint_eviction>(s); }
 
 }  // namespace kedge::control

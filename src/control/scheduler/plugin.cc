@@ -29,6 +29,7 @@ constexpr known_plugin known[] = {
     {"DynamicResources", 2, make_dynamic_resources},
     {"NodeResourcesBalancedAllocation", 1, make_balanced_allocation},
     {"ImageLocality", 1, make_image_locality},
+    {"NodeDeclaredFeatures", 0, make_node_declared_features},
 };
 
 }  // namespace

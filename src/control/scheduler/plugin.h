@@ -150,6 +150,7 @@ using plugin_result = result<std::unique_ptr<plugin>>;
 plugin_result make_node_name(const json::value&);
 plugin_result make_node_unschedulable(const json::value&);
 plugin_result make_taint_toleration(const json::value&);
+plugin_result make_node_declared_features(const json::value&);
 plugin_result make_node_affinity(const json::value& arguments);
 plugin_result make_node_ports(const json::value&);
 plugin_result make_node_resources_fit(const json::value& arguments);

@@ -194,7 +194,7 @@ std::string key_of(const json::value& pod, const counted& amounts) {
   out.append("labels", pod["metadata"]["labels"]);
   keep(out, spec,
        {"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priority", "preemptionPolicy",
-        "schedulerName", "schedulingGates", "hostNetwork", "resourceClaims"});
+        "schedulerName", "schedulingGates", "hostNetwork", "hostUsers", "resourceClaims"});
   json::array numbers;
   for (auto* r : {&amounts.requests, &amounts.nonzero, &amounts.scored}) {
     numbers.emplace_back(r->milli_cpu);
@@ -238,6 +238,25 @@ std::string key_of(const json::value& pod, const counted& amounts) {
   return json::write(json::value(std::move(out)));
 }
 
+// What a node must say that it can for the pod to run there (KEP-5328): of kube-scheduler's features those that a pod
+// asks for from its start.
+std::vector<std::string> features_of(const json::value& spec) {
+  std::vector<std::string> out;
+  auto restarts_all = [&](const json::value& container) {
+    auto& rules = container["restartPolicyRules"];
+    for (std::size_t i = 0; i < rules.size(); ++i)
+      if (rules[i]["action"].as_string() == "RestartAllContainers") return true;
+    return false;
+  };
+  bool restarts = false;
+  for (auto list : {"containers", "initContainers"})
+    for (std::size_t i = 0; i < spec[list].size(); ++i) restarts |= restarts_all(spec[list][i]);
+  if (restarts) out.emplace_back("RestartAllContainersOnContainerExits");
+  if (spec["hostNetwork"].as_bool() && !spec["hostUsers"].as_bool(true))
+    out.emplace_back("UserNamespacesHostNetworkSupport");
+  return out;
+}
+
 pod_class parse(const json::value& pod, counted amounts) {
   auto& spec = pod["spec"];
   pod_class out;
@@ -269,6 +288,7 @@ pod_class parse(const json::value& pod, counted amounts) {
       out.images.push_back(image_with_tag(spec[list][i]["image"].as_string()));
   for (std::size_t i = 0; i < spec["schedulingGates"].size(); ++i)
     out.gates.emplace_back(spec["schedulingGates"][i]["name"].as_string());
+  out.features = features_of(spec);
   for (std::size_t i = 0; i < spec["resourceClaims"].size(); ++i) {
     auto& c = spec["resourceClaims"][i];
     out.device_claims.push_back({std::string(c["name"].as_string()), std::string(c["resourceClaimName"].as_string()),

@@ -86,6 +86,7 @@ struct pod_class {
   std::vector<std::string> images;                     // of containers, init containers, image volumes; with their tags
   std::size_t image_count = 0;
   std::vector<std::string> gates;
+  std::vector<std::string> features;  // that its node must declare, sorted
   std::vector<device_claim_source> device_claims;
   std::vector<resource_container> containers;  // empty: none asks for an extended resource
   std::vector<disk> disks;

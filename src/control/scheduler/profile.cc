@@ -19,8 +19,8 @@ using entries = std::vector<entry>;
 // Names of kube-scheduler that need no plugin of ours: they are part of the queue, the binding, or of preemption.
 constexpr std::string_view built_in[] = {"SchedulingGates", "PrioritySort", "DefaultBinder", "DefaultPreemption"};
 // Its others, which are not here.
-constexpr std::string_view absent[] = {"NodeDeclaredFeatures", "GangScheduling", "DeferredPodScheduling",
-                                       "TopologyPlacementGenerator", "PodGroupPodsCount"};
+constexpr std::string_view absent[] = {"GangScheduling", "DeferredPodScheduling", "TopologyPlacementGenerator",
+                                       "PodGroupPodsCount"};
 constexpr std::string_view removed[] = {"AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"};
 // Its extension points (those of filters and scores, and of preemption, stand apart).
 constexpr std::string_view other_points[] = {

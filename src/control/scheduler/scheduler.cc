@@ -520,7 +520,7 @@ class run {
       measures_.attempted(by.scheduler_name, result::error, took);
       queue_.retry(p, now());
       ++writing_;
-      writes.spawn(tell_refused(p, std::move(found.failed), "SchedulerError", std::nullopt, {}));
+      writes.spawn(tell_refused(p, std::move(found.failed), "SchedulerError", "", {}));
       return;
     }
     if (found.node) {
@@ -582,6 +582,7 @@ class run {
   task<void> prepare_and_bind(pod_ref p, std::string node, preparation plan, const profile& by, timing when) {
     result<void> done;
     std::string_view failed = "VolumeBinding";
+    co_await announce(p, node);
     if (!plan.volumes.empty()) {
       done = co_await volumes_.write(plan.volumes, node);
       --writing_;
@@ -617,7 +618,28 @@ class run {
       co_return;
     }
     co_await tell_refused(p, fmt::format("running PreBind plugin \"{}\": {}", failed, done.error().message),
-                          "SchedulerError", std::nullopt, {});
+                          "SchedulerError", "", {});
+  }
+
+  // A pod whose node must be prepared says meanwhile where it is going to be (KEP-5278): who adds and removes nodes
+  // shall know. The binding takes it away again. Nothing depends on it.
+  task<void> announce(pod_ref p, std::string node) {
+    if (p->nominated == node) co_return;
+    auto change = [&](json::value& pod) {
+      if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
+      return nominate(pod, node);
+    };
+    auto told = co_await c_.objects.modify(pods, p->ns, p->name, change, "status");
+    if (!told && told.error().code != 404)
+      log::debug("scheduler: the node that {} is going to: {}", p->key(), told.error().message);
+  }
+
+  // True when the pod's status is another now.
+  static bool nominate(json::value& pod, std::string_view node) {
+    if (pod["status"]["nominatedNodeName"].as_string() == node) return false;
+    node.empty() ? void(pod.member("status").erase("nominatedNodeName"))
+                 : pod.member("status").set("nominatedNodeName", node);
+    return true;
   }
 
   task<result<void>> prepare_devices(pod_ref p, std::string node, device_plan plan, const profile& by,
@@ -716,7 +738,7 @@ class run {
     cluster_.forget(p);
     queue_.retry(p, now());
     happened({.what = event_kind::pod_removed, .pod = p.get()});
-    co_await tell_refused(p, done.error().message, "SchedulerError", std::nullopt, {});
+    co_await tell_refused(p, done.error().message, "SchedulerError", "", {});
     co_return false;
   }
 
@@ -732,13 +754,7 @@ class run {
     auto change = [&](json::value& pod) {
       if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
       bool changed = set_condition(pod, "PodScheduled", "False", reason, text);
-      if (nominated && pod["status"]["nominatedNodeName"].as_string() != *nominated) {
-        if (nominated->empty())
-          pod.member("status").erase("nominatedNodeName");
-        else
-          pod.member("status").set("nominatedNodeName", *nominated);
-        changed = true;
-      }
+      if (nominated) changed |= nominate(pod, *nominated);
       return changed;
     };
     auto told = co_await c_.objects.modify(pods, p->ns, p->name, change, "status");
@@ -770,19 +786,24 @@ class run {
   static bool set_condition(json::value& pod, std::string_view type, std::string_view status, std::string_view reason,
                             std::string_view message) {
     auto now = format_rfc3339(reactor::loop::current().wall_now());
+    const auto generation = pod["metadata"]["generation"];
     auto& list = pod.member("status").member("conditions").make_array();
     for (auto& c : list) {
       if (c["type"].as_string() != type) continue;
       const bool flipped = c["status"].as_string() != status;
-      if (!flipped && c["reason"].as_string() == reason && c["message"].as_string() == message) return false;
+      if (!flipped && c["reason"].as_string() == reason && c["message"].as_string() == message &&
+          c["observedGeneration"].as_integer() == generation.as_integer())
+        return false;
       c.set("status", status);
       c.set("reason", reason);
       c.set("message", message);
+      if (generation.is_integer()) c.set("observedGeneration", generation);
       if (flipped) c.set("lastTransitionTime", now);
       return true;
     }
     json::object made{{"type", type},     {"status", status},  {"lastProbeTime", nullptr}, {"lastTransitionTime", now},
                       {"reason", reason}, {"message", message}};
+    if (generation.is_integer()) made.set("observedGeneration", generation);
     list.emplace_back(std::move(made));
     return true;
   }

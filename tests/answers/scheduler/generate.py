@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Makes small clusters and a pod that is to be placed, for record.go: one case a line, as JSON.
 
-  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption|devices|resources]]]
+  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption|devices|resources|features]]]
 
 Each plugin of kube-scheduler has its corners here: what is just enough and just too much, keys that are missing, operators of every kind,
 terms that are empty, pods that are ending, namespaces that are selected. `volumes` is about claims and what they are bound to, `preemption`
 about pods of less priority that would have to go, `devices` about claims of devices, `resources` about extended resources that are given
-as devices.
+as devices, `features` about what nodes declare and pods ask for.
 """
 import json
 import random
@@ -635,7 +635,33 @@ class ResourceMaker(DeviceMaker):
         return case
 
 
-KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker, "devices": DeviceMaker, "resources": ResourceMaker}
+# What nodes say that they can, and what no pod asks for.
+FEATURES = ["InPlacePodVerticalScalingInitContainers", "RestartAllContainersOnContainerExits", "SomethingOfTomorrow", "UserNamespacesHostNetworkSupport"]
+
+
+class FeatureMaker(Maker):
+    def case(self):
+        case = super().case()
+        for n in case["nodes"]:
+            declared = [f for f in FEATURES if self.some(0.6)]
+            if declared:
+                n["status"]["declaredFeatures"] = declared
+        spec = case["pod"]["spec"]
+        if self.some(0.3):
+            spec["initContainers"] = [{"name": "i", "image": "registry/app:1"}]
+        for c in spec["containers"] + spec.get("initContainers", []):
+            if self.some(0.5):
+                c["restartPolicy"] = "Never"
+                c["restartPolicyRules"] = [{"action": self.pick("Restart", "RestartAllContainers", "RestartAllContainers"), "exitCodes": {"operator": "In", "values": [3]}}
+                                           for _ in range(self.pick(1, 2))]
+        if self.some(0.4):
+            spec["hostNetwork"] = self.some(0.7)
+        if self.some(0.4):
+            spec["hostUsers"] = self.some(0.3)
+        return case
+
+
+KINDS = {"features": FeatureMaker, "plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker, "devices": DeviceMaker, "resources": ResourceMaker}
 
 
 def main():

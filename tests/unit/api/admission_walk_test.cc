@@ -382,6 +382,7 @@ TEST_CASE("plugins name the operations that upstream's do") {
                                                          {"CertificateSigning", on_update},
                                                          {"CertificateSubjectRestriction", on_create},
                                                          {"DefaultIngressClass", on_create},
+                                                         {"PodTopologyLabels", on_create},
                                                          {"NodeDeclaredFeatureValidator", on_create | on_update},
                                                          {"PodResizeValidator", on_update},
                                                          {"DenyServiceExternalIPs", on_create | on_update},

@@ -438,15 +438,31 @@ TEST_CASE("labels that a node may not give itself end the start, in the kubelet'
 
 TEST_CASE("kube-controller-manager's settings are read; what means nothing warns, what doesn't exist is refused") {
   words warnings;
-  const auto read = read_controller_manager_arguments(
-      words{"node-monitor-grace-period=20s", "--node-monitor-period=2s", "node-startup-grace-period=30s",
-            "node-eviction-rate=0.5", "secondary-node-eviction-rate=0", "large-cluster-size-threshold=10",
-            "unhealthy-zone-threshold=0.7", "node-cidr-mask-size=26", "terminated-pod-gc-threshold=-1",
-            "allocate-node-cidrs=false", "enable-garbage-collector=false", "resource-quota-sync-period=1m",
-            "concurrent-gc-syncs=3", "concurrent-namespace-syncs=7", "controllers=*,-ttl",
-            "controllers+=-garbagecollector", "controllers-=tokencleaner", "bind-address=0.0.0.0",
-            "feature-gates=X=true"},
-      warnings);
+  const auto read = read_controller_manager_arguments(words{"node-monitor-grace-period=20s",
+                                                            "--node-monitor-period=2s",
+                                                            "node-startup-grace-period=30s",
+                                                            "node-eviction-rate=0.5",
+                                                            "secondary-node-eviction-rate=0",
+                                                            "large-cluster-size-threshold=10",
+                                                            "unhealthy-zone-threshold=0.7",
+                                                            "node-cidr-mask-size=26",
+                                                            "terminated-pod-gc-threshold=-1",
+                                                            "allocate-node-cidrs=false",
+                                                            "enable-garbage-collector=false",
+                                                            "resource-quota-sync-period=1m",
+                                                            "concurrent-gc-syncs=3",
+                                                            "concurrent-namespace-syncs=7",
+                                                            "controllers=*,-ttl",
+                                                            "controllers+=-garbagecollector",
+                                                            "controllers-=tokencleaner",
+                                                            "bind-address=0.0.0.0",
+                                                            "max-endpoints-per-slice=50",
+                                                            "mirroring-max-endpoints-per-subset=7",
+                                                            "endpoint-updates-batch-period=1s",
+                                                            "endpointslice-updates-batch-period=500ms",
+                                                            "mirroring-endpointslice-updates-batch-period=2s",
+                                                            "feature-gates=X=true"},
+                                                      warnings);
   REQUIRE(read);
   CHECK(read->node_monitor_grace_period == std::chrono::seconds(20));
   CHECK(read->node_monitor_period == std::chrono::seconds(2));
@@ -483,6 +499,11 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
     REQUIRE(!refused);
     CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);
   }
+  CHECK(read->max_endpoints_per_slice == 50);
+  CHECK(read->mirroring_max_endpoints_per_subset == 7);
+  CHECK(read->endpoint_updates_batch_period == std::chrono::seconds(1));
+  CHECK(read->endpointslice_updates_batch_period == std::chrono::milliseconds(500));
+  CHECK(read->mirroring_endpointslice_updates_batch_period == std::chrono::seconds(2));
   warnings.clear();
   CHECK(read_controller_manager_arguments(words{"controllers=*,route"}, warnings));
   CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller route"});

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "api/metrics/metrics.h"
 #include "at_work.h"
 #include "control/conditions.h"
 
@@ -168,8 +169,34 @@ json::value progress(at_work& w, std::string_view name) {
 
 }  // namespace
 
+TEST_CASE("resourceclaim-controller: a claim for extended resources that a leader made in vain goes") {
+  at_work w("resourceclaim-controller");
+  constexpr std::string_view made_for =
+      "name: {}, finalizers: [resource.kubernetes.io/delete-protection], annotations: "
+      "{{resource.kubernetes.io/extended-resource-claim: 'true'}}, ownerReferences: [{{apiVersion: v1, kind: Pod, "
+      "name: "
+      "p, uid: uid-p, controller: true}}]";
+  auto status = fmt::format("{}, reservedFor: [{{resource: pods, name: p, uid: uid-p}}]", allocation);
+  for (auto name : {"mine", "vain"}) w.put(claim(fmt::format(fmt::runtime(made_for), name), status));
+  auto p = pod("p", "", "extendedResourceClaimStatus: {resourceClaimName: mine, requestMappings: []}");
+  w.put(p);
+  auto settle = [&] {
+    for (auto named = w.named(); !named.empty(); named = w.named())
+      for (auto& key : named) CHECK(w.work(key) == "");
+  };
+  settle();
+  // Until the pod has its node the scheduler looks after them.
+  CHECK(w.keys_under("/registry/resourceclaims/default/") == text{"mine", "vain"});
+  p.member("spec").set("nodeName", "n1");
+  w.put(p);
+  settle();
+  CHECK(w.keys_under("/registry/resourceclaims/default/") == text{"mine"});
+  CHECK(w.get("/registry/resourceclaims/default/mine")["status"]["reservedFor"].size() == 1);
+}
+
 TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now, later or not at all") {
-  at_work w("device-taint-eviction-controller");
+  api::metrics measures;
+  at_work w("device-taint-eviction-controller", {.measures = &measures});
   w.put(slice(""));
   put_user(w, "now", "d0");
   put_user(w, "later", "d0", "{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}");
@@ -196,6 +223,8 @@ TEST_CASE("device-taint-eviction-controller: who uses a tainted device goes, now
   CHECK(lines(w.look("pod:default/other", noon)).empty());
   // What was done is done once.
   CHECK(w.work("pod:default/now") == "");
+  CHECK(measures.text().contains("device_taint_eviction_controller_pod_deletions_total 1\n"));
+  CHECK(measures.text().contains("device_taint_eviction_controller_pod_deletion_duration_seconds_count 1\n"));
   auto gone = w.get("/registry/pods/default/now");
   CHECK(gone["metadata"]["deletionTimestamp"].is_string());
   CHECK(condition_of(gone, "DisruptionTarget")["reason"].as_string() == "DeletionByDeviceTaintManager");

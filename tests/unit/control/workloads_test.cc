@@ -449,6 +449,20 @@ TEST_CASE("endpointslice-controller: who serves, and how well") {
   CHECK(updated(w.look("default/web", at()))["endpoints"][1]["conditions"]["ready"] == json::value(true));
 }
 
+TEST_CASE("endpointslice-controller: slices are as large, and changes of pods wait as long, as flags say") {
+  at_work w("endpointslice", {.max_endpoints_per_slice = 2, .endpointslice_updates_batch_period = 1h});
+  w.put("{kind: Node, apiVersion: v1, metadata: {name: a}}");
+  w.put(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, "
+      "clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{port: 80, protocol: TCP}]}}");
+  CHECK(w.named() == text{"default/web"});
+  for (int i = 1; i <= 5; ++i)
+    w.put(pod_of({}, fmt::format("p{}", i), "app: web", fmt::format("phase: Running, podIPs: [{{ip: 10.1.0.{}}}]", i)));
+  CHECK(w.named().empty());
+  CHECK(w.queue().size() == 1);  // later, once for all
+  CHECK(creations(w.look("default/web", at()), "endpointslices") == 3);
+}
+
 TEST_CASE("endpoints-controller: who serves, in as few subsets as can be") {
   at_work w("endpoint");
   w.put(
@@ -473,6 +487,17 @@ TEST_CASE("endpoints-controller: who serves, in as few subsets as can be") {
   CHECK(lines(w.look("default/web", at())).empty());
   w.erase("/registry/services/specs/default/web");
   CHECK(removals(w.look("default/web", at())) == text{"web"});
+}
+
+TEST_CASE("endpoints-controller: changes of pods wait as long as the flag says, a Service's don't") {
+  at_work w("endpoint", {.endpoint_updates_batch_period = 1h});
+  w.put(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, "
+      "clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{port: 80, protocol: TCP}]}}");
+  CHECK(w.named() == text{"default/web"});
+  w.put(pod_of({}, "p", "app: web", "phase: Running, podIPs: [{ip: 10.1.0.1}]"));
+  CHECK(w.named().empty());
+  CHECK(w.queue().size() == 1);
 }
 
 TEST_CASE("endpoints-controller: subsets") {
@@ -512,4 +537,16 @@ TEST_CASE("endpointslice-mirroring-controller: what others write is mirrored, an
       "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, ports: "
       "[{port: 80}]}}");
   CHECK(removals(w.look("default/web", at())).size() == 2);
+}
+
+TEST_CASE("endpointslice-mirroring-controller: no more of a subset is mirrored than the flag says") {
+  at_work w("endpointslicemirroring", {.mirroring_max_endpoints_per_subset = 2});
+  w.put("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {ports: [{port: 80}]}}");
+  w.put(
+      "{kind: Endpoints, apiVersion: v1, metadata: {name: web, namespace: default}, subsets: [{addresses: [{ip: "
+      "10.9.9.1}, {ip: 10.9.9.2}, {ip: 10.9.9.3}], ports: [{port: 80, protocol: TCP}]}]}");
+  auto p = w.look("default/web", at());
+  CHECK(updated(p)["endpoints"].size() == 2);
+  CHECK(p.notices.at(0).message ==
+        "A max of 2 addresses can be mirrored to EndpointSlices per Endpoints subset. 1 addresses were skipped");
 }

@@ -1,4 +1,6 @@
-// nodes.cc: NodeName, NodeUnschedulable, TaintToleration: what a node says about pods.
+// nodes.cc: NodeName, NodeUnschedulable, TaintToleration, NodeDeclaredFeatures: what a node says about pods.
+#include <algorithm>
+
 #include "control/scheduler/plugin.h"
 
 namespace kedge::control::scheduler {
@@ -63,10 +65,31 @@ class taint_toleration final : public plugin {
   }
 };
 
+class node_declared_features final : public plugin {
+ public:
+  std::string_view name() const noexcept override { return "NodeDeclaredFeatures"; }
+  bool filters() const noexcept override { return true; }
+  prefiltered prefilter(const pod_view& pod, const cluster_view&) const override {
+    prefiltered out;
+    out.skip = pod.is->features.empty();
+    return out;
+  }
+  verdict filter(const pod_view& pod, const node_view& node, const plugin_state*, const cluster_view&) const override {
+    if (std::ranges::includes(node.features, pod.is->features)) return {};
+    return verdict::never("node(s) didn't match Pod's required features");
+  }
+  bool may_help(const cluster_event& e, const pod_view& pod) const override {
+    if (e.what == cluster_event::kind::everything || e.what == cluster_event::kind::pending_updated) return true;
+    return e.what == cluster_event::kind::node && (e.node_changes & (node_added | node_features)) &&
+           std::ranges::includes(e.node->features, pod.is->features);
+  }
+};
+
 }  // namespace
 
 plugin_result make_node_name(const json::value&) { return std::make_unique<node_name>(); }
 plugin_result make_node_unschedulable(const json::value&) { return std::make_unique<node_unschedulable>(); }
 plugin_result make_taint_toleration(const json::value&) { return std::make_unique<taint_toleration>(); }
+plugin_result make_node_declared_features(const json::value&) { return std::make_unique<node_declared_features>(); }
 
 }  // namespace kedge::control::scheduler

@@ -180,6 +180,38 @@ TEST_CASE("a claim of devices counts for its classes, of alternatives the most")
   CHECK(used.at("nic.deviceclass.resource.k8s.io/devices").text() == "32");
 }
 
+TEST_CASE("a claim of devices counts for the extended resources that its classes stand for, less what its pod does") {
+  cluster c;
+  c.put(basics);
+  c.put(R"(
+{apiVersion: resource.k8s.io/v1, kind: DeviceClass, metadata: {name: gpu}, spec: {extendedResourceName: example.com/gpu}}
+---
+{apiVersion: resource.k8s.io/v1, kind: DeviceClass, metadata: {name: nic}, spec: {}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: default, uid: u}, spec: {containers: [{name: c, image: i, resources: {requests: {example.com/gpu: 2}, limits: {example.com/gpu: 2}}}]}}
+)");
+  auto used = [&](std::string_view metadata) {
+    auto claim = yaml(fmt::format(
+        "{{apiVersion: resource.k8s.io/v1, kind: ResourceClaim, metadata: {{name: x, namespace: default{}}}, spec: "
+        "{{devices: {{requests: [{{name: a, exactly: {{deviceClassName: gpu, allocationMode: ExactCount, count: 3}}}}, "
+        "{{name: b, exactly: {{deviceClassName: nic, allocationMode: ExactCount, count: 1}}}}]}}}}}}",
+        metadata));
+    std::string out;
+    for (auto& [name, n] : quota_usage("resource.k8s.io", "resourceclaims", claim, c.now()))
+      if (name.starts_with("requests.")) out += name.substr(9) + "=" + n.text() + " ";
+    return out;
+  };
+  CHECK(used("") == "deviceclass.resource.kubernetes.io/gpu=3 example.com/gpu=3 ");
+  auto made_for = [&](std::string_view uid) {
+    return used(
+        fmt::format(", annotations: {{resource.kubernetes.io/extended-resource-claim: 'true'}}, "
+                    "ownerReferences: [{{apiVersion: v1, kind: Pod, name: p, uid: {}, controller: true}}]",
+                    uid));
+  };
+  CHECK(made_for("u") == "deviceclass.resource.kubernetes.io/gpu=3 example.com/gpu=1 ");
+  CHECK(made_for("other") == "deviceclass.resource.kubernetes.io/gpu=3 example.com/gpu=3 ");
+}
+
 TEST_CASE("who says which devices a claim has, and how they are, may do so") {
   cluster c;
   c.put(basics);

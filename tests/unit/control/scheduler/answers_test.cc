@@ -225,4 +225,6 @@ TEST_CASE("pods are given devices as kube-scheduler gives them") { check_all("de
 
 TEST_CASE("pods are given devices for extended resources as kube-scheduler gives them") { check_all("resources", 900); }
 
+TEST_CASE("pods go where what they need is declared as with kube-scheduler") { check_all("features", 500); }
+
 TEST_CASE("pods are preempted as kube-scheduler preempts them") { check_all("preemption", 900); }

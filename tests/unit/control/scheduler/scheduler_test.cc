@@ -200,6 +200,8 @@ TEST_CASE("scheduler: a volume is given to the claim first, then its pod gets a 
   put_claim(w, "kubernetes.io/no-provisioner");
   put_pod(w, "p");
   REQUIRE(w.eventually([&] { return w.get(volume_key)["spec"]["claimRef"]["uid"].as_string() == "uid-data"; }));
+  // It says where it is going to be.
+  CHECK(w.get("/registry/pods/default/p")["status"]["nominatedNodeName"].as_string() == "node-b");
   auto volume = w.get(volume_key);
   CHECK(volume["metadata"]["annotations"]["pv.kubernetes.io/bound-by-controller"].as_string() == "yes");
   CHECK(volume["spec"]["claimRef"]["kind"].as_string() == "PersistentVolumeClaim");
@@ -207,6 +209,7 @@ TEST_CASE("scheduler: a volume is given to the claim first, then its pod gets a 
   bind(w, "disk");
   REQUIRE(w.eventually([&] { return !w.node_of("p").empty(); }));
   CHECK(w.node_of("p") == "node-b");
+  CHECK(w.get("/registry/pods/default/p")["status"]["nominatedNodeName"].is_null());
 }
 
 TEST_CASE("scheduler: a claim without a volume is provisioned for the node; when that fails it is tried again") {
@@ -221,6 +224,7 @@ TEST_CASE("scheduler: a claim without a volume is provisioned for the node; when
   REQUIRE(w.eventually([&] { return w.condition_of("p")["reason"].as_string() == "SchedulerError"; }));
   CHECK(w.condition_of("p")["message"].as_string() ==
         "running PreBind plugin \"VolumeBinding\": binding volumes: provisioning failed for PVC \"data\"");
+  CHECK(w.get("/registry/pods/default/p")["status"]["nominatedNodeName"].is_null());
   REQUIRE(w.eventually([&] { return !chosen().empty(); }));
   const auto node = chosen();
   w.put(
