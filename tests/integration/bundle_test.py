@@ -124,6 +124,7 @@ class Bundle(unittest.TestCase):
         running = m.run("ps", "-eo", "args")
         self.assertIn(f"{LIB}/current/bin/containerd ", running)
         self.assertRegex(running, rf"{LIB}/.*/bin/containerd-shim-kedge-v2 ")
+        self.assertEqual(m.run("readlink", "/var/lib/rancher/k3s/data/cni/bridge").strip(), f"{LIB}/{m.run('readlink', f'{LIB}/current').strip()}/bin/kedge-cni")
         self.assertIn("kept", m.run("crictl", "pods", timeout=180))
         self.assertIn(BUSYBOX, m.run("ctr", "images", "ls"))
         type(self).before = self.container()

@@ -53,6 +53,7 @@ class Nodes(unittest.TestCase):
         self.assertNotIn("kedge.v2", open(configuration).read())
         plugin = os.path.join(server.data, "data/cni/flannel")
         self.assertEqual(os.path.realpath(plugin), program)
+        self.assertRegex(server.log(), f"pods are given their network by {program} itself, .*: {program}-cni: No such file")
         server.process.terminate()
         server.process.wait(20)
         # One that is there and doesn't answer for itself, and plugins of another release.
@@ -65,6 +66,7 @@ class Nodes(unittest.TestCase):
         server.start()
         eventually("the reason is told", lambda: "-v ended with code 1: broken" in server.log())
         self.assertEqual(os.path.realpath(plugin), program)
+        self.assertIn(f"{program}-cni is of another release than", server.log())
         self.assertIn('default_runtime_name = "runc"', open(configuration).read())
 
     def test_the_name_belongs_to_the_first_password(self):

@@ -1,5 +1,7 @@
-"""Our shim when a machine runs out: disks that are full, output that nobody reads, floods of it, no more processes. And scripted lives beside the Go shim's."""
+"""Our shim when a machine runs out: disks that are full, output that nobody reads, floods of it, no more processes. And scripted lives beside the Go shim's, and
+deaths of shims and of containerd at any moment."""
 
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -7,9 +9,11 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
+import time
 import unittest
 
 import shim_test
@@ -18,6 +22,8 @@ from shim_test import BUSYBOX, KEDGE, OURS, RUNC, THEIRS
 
 LIVES = int(os.environ.get("KEDGE_SHIM_LIVES", "12"))
 FLOOD_MB = 64
+KILLS = int(os.environ.get("KEDGE_SHIM_KILLS", "16"))
+SEED = int(os.environ.get("KEDGE_SHIM_SEED", "15"))
 
 
 def own_kb(pid):
@@ -307,6 +313,121 @@ class Scripts(unittest.TestCase):
             with self.subTest(seed=seed, command=lived[seed, KEDGE][0]):
                 self.assertEqual(lived[seed, KEDGE], lived[seed, RUNC])
                 self.assertEqual(ours[f"life{seed}"], theirs[f"life{seed}"])
+        nothing_left(self.node)
+
+
+class Storm(unittest.TestCase):
+    """Containers begin, execute and end in many threads while shims and containerd are killed (KEDGE_SHIM_KILLS=1000 for a real storm, KEDGE_SHIM_SEED
+    for another one). Whose shim wasn't killed tells its own exit code, whatever became of containerd meanwhile; nothing is left of anybody."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.node = shim_test.Node()
+        cls.addClassCleanup(cls.node.close)
+
+    def setUp(self):
+        self.over = threading.Event()
+        self.shot = set()  # of whom the shim was killed
+        self.wrong, self.fates, self.deaths = [], collections.Counter(), 0
+
+    def asked(self, *args):
+        """Of containerd, as often as it takes for it to be there."""
+        while True:
+            p = subprocess.run(self.node.command(*args), capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+            if p.returncode == 0 or not re.search("connection refused|transport|no such file or directory.*c.sock|Unavailable|deadline exceeded|connection error|EOF|closed", p.stderr):
+                return p
+            time.sleep(0.1)
+
+    def state(self, id):
+        for line in self.asked("tasks", "ls").stdout.splitlines()[1:]:
+            words = line.split()
+            if words[0] == id:
+                return words[2]
+        return "NONE"
+
+    def forget(self, id):
+        def gone():
+            self.asked("tasks", "rm", "-f", id)
+            self.asked("containers", "rm", id)
+            return id not in self.asked("containers", "ls", "-q").stdout.split()
+        eventually(f"{id} can be taken away", gone, timeout=120, every=0.2)
+
+    def live(self, id, r):
+        code = r.randrange(1, 100)
+        seconds = r.choice(("0", "0.05", "0.3", "1"))
+        oci = ["--runtime-config-path", self.crun] if self.crun and r.random() < 0.5 else []
+        output = r.choice((["--null-io"], ["--log-uri", f"file://{self.node.folder}/{id}.log"]))
+        begun = subprocess.run(self.node.command("run", "-d", "--runtime", KEDGE, *oci, *output, BUSYBOX, id, "sh", "-c", f"echo {id}; sleep {seconds}; exit {code}"),
+                               capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while (state := self.state(id)) in ("RUNNING", "PAUSED", "UNKNOWN") and time.monotonic() < end:
+            if state == "RUNNING" and r.random() < 0.3:
+                subprocess.run(self.node.command("tasks", "exec", "--exec-id", f"x{r.randrange(10**9)}", id, "true"), capture_output=True, timeout=120, stdin=subprocess.DEVNULL)
+            time.sleep(0.05)
+        fate = state
+        if state == "STOPPED":
+            deaths = self.deaths
+            while "exit code" not in (told := self.asked("tasks", "rm", id)).stderr and self.state(id) == "STOPPED":
+                time.sleep(0.1)
+            found = re.search(r"exit code (\d+)", told.stderr)
+            fate = int(found.group(1)) if found else "untold"
+            # The answer of a deletion may have died with containerd.
+            if not found and deaths == self.deaths and id not in self.shot:
+                self.wrong.append((id, "its exit code was not told", told.stderr))
+            if found and fate != code and not (id in self.shot and fate == 137):
+                self.wrong.append((id, f"ended with {code}, told was {fate}", told.stderr))
+        elif state in ("RUNNING", "PAUSED"):
+            self.wrong.append((id, f"is {state} after two minutes", begun.stderr))
+        elif state == "NONE" and begun.returncode == 0 and id not in self.shot:
+            self.wrong.append((id, "was begun, and nothing of it is known", begun.stderr))
+        if output[0] == "--log-uri" and isinstance(fate, int) and fate == code and open(output[1].removeprefix("file://")).read() != f"{id}\n":
+            self.wrong.append((id, "its output is not what it wrote"))
+        self.forget(id)
+        self.fates["its own code" if fate == code else fate] += 1
+
+    def work(self, thread):
+        n = 0
+        while not self.over.is_set():
+            id = f"s{thread}-{n}"
+            try:
+                self.live(id, random.Random(f"{SEED} {id}"))
+            except Exception as e:  # in a thread nobody would see it
+                self.wrong.append((id, repr(e)))
+            n += 1
+
+    def test_deaths_of_shims_and_of_containerd(self):
+        r = random.Random(SEED)
+        self.crun = ""
+        if shutil.which("crun"):
+            self.crun = os.path.join(self.node.folder, "crun.toml")
+            with open(self.crun, "w") as f:
+                f.write('BinaryName = "crun"\n')
+        threads = [threading.Thread(target=self.work, args=(t,)) for t in range(4)]
+        for t in threads:
+            t.start()
+        shims_killed = 0
+        while shims_killed + self.deaths < KILLS and not self.wrong:
+            time.sleep(r.random() * 0.4)
+            if r.random() < 0.15:
+                self.deaths += 1
+                self.node.stop(signal.SIGKILL)
+                self.node.start()
+                continue
+            shims = self.node.shims()
+            if shims:
+                id = r.choice(sorted(shims))
+                self.shot.add(id)
+                with contextlib.suppress(OSError):
+                    os.kill(shims[id], signal.SIGKILL)
+                    shims_killed += 1
+        self.over.set()
+        for t in threads:
+            t.join()
+        print(f"seed {SEED}: {shims_killed} shims and {self.deaths} times containerd were killed; containers: {dict(self.fates)}", flush=True)
+        self.assertEqual(self.wrong, [], f"seed {SEED}")
+        # containerd gives a bundle a hidden name before it takes it away, and looks at none of these when it died in between.
+        for folder in pathlib.Path(self.node.folder, "state/io.containerd.runtime.v2.task", OURS).glob(".*"):
+            shutil.rmtree(folder)
         nothing_left(self.node)
 
 

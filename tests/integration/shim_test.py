@@ -155,7 +155,9 @@ exec unshare -m --propagation unchanged sh -c '[ ! -d /sys/fs/cgroup/unified ] |
 """)
         os.chmod(alone, 0o755)
         binaries = {"runc": "runc"}
-        if shutil.which("crun"):
+        # Before 1.14.3 it refuses what containerd 2 writes.
+        crun = shutil.which("crun") and [int(n) for n in re.search(r"version (\d+)\.(\d+)", run("crun", "--version")).groups()]
+        if crun and (crun >= [1, 15] or "/v2" not in run(os.environ.get("KEDGE_CONTAINERD", "containerd"), "--version")):
             binaries["crun"] = alone
         for oci, theirs in binaries.items():
             config = os.path.join(self.node.folder, oci + ".toml")

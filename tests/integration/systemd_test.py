@@ -38,7 +38,7 @@ else
   done
 fi
 mkdir -p opt/kedge && touch opt/kedge/kedge && mount --bind "$KEDGE_BINARY" opt/kedge/kedge
-shim=containerd-shim-kedge-v2 && touch opt/kedge/$shim && mount --bind "$(dirname "$KEDGE_BINARY")/$shim" opt/kedge/$shim
+for beside in containerd-shim-kedge-v2 kedge-cni; do touch opt/kedge/$beside && mount --bind "$(dirname "$KEDGE_BINARY")/$beside" opt/kedge/$beside; done
 cp "$SCRIPTS/install.sh" opt/kedge/
 [ ! -e "$PACKAGE" ] || cp "$PACKAGE" opt/kedge/kedge.deb
 # What this machine starts is not this test's matter; what it has installed may be in the way of an empty machine.
@@ -164,6 +164,7 @@ class Systemd(unittest.TestCase):
         eventually("the server's node is Ready", lambda: "Ready" == self.ready(server, "first"), timeout=120)
         self.assertEqual(server.run("kedge", "kubectl", "get", "node", "first", "-o", "jsonpath={.metadata.labels.zone}"), "attic")
         self.assertTrue(server.exists(BIN + "/containerd-shim-kedge-v2"))
+        self.assertEqual(server.run("readlink", "/var/lib/rancher/k3s/data/cni/bridge").strip(), BIN + "/kedge-cni")
         self.assertIn('default_runtime_name = "kedge"', server.run("cat", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"))
         # What the machine has is not hidden by links.
         self.assertNotEqual(server.run("readlink", "-f", server.run("which", "kubectl").strip()).strip(), BIN + "/kedge")

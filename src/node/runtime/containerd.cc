@@ -128,10 +128,11 @@ task<void> containerd::choose_runtime() {
     if (checked) {
       auto* path = std::getenv("PATH");
       auto crun = find_program("crun", path ? path : "");
-      if (crun.empty()) co_return;
-      auto version =
-          co_await reactor::with_deadline(version_of(crun, "--version"), reactor::loop::current().now() + stop_grace);
-      if (version && is_usable_crun(*version)) settings_.shim_oci = crun;
+      if (crun.empty() || settings_.binary.empty()) co_return;
+      auto until = reactor::loop::current().now() + stop_grace;
+      auto version = co_await reactor::with_deadline(version_of(crun, "--version"), until);
+      auto caller = co_await reactor::with_deadline(version_of(settings_.binary, "--version"), until);
+      if (version && caller && is_usable_crun(*version, *caller)) settings_.shim_oci = crun;
       co_return;
     }
     why = settings_.shim + ": " + checked.error().message;

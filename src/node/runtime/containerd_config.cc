@@ -9,6 +9,8 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -248,16 +250,29 @@ std::string credentials_text(const registries& all) {
 
 }  // namespace
 
-bool is_usable_crun(std::string_view version) {
-  constexpr std::string_view words = "crun version ";
-  constexpr std::uint64_t major_least = 1, minor_least = 8;
-  auto at = version.find(words);
-  if (at == std::string_view::npos) return false;
-  auto parts = split(version.substr(at + words.size()), '.');
-  if (parts.size() < 2) return false;
-  auto digits = parts[1].substr(0, parts[1].find_first_not_of("0123456789"));
-  auto major = parse_uint(parts[0]), minor = parse_uint(digits);
-  return major && minor && (*major > major_least || (*major == major_least && *minor >= minor_least));
+namespace {
+
+// The first two numbers of the version that stands behind `words`.
+std::optional<std::pair<std::uint64_t, std::uint64_t>> version_behind(std::string_view words, std::string_view text) {
+  auto at = text.find(words);
+  if (at == std::string_view::npos) return {};
+  auto rest = text.substr(at + words.size());
+  if (rest.starts_with('v')) rest.remove_prefix(1);
+  auto parts = split(rest, '.');
+  if (parts.size() < 2) return {};
+  auto major = parse_uint(parts[0]), minor = parse_uint(parts[1].substr(0, parts[1].find_first_not_of("0123456789")));
+  if (!major || !minor) return {};
+  return std::pair(*major, *minor);
+}
+
+}  // namespace
+
+bool is_usable_crun(std::string_view crun, std::string_view containerd) {
+  constexpr std::pair<std::uint64_t, std::uint64_t> least(1, 8), of_any_configuration(1, 15);
+  auto version = version_behind("crun version ", crun);
+  if (!version || *version < least) return false;
+  auto caller = version_behind("github.com/containerd/containerd ", containerd);  // 2 has /v2 there
+  return *version >= of_any_configuration || (caller && caller->first == 1);
 }
 
 std::string shim_options(const containerd_settings& s) { return "BinaryName = " + toml(s.shim_oci) + "\n"; }
