@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "api/authentication/union.h"
 #include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -168,16 +169,19 @@ class routes final : public net::http::handler {
     return who.in_group("k3s:server") || (who.in_group("k3s:agent") && !s_.identity.agents_have_own_token());
   }
 
+  static api::status cannot_be_told(const error& why) {
+    return plain(503, "ServiceUnavailable", "whether the token is still good can't be found out: " + why.message);
+  }
+
   // Who asks. A password that is right counts only while it is the cluster's by the newest state of all; the
   // certificate that an agent shows beside its token counts all the same.
   task<api::api_result<api::user_ref>> authenticate(exchange& e) {
+    // Another server may have made a bootstrap token, or taken it away, a moment ago: the datastore's newest state
+    // counts.
+    if (crypto::is_bootstrap_token(api::bearer_token(e.request().headers)))
+      if (auto now = co_await s_.objects.objects_store().latest(); !now)
+        co_return api::fail(cannot_be_told(now.error()));
     auto user = co_await s_.who.authenticate(e);
-    // A bootstrap token may have been made at another server a moment ago: the datastore's newest state has it.
-    if (constexpr std::string_view bearer = "Bearer "; !user) {
-      auto shown = e.request().headers.get("Authorization");
-      if (shown.starts_with(bearer) && crypto::is_bootstrap_token(shown.substr(bearer.size())))
-        if (auto now = co_await s_.objects.objects_store().latest(); now) user = co_await s_.who.authenticate(e);
-    }
     if (!user) co_return api::fail(not_authorized(e));
     if (!by_servers_token(**user)) co_return user;
     auto stands = co_await s_.token_stands();
@@ -185,9 +189,7 @@ class routes final : public net::http::handler {
     if (!e.connection().peer_certificates.empty())
       if (auto other = co_await s_.who_without_password.authenticate(e); other && (*other)->in_group("system:nodes"))
         co_return other;
-    if (!stands)
-      co_return api::fail(plain(503, "ServiceUnavailable",
-                                "whether the token is still good can't be found out: " + stands.error().message));
+    if (!stands) co_return api::fail(cannot_be_told(stands.error()));
     co_return api::fail(plain(401, "Unauthorized", "not authorized: the cluster's token was rotated; use the new one"));
   }
 

@@ -103,6 +103,26 @@ class Attacks:
         self.heard("the old one's token is refused", lambda: machine.code("GET", maps) == 401)
         self.assertEqual(self.admins[0].code("DELETE", bindings + "/alice"), 200)
 
+    def test_a_bootstrap_token_that_one_server_took_away_brings_no_node_in_at_the_other(self):
+        secrets = "/api/v1/namespaces/kube-system/secrets"
+        other = http.client.HTTPSConnection(self.b.address, self.b.port, context=ssl._create_unverified_context(), timeout=30)
+        self.addCleanup(other.close)
+
+        def ask(token, scheme="Bearer"):
+            other.request("GET", "/v1-k3s/config", headers={"Authorization": f"{scheme} {token}"})
+            answer = other.getresponse()
+            answer.read()
+            return answer.status
+
+        # At once, over a connection that stands: before the other server can have heard of it.
+        for n in range(20):
+            token = f"{n:06}.0123456789abcdef"
+            self.create(secrets, with_name(f"bootstrap-token-{n:06}", type="bootstrap.kubernetes.io/token", stringData={
+                "token-id": token[:6], "token-secret": token[7:], "usage-bootstrap-authentication": "true"}))
+            self.assertEqual(ask(token), 200)
+            self.assertEqual(self.admins[0].code("DELETE", f"{secrets}/bootstrap-token-{n:06}"), 200)
+            self.assertEqual(ask(token, "bearer" if n % 2 else "Bearer"), 401)
+
     def test_a_policy_of_one_server_is_the_other_s(self):
         maps = "/api/v1/namespaces/mine/configmaps?dryRun=All"
         ask = lambda: self.admins[1].code("POST", maps, with_name("refused", data={"bad": "1"}))

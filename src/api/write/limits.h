@@ -9,6 +9,10 @@ namespace kedge::api {
 // two.
 inline constexpr std::size_t large_bytes = 128 * 1024;
 
+// Of one list of a pod. A body has room for 900,000 that say nothing, each of which admission gives a mount; etcd would
+// store some ten thousand, and no node runs so many.
+inline constexpr std::size_t containers_max = 4'096;
+
 // A name made from generateName: base cut to 58, 5 random characters, at most 8 tries.
 inline constexpr std::size_t generated_base_max = 58;
 inline constexpr int generate_name_tries = 8;

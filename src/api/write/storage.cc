@@ -18,6 +18,7 @@
 #include "api/write/metadata.h"
 #include "api/write/not_yet.h"
 #include "api/write/options_object.h"
+#include "api/write/pod_size.h"
 #include "api/write/traced.h"
 #include "base/assert.h"
 #include "base/strings.h"
@@ -353,6 +354,35 @@ task<void> validate_custom(causes& found, const served& s, json::value& object, 
   co_await done_apart(all, object, before ? *before : none, found, c.warnings);
 }
 
+// Into another form: it may be a text in the one that is a list in the other.
+task<void> reform(json::value& o, void (*how)(json::value&), call& c) {
+  if (!goes_apart(c)) co_return how(o);
+  auto work = [how](json::value& v) {
+    how(v);
+    return true;
+  };
+  co_await done_apart(work, o);
+}
+
+task<void> drop_repeats(json::value& o, bool changed_by_admission, call& c) {
+  auto drop = [changed_by_admission](json::value& from, std::vector<std::string>& warnings) {
+    drop_repeated_owners(from, warnings, changed_by_admission);
+    return true;
+  };
+  if (goes_apart(c) && o["metadata"]["ownerReferences"].size() > 1)
+    co_await done_apart(drop, o, c.warnings);
+  else
+    drop(o, c.warnings);
+}
+
+// Before admission goes over its containers.
+api_result<void> check_size(const served& s, const json::value& o) {
+  causes found;
+  if (!s.custom) check_pod_size(found, o);
+  if (found.empty()) return {};
+  return fail(refuse(s, name_in(o), std::move(found)));
+}
+
 // Of a new object what no client says, before admission sees it.
 api_result<void> clear_system_metadata(const authorized& to, json::value& o) {
   auto& m = o.member("metadata").make_object();
@@ -390,12 +420,14 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   auto& s = c.to.what();
   kedge_assert(c.to.verb() == "create");
   if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
-  if (s.rules->convert) s.rules->convert(object);
-  if (!c.applies) drop_repeated_owners(object, c.warnings, false);
+  const dropped_apart rest(goes_apart(c), object);
+  if (s.rules->convert) co_await reform(object, s.rules->convert, c);
+  if (!c.applies) co_await drop_repeats(object, false, c);
+  KEDGE_CO_CHECK(check_size(s, object));
   co_await reactor::maybe_yield();
   auto owners = co_await ownership_of_new(s, object, c);
   co_await reactor::maybe_yield();
-  if (s.to_stored) s.to_stored(object);
+  if (s.to_stored) co_await reform(object, s.to_stored, c);
   auto cluster = result<store::snapshot>(store_.current());
   if (!may_create_by(*cluster, s, c.to.ns(), name_in(object))) cluster = co_await store_.latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
@@ -404,10 +436,11 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   // Nor does a webhook say it, or make the object somewhere else than was authorized.
   KEDGE_CO_CHECK(clear_system_metadata(c.to, object));
   if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
-  drop_repeated_owners(object, c.warnings, true);
+  co_await drop_repeats(object, true, c);
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
+    const dropped_apart rest_of_copy(goes_apart(c), copy);
     // What admission waited for may have taken long.
     if (auto now = store_.current(); now.at() > cluster->at()) cluster = std::move(now);
     if (tries > 0) cluster = co_await store_.latest();
@@ -440,15 +473,16 @@ task<api_result<written>> storage::create(json::value object, call& c) {
 
 task<api_result<written>> storage::store_new(const served& s, json::value object, call& c,
                                              const store::snapshot& cluster) {
+  const dropped_apart rest(goes_apart(c), object);
   auto key = s.key(namespace_in(object), name_in(object));
   auto name = std::string(name_in(object));
   causes found;
   if (s.rules->check_settings) s.rules->check_settings(found, object, nullptr, ranges_);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c, ranges_));
-  check_metadata(found, object["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
   auto validate = [of = custom::lasting(s)](json::value& o, causes& into) {
+    check_metadata(into, o["metadata"], rules_for_metadata(*of));
     if (of->rules->validate) of->rules->validate(into, o);
     return true;
   };
@@ -580,14 +614,19 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   };
   KEDGE_CO_TRY(auto old, apart ? co_await done_apart(read) : read());
   if (s.custom) { KEDGE_CO_TRY(old, co_await bring(s, std::move(old), c)); }
+  const dropped_apart rest_of_old(apart, old);
   co_await reactor::maybe_yield();
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
-    shown = old;
-    s.from_stored(*shown);
-    shown->set("kind", s.kind);
-    schema::normalise(s.type(), *shown);
+    auto show = [of = custom::lasting(s)](json::value& stored) {
+      auto v = stored;
+      of->from_stored(v);
+      v.set("kind", of->kind);
+      schema::normalise(of->type(), v);
+      return v;
+    };
+    shown = apart ? co_await done_apart(show, old) : show(old);
     next = co_await make_change(how, *shown, apart, c);
   } else {
     next = co_await make_change(how, old, apart, c);
@@ -600,13 +639,13 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return fail(std::move(refused));
   }
   co_await reactor::maybe_yield();
-  if (s.rules->convert) s.rules->convert(*next);
+  if (s.rules->convert) co_await reform(*next, s.rules->convert, c);
   auto asked = take_ownership(*next), held = take_ownership(old);
   if (shown) take_ownership(*shown);
   const dropped_apart rest(apart, old, shown, *next, asked, held);
   auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   co_await reactor::maybe_yield();
-  if (s.to_stored) s.to_stored(*next);
+  if (s.to_stored) co_await reform(*next, s.to_stored, c);
   if (auto body_name = name_in(*next); body_name.empty())
     next->member("metadata").set("name", name);
   else if (body_name != name)
@@ -620,18 +659,22 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   }
   KEDGE_CO_CHECK(check_uid(s, *next, *current, old, c.options.dry_run));
   old.member("metadata").erase("resourceVersion");
-  if (c.to.verb() != "patch") drop_repeated_owners(*next, c.warnings, false);
+  if (c.to.verb() != "patch") co_await drop_repeats(*next, false, c);
+  KEDGE_CO_CHECK(check_size(s, *next));
   co_await reactor::maybe_yield();
   // Those who may change it see what was sent. What becomes of that, and of their changes, is cut to what the request
   // may change.
   beside told{.owned = &owners, .owned_before = &held, .revision_before = current->mod()};
   KEDGE_CO_CHECK(co_await admit(operation::update, &*next, &old, c, *cluster, true, told));
   KEDGE_CO_CHECK(check_revision(s, *next, *current, what));
-  auto object = allowed_part(s, *std::move(next), old, what);
+  auto allow = [of = custom::lasting(s), what](json::value& wanted, json::value& before) {
+    return allowed_part(*of, std::move(wanted), before, what);
+  };
+  auto object = apart ? co_await done_apart(allow, *next, old) : allow(*next, old);
   const dropped_apart made(apart, object, owners);
   co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
-  drop_repeated_owners(object, c.warnings, true);
+  co_await drop_repeats(object, true, c);
   auto k = context_of(*cluster, c, ranges_);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
@@ -655,10 +698,10 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   causes found;
   if (s.rules->check_settings && what == part::whole) s.rules->check_settings(found, object, &old, ranges_);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
-  check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
   auto validate = [of = custom::lasting(s), what, subresource = c.to.subresource()](json::value& now,
                                                                                     json::value& before, causes& into) {
+    check_metadata_update(into, now["metadata"], before["metadata"], rules_for_metadata(*of));
     if (what == part::whole)
       validate_update(into, *of->rules, now, before);
     else if (what != part::own && of->rules->validate_part)
@@ -696,7 +739,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   };
   const bool untouched =
       !service && apart ? co_await done_apart(same, object, old, owners, held) : same(object, old, owners, held);
-  set_ownership(object, untouched ? held : std::move(owners));
+  set_ownership(object, std::move(untouched ? held : owners));
 
   // The last finalizer of an object that is being deleted went: so does the object.
   const bool deleting = old["metadata"]["deletionTimestamp"].is_string();

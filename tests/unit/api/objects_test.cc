@@ -1,4 +1,5 @@
 // Create, read, change and remove objects through the handler.
+#include "api/write/limits.h"
 #include "api/write/not_yet.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
@@ -644,6 +645,44 @@ TEST_CASE("a gated pod may be given fewer nodes, never others") {
       CHECK_MESSAGE(a.code == (may ? 200 : 422), name << ": " << a.body);
     }
   }
+}
+
+TEST_CASE("a pod has no more containers than any node could run, whatever makes it") {
+  api_world w;
+  auto containers = [](std::size_t n) {
+    std::string out;
+    for (std::size_t i = 0; i < n; ++i) out += fmt::format(R"({}{{"name":"c{}","image":"i"}})", i ? "," : "", i);
+    return out;
+  };
+  const auto one = containers(1), many = containers(containers_max + 1);
+  struct {
+    std::string_view path, body, at;
+  } kinds[] = {
+      {"/api/v1/namespaces/default/pods", R"({{"metadata":{{"name":"x"}},"spec":{}}})", "spec"},
+      {"/api/v1/namespaces/default/podtemplates", R"({{"metadata":{{"name":"x"}},"template":{{"spec":{}}}}})",
+       "template.spec"},
+      {"/apis/apps/v1/namespaces/default/deployments",
+       R"({{"metadata":{{"name":"x"}},"spec":{{"selector":{{"matchLabels":{{"a":"b"}}}},"template":{{"metadata":{{"labels":{{"a":"b"}}}},"spec":{}}}}}}})",
+       "spec.template.spec"},
+      {"/apis/batch/v1/namespaces/default/cronjobs",
+       R"({{"metadata":{{"name":"x"}},"spec":{{"schedule":"* * * * *","jobTemplate":{{"spec":{{"template":{{"spec":{}}}}}}}}}}})",
+       "spec.jobTemplate.spec.template.spec"}};
+  for (auto& [path, body, at] : kinds)
+    for (std::string_view list : {"containers", "initContainers"}) {
+      CAPTURE(path);
+      CAPTURE(list);
+      auto spec = fmt::format(R"({{"restartPolicy":"{}","{}":[{}],"{}":[{}]}})",
+                              path.ends_with("cronjobs") ? "Never" : "Always", list, many,
+                              list == "containers" ? "initContainers" : "containers", one);
+      auto refused = w.must(w.post(path, fmt::format(fmt::runtime(body), spec)), 422);
+      CHECK(refused["details"]["causes"].size() == 1);
+      CHECK(refused["details"]["causes"][0]["field"].as_string() == fmt::format("{}.{}", at, list));
+    }
+  // Nor does one grow to more.
+  auto& [path, body, at] = kinds[0];
+  w.must(w.post(path, fmt::format(fmt::runtime(body), fmt::format(R"({{"containers":[{}]}})", one))), 201);
+  auto grown = fmt::format(R"({{"spec":{{"ephemeralContainers":[{}]}}}})", many);
+  w.must(w.patch(fmt::format("{}/x/ephemeralcontainers", path), grown, merge), 422);
 }
 
 TEST_CASE("a mirror pod stays one, and no other becomes one") {
