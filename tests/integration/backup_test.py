@@ -167,6 +167,13 @@ class Backup(unittest.TestCase):
         self.assertIn("holds a cluster", self.refused(*again))
         self.assertIn("stop all servers", self.refused(*again, "--overwrite"))
         self.assertEqual(three.get("secret", "mine")["data"]["word"], "c2VzYW1l")
+        # It is saved from there, too; of those of one name the newest are kept.
+        save = lambda: self.kedge("snapshot", "save", "--data-dir", data, "--name", "again", host=three.host).split()[1]
+        saved = [save(), eventually("another second, whose name it has", save)]
+        self.kedge("snapshot", "prune", "--data-dir", data, "--name", "again", "--snapshot-retention", "1", host=three.host)
+        listed = self.kedge("snapshot", "list", "--data-dir", data, host=three.host)
+        self.assertEqual([name in listed for name in saved], [False, True])
+        self.has_it(self.restored("saved", file=os.path.join(data, "server/db/snapshots", saved[1])))
         # A node may join by any other server at once, by a token that was made here a moment ago.
         other = Server(self.lab, "another", host=self.lab.host(), args=["--disable-agent", "--secrets-encryption", "--token", self.token,
                                                                       "--datastore-endpoint", postgres.url]).wait_ready()
