@@ -136,7 +136,29 @@ constexpr client_row clients[] = {{"client-admin", "system:admin", "system:maste
                                   {"client-k3s-cloud-controller", "k3s-cloud-controller-manager", ""}};
 constexpr const char* other_leaves[] = {"client-auth-proxy", "serving-kube-apiserver", "kube-scheduler/kube-scheduler",
                                         "kube-controller-manager/kube-controller-manager"};
+constexpr const char* etcd_leaves[] = {"etcd/client", "etcd/server-client", "etcd/peer-server-client"};
 constexpr const char* regenerate_mark = "dynamic-cert-regenerate";
+
+bool has_etcd(const config& c) { return exists(base(c) + "etcd/server-ca.key"); }
+
+// What was made: by the names of their files. etcd reads them anew for each connection.
+result<std::vector<std::string>> ensure_etcd_leaves(const config& c, wall_time now, random_source& random) {
+  KEDGE_TRY(auto servers, open_authority(c, "etcd/server-ca", "etcd-server-ca", now));
+  KEDGE_TRY(auto peers, open_authority(c, "etcd/peer-ca", "etcd-peer-ca", now));
+  crypto::leaf_request member{.client = true, .server = true};
+  for (auto& n : initial_names(c)) (ip_address::parse(n) ? member.addresses : member.dns_names).push_back(n);
+  std::vector<std::string> made;
+  for (std::string_view stem : etcd_leaves) {
+    auto wanted = member;
+    if (stem == "etcd/client") wanted = {.common_name = "etcd-client", .client = true};
+    if (stem == "etcd/server-client") wanted.common_name = "etcd-server";
+    const bool of_peers = stem == "etcd/peer-server-client";
+    if (of_peers) wanted.common_name = "etcd-peer";
+    KEDGE_TRY(auto is_new, ensure_leaf(base(c) + std::string(stem), of_peers ? peers : servers, wanted, now, random));
+    if (is_new) made.emplace_back(stem);
+  }
+  return made;
+}
 
 }  // namespace
 
@@ -278,12 +300,19 @@ bool credentials::is_set_aside() const {
     if (!exists(tls + r.stem + ".crt")) return true;
   for (auto* stem : other_leaves)
     if (!exists(tls + stem + ".crt")) return true;
+  if (has_etcd(settings_))
+    for (auto* stem : etcd_leaves)
+      if (!exists(tls + stem + ".crt")) return true;
   return exists(tls + regenerate_mark);
 }
 
 result<std::vector<std::string>> credentials::renew(wall_time now, random_source& random) {
   std::lock_guard one_at_a_time(making_);
   KEDGE_TRY(auto made, ensure_leaves(now, random));
+  if (has_etcd(settings_)) {
+    KEDGE_TRY(auto of_etcd, ensure_etcd_leaves(settings_, now, random));
+    made.insert(made.end(), of_etcd.begin(), of_etcd.end());
+  }
   if (exists(base(settings_) + regenerate_mark)) {
     auto names = serving_names();
     KEDGE_TRY(auto fresh, serving_certificate::open(settings_.server_dir() + "/tls", server_ca(), names, now, random));
@@ -464,16 +493,7 @@ result<serving_certificate::merged> credentials::merge_serving(const std::vector
 
 result<void> make_etcd_certificates(const config& c, wall_time now, random_source& random) {
   for (auto folder : {"", "/tls", "/tls/etcd"}) KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
-  KEDGE_TRY(auto servers, open_authority(c, "etcd/server-ca", "etcd-server-ca", now));
-  KEDGE_TRY(auto peers, open_authority(c, "etcd/peer-ca", "etcd-peer-ca", now));
-  crypto::leaf_request member{.client = true, .server = true};
-  for (auto& n : initial_names(c)) (ip_address::parse(n) ? member.addresses : member.dns_names).push_back(n);
-  auto stem = base(c) + "etcd/";
-  KEDGE_CHECK(ensure_leaf(stem + "client", servers, {.common_name = "etcd-client", .client = true}, now, random));
-  member.common_name = "etcd-server";
-  KEDGE_CHECK(ensure_leaf(stem + "server-client", servers, member, now, random));
-  member.common_name = "etcd-peer";
-  KEDGE_CHECK(ensure_leaf(stem + "peer-server-client", peers, member, now, random));
+  KEDGE_CHECK(ensure_etcd_leaves(c, now, random));
   return {};
 }
 

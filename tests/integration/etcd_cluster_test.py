@@ -6,7 +6,7 @@ import time
 
 from etcd_lab import OwnEtcd
 from ha_lab import MAPS, Writers, stored_maps
-from harness import eventually, main
+from harness import BINARY, eventually, main, run
 
 
 class Own(OwnEtcd):
@@ -50,6 +50,18 @@ class Own(OwnEtcd):
         writers = Writers(first.kubeconfig, [s.address for s in others], "kept")
         self.addCleanup(writers.end)
         writers.progress()
+        # The certificates of etcd are made anew like all others, and shown, while it runs.
+        files = [os.path.join(s.data, "server/tls/etcd", name + ".crt") for s in servers for name in ("client", "server-client", "peer-server-client")]
+        content = lambda: [open(f).read() for f in files if os.path.exists(f)]
+        before = content()
+        for s in servers:
+            run(BINARY, "certificate", "rotate", "--data-dir", s.data)
+        eventually("all are new", lambda: len(now := content()) == len(before) and not set(now) & set(before), timeout=60)
+        for s, leaf in zip(servers, content()[1::3]):
+            shown = lambda: run(*s.host.command("openssl", "s_client", "-connect", "127.0.0.1:2379"), input="", check=False).stdout
+            eventually(f"etcd of {s.name} shows it", lambda: leaf.split("-----")[2] in shown(), timeout=60, every=0.5)
+        writers.progress()
+        self.assertEqual(writers.failures, [])
         # The first machine goes as if its power had: server, and etcd with it.
         began, counted = time.monotonic(), writers.count()
         os.kill(first.process.pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 #include "node/machine/certificates.h"
 
 #include <doctest/doctest.h>
+#include <malloc.h>
 
 #include "crypto/files.h"
 #include "support/temporary_folder.h"
@@ -43,6 +44,19 @@ TEST_CASE("an agent asks again for what is missing, damaged or near its end") {
         std::string::npos);
   REQUIRE(crypto::write_file(m.folder.path() + "/agent/serving-kubelet.crt", "nonsense"));
   CHECK(reason_to_ask_again(m.folder.path(), now).missing);
+}
+
+TEST_CASE("what is kept of looking at certificates is small") {
+  machine m;
+  m.issue_agents();
+  for (auto stem : {"admin", "kube-apiserver", "controller", "scheduler", "supervisor"})
+    m.issue(std::string("server/tls/client-") + stem);
+  const auto before = ::mallinfo2().uordblks;
+  const auto kept = report_certificates(m.folder.path(), now);
+  CHECK(reason_to_ask_again(m.folder.path(), now).text.empty());
+  const auto after = ::mallinfo2().uordblks;
+  CHECK_FALSE(kept.metrics.empty());
+  CHECK(after <= before + 50 * 1024);
 }
 
 TEST_CASE("the report has each certificate once, with its time, and says what ends in K3s's words") {

@@ -243,6 +243,30 @@ TEST_CASE("leaves near their end are renewed at a start") {
   CHECK(after.at("token") == before.at("token"));
 }
 
+TEST_CASE("the leaves of an etcd of the cluster's own are made anew while it runs, near their end or set aside") {
+  const bench b;
+  const auto identity = opened(b.settings);
+  auto now = system_wall_time();
+  CHECK_FALSE(identity->is_set_aside());  // who has no etcd needs none
+  REQUIRE(make_etcd_certificates(b.settings, now, system_random()));
+  auto before = all_files(b);
+  REQUIRE(identity->renew(now, system_random()));
+  CHECK(all_files(b) == before);
+  fs::remove(b.server("tls/etcd/client.crt"));
+  CHECK(identity->is_set_aside());
+  REQUIRE(identity->renew(now, system_random()));
+  CHECK_FALSE(identity->is_set_aside());
+  CHECK(all_files(b).at("tls/etcd/peer-server-client.crt") == before.at("tls/etcd/peer-server-client.crt"));
+  before = all_files(b);
+  REQUIRE(identity->renew(now + std::chrono::days(300), system_random()));
+  const auto after = all_files(b);
+  for (auto name : {"client", "server-client", "peer-server-client"}) {
+    const auto file = std::string("tls/etcd/") + name + ".crt";
+    CHECK(after.at(file) != before.at(file));
+  }
+  CHECK(after.at("tls/etcd/server-ca.crt") == before.at("tls/etcd/server-ca.crt"));
+}
+
 TEST_CASE("a rotated token counts at once, on disk, and after a restart") {
   bench b;
   b.settings.token = "old";
