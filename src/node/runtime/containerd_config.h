@@ -57,9 +57,9 @@ std::string containerd_config(const containerd_settings& settings);
 // errc::unsupported names the line of anything else.
 result<std::string> fill_template(std::string_view text, const std::string& base);
 
-// Whether `crun --version` tells of one that is known to serve containerd: it costs a third of what runc does. Much
-// older ones refuse the configurations of today's containerd.
-bool is_usable_crun(std::string_view version);
+// Whether `crun --version` tells of one that is known to serve the containerd of that `containerd --version`: it costs
+// a third of what runc does. Older ones refuse the configurations of a containerd that is newer.
+bool is_usable_crun(std::string_view crun, std::string_view containerd);
 // What the shim is told, TOML.
 std::string shim_options(const containerd_settings& settings);
 
