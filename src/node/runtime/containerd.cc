@@ -129,10 +129,10 @@ task<void> containerd::choose_runtime() {
       auto* path = std::getenv("PATH");
       auto crun = find_program("crun", path ? path : "");
       if (crun.empty() || settings_.binary.empty()) co_return;
-      auto until = reactor::loop::current().now() + stop_grace;
-      auto version = co_await reactor::with_deadline(version_of(crun, "--version"), until);
-      auto caller = co_await reactor::with_deadline(version_of(settings_.binary, "--version"), until);
-      if (version && caller && is_usable_crun(*version, *caller)) settings_.shim_oci = crun;
+      const auto deadline = reactor::loop::current().now() + stop_grace;
+      auto version = co_await reactor::with_deadline(version_of(crun, "--version"), deadline);
+      auto of_containerd = co_await reactor::with_deadline(version_of(settings_.binary, "--version"), deadline);
+      if (version && of_containerd && is_usable_crun(*version, *of_containerd)) settings_.shim_oci = crun;
       co_return;
     }
     why = settings_.shim + ": " + checked.error().message;

@@ -248,31 +248,32 @@ std::string credentials_text(const registries& all) {
   return out;
 }
 
-}  // namespace
+using release = std::pair<std::uint64_t, std::uint64_t>;  // major and minor
 
-namespace {
-
-// The first two numbers of the version that stands behind `words`.
-std::optional<std::pair<std::uint64_t, std::uint64_t>> version_behind(std::string_view words, std::string_view text) {
-  auto at = text.find(words);
-  if (at == std::string_view::npos) return {};
-  auto rest = text.substr(at + words.size());
-  if (rest.starts_with('v')) rest.remove_prefix(1);
-  auto parts = split(rest, '.');
-  if (parts.size() < 2) return {};
-  auto major = parse_uint(parts[0]), minor = parse_uint(parts[1].substr(0, parts[1].find_first_not_of("0123456789")));
-  if (!major || !minor) return {};
-  return std::pair(*major, *minor);
+std::optional<release> release_of(std::string_view version) {
+  if (version.starts_with('v')) version.remove_prefix(1);
+  auto parts = split(version, '.');
+  if (parts.size() < 2) return std::nullopt;
+  auto digits = parts[1].substr(0, parts[1].find_first_not_of("0123456789"));
+  auto major = parse_uint(parts[0]), minor = parse_uint(digits);
+  if (!major || !minor) return std::nullopt;
+  return release{*major, *minor};
 }
 
 }  // namespace
 
 bool is_usable_crun(std::string_view crun, std::string_view containerd) {
-  constexpr std::pair<std::uint64_t, std::uint64_t> least(1, 8), of_any_configuration(1, 15);
-  auto version = version_behind("crun version ", crun);
-  if (!version || *version < least) return false;
-  auto caller = version_behind("github.com/containerd/containerd ", containerd);  // 2 has /v2 there
-  return *version >= of_any_configuration || (caller && caller->first == 1);
+  // containerd 1.7 begins to write configurations of OCI's version 1.1, and crun 1.14.3 to take others than of 1.0.
+  constexpr release least{1, 8}, takes_all{1, 15}, writes_newer{1, 7};
+  constexpr std::string_view words = "crun version ";
+  auto at = crun.find(words);
+  if (at == std::string_view::npos) return false;
+  auto ours = release_of(crun.substr(at + words.size()));
+  if (!ours || *ours < least) return false;
+  if (*ours >= takes_all) return true;
+  auto said = split(containerd, ' ');  // "containerd", where its source is, version, commit
+  auto theirs = said.size() > 2 ? release_of(said[2]) : std::nullopt;
+  return theirs && *theirs < writes_newer;
 }
 
 std::string shim_options(const containerd_settings& s) { return "BinaryName = " + toml(s.shim_oci) + "\n"; }

@@ -57,9 +57,8 @@ std::string containerd_config(const containerd_settings& settings);
 // errc::unsupported names the line of anything else.
 result<std::string> fill_template(std::string_view text, const std::string& base);
 
-// Whether one is known to serve the other, by what both say of their versions: crun costs a third of what runc does.
-// Before 1.14.3 it refuses configurations of the OCI's version 1.2, which containerd writes from 2.0 on, and much older
-// ones all of today's.
+// Whether `crun --version` tells of one that is known to serve the containerd of that `containerd --version`: it costs
+// a third of what runc does. Older ones refuse the configurations of a containerd that is newer.
 bool is_usable_crun(std::string_view crun, std::string_view containerd);
 // What the shim is told, TOML.
 std::string shim_options(const containerd_settings& settings);

@@ -165,20 +165,20 @@ TEST_CASE("our shim is a runtime beside runc's where it can be used") {
   CHECK(shim_options(s) == "BinaryName = \"/usr/bin/crun\"\n");
 }
 
-TEST_CASE("our shim calls a crun that is not too old for containerd") {
-  constexpr auto one = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3\n",
-                 two = "containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7\n";
-  for (auto* good : {"crun version 1.8.1\ncommit: f8a0\n", "crun version 1.8\n", "crun version 1.14-dirty\n"}) {
-    CHECK(is_usable_crun(good, one));
-    CHECK_FALSE(is_usable_crun(good, two));
-    CHECK_FALSE(is_usable_crun(good, "containerd of somebody's own"));
+TEST_CASE("our shim calls a crun that is not too old, also for its containerd") {
+  auto* debian = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u2\n";
+  auto* of_k3s = "containerd github.com/k3s-io/containerd/v2 v2.3.2-k3s2 \n";
+  for (auto* good : {"crun version 1.8.1\ncommit: f8a0\n", "crun version 1.8\n", "crun version 1.14.2\n"}) {
+    CHECK(is_usable_crun(good, debian));
+    CHECK_FALSE(is_usable_crun(good, of_k3s));
+    CHECK_FALSE(is_usable_crun(good, "containerd github.com/containerd/containerd 1.7.24 1.7.24~ds1-6\n"));
+    CHECK_FALSE(is_usable_crun(good, "containerd\n"));
   }
-  CHECK(is_usable_crun("crun version 1.8.1\n", "containerd github.com/containerd/containerd v1.7.28 b98a\n"));
-  for (auto* better : {"crun version 1.15\n", "crun version 1.21-dirty\n", "crun version 2.0\n"})
-    for (auto* containerd : {one, two}) CHECK(is_usable_crun(better, containerd));
+  for (auto* good : {"crun version 1.15\n", "crun version 1.21-dirty\n", "crun version 2.0\n"})
+    for (auto* containerd : {debian, of_k3s, ""}) CHECK(is_usable_crun(good, containerd));
   for (auto* bad : {"crun version 0.17\n", "crun version 1.7.2\n", "crun version 1\n", "runc version 1.1.5\n",
                     "crun version UNKNOWN.8\n", ""})
-    CHECK_FALSE(is_usable_crun(bad, one));
+    CHECK_FALSE(is_usable_crun(bad, debian));
 }
 
 TEST_CASE("a user's template goes around ours") {
