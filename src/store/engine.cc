@@ -750,12 +750,6 @@ task<void> engine::health_loop() {
   }
 }
 
-// It is the key's newest version, in whatever memory (settled.h).
-bool engine::stands(const object& o) const {
-  auto* now = objects_.find(o.key());
-  return now && now->mod() == o.mod();
-}
-
 void engine::watch_lease(object_ref o) {
   auto* added = object_access::get(o);
   auto when = reactor::loop::current().now() + std::chrono::seconds(o->lease_seconds());

@@ -58,12 +58,17 @@ engine::settling_step engine::settle_some(std::string& from, revision upto) {
   return out;
 }
 
+// It is the key's newest version, in whatever memory.
+bool engine::stands(const object& o) const {
+  auto* now = objects_.find(o.key());
+  return now && now->mod() == o.mod();
+}
+
 // Leases hold their objects, and know by them whether they still stand.
 task<void> engine::settle_leases() {
   for (std::size_t i = 0; i < leases_.size(); ++i) {
     auto& l = leases_[i];
-    if (auto* now = objects_.find(l.object->key()); now && now->mod() == l.object->mod())
-      l.object = object_access::ref(*now);
+    if (stands(*l.object)) l.object = object_access::ref(*objects_.find(l.object->key()));
     if (i % settling_step_looks == settling_step_looks - 1) co_await reactor::maybe_yield();
   }
 }
