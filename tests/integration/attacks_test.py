@@ -392,7 +392,7 @@ class NamespaceAdministrator(AttackTest):
         """Lists of 11 MB in protobuf, whose length stands before them, for who reads nothing but the head."""
         folder = "/api/v1/namespaces/mine/configmaps"
         for i in range(12):
-            self.assertEqual(self.alice.code("POST", folder, {"metadata": {"name": f"large-{i}"}, "data": {"k": "x" * 900_000}}), 201)
+            self.assertEqual(self.alice.code("POST", folder, {"metadata": {"name": f"large-{i}", "labels": {"size": "large"}}, "data": {"k": "x" * 900_000}}), 201)
             self.addCleanup(self.alice.code, "DELETE", f"{folder}/large-{i}")
         before, silent = self.memory(), []
         self.addCleanup(lambda: [s.close() for s in silent])
@@ -403,7 +403,7 @@ class NamespaceAdministrator(AttackTest):
                 raw.settimeout(120)
                 raw.connect((self.server.address, self.server.port))
                 silent.append(self.alice.tls.wrap_socket(raw))
-                silent[-1].sendall(f"GET {folder} HTTP/1.1\r\nHost: x\r\nAccept: application/vnd.kubernetes.protobuf\r\n\r\n".encode())
+                silent[-1].sendall(f"GET {folder}?labelSelector=size=large HTTP/1.1\r\nHost: x\r\nAccept: application/vnd.kubernetes.protobuf\r\n\r\n".encode())
             for s in silent:
                 self.assertEqual(s.recv(15), b"HTTP/1.1 200 OK")
             # A piece of each, and 128 MiB of each core's that are encoded ahead (two cores), instead of all that they ask for.
