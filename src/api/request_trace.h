@@ -5,6 +5,7 @@
 //     │                                            has each within the one before, until the request's end
 //     └─ Get, List, Create …                              the verb, on a resource
 //          ├─ Create etcd3, cacher.GetList …              storage (write/traced.h)
+//          ├─ Call conversion webhook                     of custom resources; also within cacher.GetList
 //          └─ Call mutating webhook ── HTTP POST          admission
 #pragma once
 

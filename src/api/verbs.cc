@@ -262,7 +262,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authoriz
     co_await refuse(r, not_found(s.group, s.resource, to.name()));
     co_return;
   }
-  auto shown = co_await custom::show(storage_.versions(), s, std::move(found));
+  auto shown = co_await custom::show(storage_.versions(), s, std::move(found), &r.work);
   if (!shown) co_return co_await refuse(r, shown.error());
   r.work.happened("About to write a response");
   auto answering = begin_answer(r);
@@ -278,7 +278,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authori
   if (!which) co_return co_await refuse(r, which.error());
   r.work = begin_work(r, "List");
   auto reading = begin_reading(r, to.what(), "cacher.GetList");
-  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which), storage_.versions());
+  auto p =
+      co_await read_page(parts_.objects, to, *std::move(options), *std::move(which), storage_.versions(), &reading);
   if (!p) co_return co_await refuse(r, p.error());
   if (reading.told()) reading.happened("Filtered items", {{"count", static_cast<std::int64_t>(p->objects.size())}});
   reading.end();

@@ -1,6 +1,7 @@
 """Admission and conversion by webhook: what a real kube-apiserver asked of webhooks and answered, compared; and with kubectl, by URL and by Service."""
 
 import base64
+import contextlib
 import difflib
 import http.client
 import json
@@ -57,6 +58,36 @@ class WebhookTest(ClusterTest):
         answer = api.connection.getresponse()
         return Answer(answer.status, answer.headers, answer.read())
 
+    def client(self, path):
+        return {"url": f"https://{self.hooks.at}{path}", "caBundle": base64.b64encode(self.hooks.ca).decode()}
+
+    def make_doors(self, client):
+        """A custom resource that `client`'s webhook converts between v1 (stored) and v2."""
+        def convert(review):
+            out = []
+            for o in review["request"]["objects"]:
+                o = json.loads(json.dumps(o))
+                spec = o["spec"]
+                if review["request"]["desiredAPIVersion"].endswith("/v2"):
+                    spec["host"], spec["port"] = spec.pop("hostPort").split(":")
+                else:
+                    spec["hostPort"] = f"{spec.pop('host')}:{spec.pop('port')}"
+                o["apiVersion"] = review["request"]["desiredAPIVersion"]
+                out.append(o)
+            return {"result": {"status": "Success"}, "convertedObjects": out}
+        self.hooks.script["/convert"] = convert
+
+        def version(name, stored, fields):
+            properties = {"spec": {"type": "object", "properties": {f: {"type": "string"} for f in fields}}}
+            return {"name": name, "served": True, "storage": stored, "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+                    "selectableFields": [{"jsonPath": ".spec." + fields[0]}]}
+        self.kubectl("create", "-f", "-", input=json.dumps({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "doors.ex.io"}, "spec": {
+                "group": "ex.io", "scope": "Namespaced", "names": {"plural": "doors", "singular": "door", "kind": "Door"},
+                "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": client}},
+                "versions": [version("v1", True, ["hostPort"]), version("v2", False, ["host", "port"])]}}))
+        self.kubectl("wait", "--for=condition=Established", "crd/doors.ex.io")
+
 
 class RecordedCases(WebhookTest):
     maxDiff = None
@@ -102,9 +133,6 @@ def configuration(kind, name, client, resources, groups=("",), versions=("v1",),
 
 
 class WithKubectl(WebhookTest):
-    def client(self, path):
-        return {"url": f"https://{self.hooks.at}{path}", "caBundle": base64.b64encode(self.hooks.ca).decode()}
-
     def service(self, path, name="hooks"):
         return {"service": {"namespace": "default", "name": name, "path": path}, "caBundle": base64.b64encode(self.hooks.ca).decode()}
 
@@ -169,30 +197,7 @@ class WithKubectl(WebhookTest):
             self.kubectl("delete", "deployment", "web")
 
     def test_versions_by_webhook(self):
-        def convert(review):
-            out = []
-            for o in review["request"]["objects"]:
-                o = json.loads(json.dumps(o))
-                spec = o["spec"]
-                if review["request"]["desiredAPIVersion"].endswith("/v2"):
-                    spec["host"], spec["port"] = spec.pop("hostPort").split(":")
-                else:
-                    spec["hostPort"] = f"{spec.pop('host')}:{spec.pop('port')}"
-                o["apiVersion"] = review["request"]["desiredAPIVersion"]
-                out.append(o)
-            return {"result": {"status": "Success"}, "convertedObjects": out}
-        self.hooks.script["/convert"] = convert
-
-        def version(name, stored, fields):
-            properties = {"spec": {"type": "object", "properties": {f: {"type": "string"} for f in fields}}}
-            return {"name": name, "served": True, "storage": stored, "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
-                    "selectableFields": [{"jsonPath": ".spec." + fields[0]}]}
-        self.kubectl("create", "-f", "-", input=json.dumps({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "doors.ex.io"}, "spec": {
-                "group": "ex.io", "scope": "Namespaced", "names": {"plural": "doors", "singular": "door", "kind": "Door"},
-                "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": self.client("/convert")}},
-                "versions": [version("v1", True, ["hostPort"]), version("v2", False, ["host", "port"])]}}))
-        self.kubectl("wait", "--for=condition=Established", "crd/doors.ex.io")
+        self.make_doors(self.client("/convert"))
         for v, name, spec in (("v1", "a", {"hostPort": "h:1"}), ("v2", "b", {"host": "g", "port": "2"})):
             self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "ex.io/" + v, "kind": "Door", "metadata": {"name": name}, "spec": spec}))
         seen = {o["metadata"]["name"]: o["spec"] for o in self.server.get("doors.v2.ex.io")["items"]}
@@ -243,18 +248,33 @@ class Traces(WebhookTest):
     def count(self, what):
         return int(re.search(rf"^kedge_tracing_spans_{what}_total (\d+)$", self.kubectl("get", "--raw", "/metrics"), re.M)[1])
 
+    def collect(self):
+        # The test's before left its own.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.socket)
+        collecting = subprocess.Popen([self.program, "unix:" + self.socket, self.spans])
+        self.addCleanup(lambda: collecting.kill() or collecting.wait())
+        eventually("the collector listens", lambda: os.path.exists(self.socket))
+
+    def told_of(self, trace, last):
+        """The trace's spans by their ids, once the one of this id is told."""
+        def told():
+            if not os.path.exists(self.spans):
+                return None
+            spans = {s["span"]: s for s in map(json.loads, open(self.spans)) if s["trace"] == trace}
+            return spans if last in spans else None
+        return eventually("all is told", told)
+
     def test_1_a_collector_that_is_away_holds_nobody_up(self):
         self.assertEqual(200, self.traced("a" * 32, "GET", "/api/v1/namespaces").code)
         eventually("what nobody takes is dropped", lambda: self.count("dropped") > 0)
         self.assertEqual(0, self.count("sent"))
 
     def test_2_a_write_is_told_of_through_its_webhook(self):
-        collecting = subprocess.Popen([self.program, "unix:" + self.socket, self.spans])
-        self.addCleanup(lambda: collecting.kill() or collecting.wait())
-        eventually("the collector listens", lambda: os.path.exists(self.socket))
+        self.collect()
         self.hooks.script["/label"] = patching(add("/metadata/labels", {"traced": "yes"}))
         self.kubectl("create", "-f", "-", input=configuration(
-            "Mutating", "traced", {"url": f"https://{self.hooks.at}/label", "caBundle": base64.b64encode(self.hooks.ca).decode()}, ["configmaps"]))
+            "Mutating", "traced", self.client("/label"), ["configmaps"]))
         trace = "4bf92f3577b34da6a3ce929d0e0e4736"
         maps = "/api/v1/namespaces/default/configmaps"
 
@@ -267,12 +287,7 @@ class Traces(WebhookTest):
         asked_by = self.hooks.headers["traceparent"].split("-")
         self.assertEqual(["00", trace, "01"], [asked_by[0], asked_by[1], asked_by[3]])
 
-        def told():
-            if not os.path.exists(self.spans):
-                return None
-            spans = [s for s in map(json.loads, open(self.spans)) if s["trace"] == trace]
-            return spans if any(s["span"] == asked_by[2] for s in spans) else None
-        spans = {s["span"]: s for s in eventually("all is told", told)}
+        spans = self.told_of(trace, asked_by[2])
 
         def below(parent):
             return {s["name"]: s for s in spans.values() if s["parent"] == parent["span"]}
@@ -304,6 +319,29 @@ class Traces(WebhookTest):
             self.assertRegex(measured, rf'(?m)^apiserver_admission_controller_admission_duration_seconds_count\{{name="{name}",'
                                        rf'operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
             self.assertRegex(measured, rf'(?m)^apiserver_admission_step_admission_duration_seconds_count\{{operation="CREATE",rejected="false",type="{half}"\}} [1-9]')
+
+    def test_3_a_webhook_that_converts_is_a_part_of_who_reads(self):
+        self.collect()
+        self.make_doors(self.client("/convert"))
+        self.kubectl("create", "-f", "-", input='{"apiVersion":"ex.io/v1","kind":"Door","metadata":{"name":"a"},"spec":{"hostPort":"h:1"}}')
+        doors = "/apis/ex.io/v2/namespaces/default/doors"
+        # What was read before is remembered: a list and a read of their own.
+        for trace, path, parents in (("b" * 32, doors, ["cacher.GetList", "List"]), ("c" * 32, doors + "/a", ["Get"])):
+            self.kubectl("label", "doors.v1.ex.io", "a", "trace=" + trace, "--overwrite")
+            self.hooks.take()
+            answer = self.traced(trace, "GET", path)
+            self.assertEqual(200, answer.code)
+            asked_by = self.hooks.headers["traceparent"].split("-")
+            self.assertEqual(trace, asked_by[1])
+            serving = f"GET /apis/ex.io/v2/namespaces/{{:namespace}}/doors{'/{:name}' if path.endswith('/a') else ''}"
+            spans = self.told_of(trace, asked_by[2])
+            span = spans[asked_by[2]]
+            self.assertEqual("Call conversion webhook", span["name"])
+            self.assertEqual({"custom-resource-definition": "doors.ex.io", "desired-api-version": "ex.io/v2", "object-count": 1},
+                             {k: v for k, v in span["attributes"].items() if k != "UID"})
+            for name in parents + [serving]:
+                span = eventually(name + " is told", lambda: self.told_of(trace, asked_by[2]).get(span["parent"]))
+                self.assertEqual(name, span["name"])
 
 
 if __name__ == "__main__":

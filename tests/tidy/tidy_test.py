@@ -19,7 +19,7 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "back
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
-    "api": [["request", "printers", "callout", "configuration", "expressions"], ["registry+custom", "remote", "tracing"], ["kinds", "metrics", "usage", "authentication", "answer", "encryption"], ["authorization", "precompiled"],
+    "api": [["request", "printers", "callout", "configuration", "expressions"], ["tracing"], ["registry+custom", "remote"], ["kinds", "metrics", "usage", "authentication", "answer", "encryption"], ["authorization", "precompiled"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"], ["aggregation"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "devices", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],

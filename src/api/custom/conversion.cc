@@ -136,11 +136,13 @@ std::string object_problem(const served& to, const json::value& in, json::value&
 
 }  // namespace
 
-task<api_result<std::vector<json::value>>> converter::call(const served& to, const std::vector<json::value>& objects) {
+task<api_result<std::vector<json::value>>> converter::call(const served& to, const std::vector<json::value>& objects,
+                                                           const tracing::live_span* within) {
   auto& loop = reactor::loop::current();
   const auto began = loop.now();
   std::string_view failure;
-  auto done = co_await ask(to, objects, failure);
+  auto done = co_await ask(to, objects,
+                           tracing::child_of(within, "Call conversion webhook", tracing::span_kind::client), failure);
   if (told_) {
     const auto from = objects.front()["apiVersion"].as_string();
     told_({to.custom->owner->name(), from.substr(from.find('/') + 1), to.version, failure, loop.now() - began});
@@ -149,7 +151,7 @@ task<api_result<std::vector<json::value>>> converter::call(const served& to, con
 }
 
 task<api_result<std::vector<json::value>>> converter::ask(const served& to, const std::vector<json::value>& objects,
-                                                          std::string_view& failure) {
+                                                          tracing::live_span calling, std::string_view& failure) {
   auto& by = *to.custom->owner->webhook();
   auto& first = objects.front();
   failure = "conversion_webhook_call_failure";
@@ -157,7 +159,17 @@ task<api_result<std::vector<json::value>>> converter::ask(const served& to, cons
   if (!by.to) co_return fail(call_failed(first, by.to.error().message));
   const auto uid = reactor::loop::current().random().uuid();
   callout::call c{.to = *by.to, .on_behalf = to.custom->owner->name(), .body = review_text(by, to, uid, objects)};
+  if (calling.told())
+    calling.add_all({{"custom-resource-definition", to.custom->owner->name()},
+                     {"desired-api-version", to.api_version},
+                     {"object-count", static_cast<std::int64_t>(objects.size())},
+                     {"UID", uid}});
+  calling.tell(c.more);
   auto answer = co_await calls_.post(std::move(c));
+  if (answer)
+    calling.happened("Request completed");
+  else
+    calling.failed(answer.error().message);
   auto review = answer ? co_await callout::object_in(*std::move(answer), "apiextensions.k8s.io", "ConversionReview")
                        : result<json::value>(std::unexpected(answer.error()));
   if (!review) co_return fail(call_failed(first, review.error().message));
@@ -184,7 +196,8 @@ task<api_result<std::vector<json::value>>> converter::ask(const served& to, cons
   co_return out;
 }
 
-task<api_result<std::vector<json::value>>> converter::bring_all(const served& to, std::vector<json::value> objects) {
+task<api_result<std::vector<json::value>>> converter::bring_all(const served& to, std::vector<json::value> objects,
+                                                                const tracing::live_span* within) {
   std::vector<json::value> asked;
   std::vector<std::size_t> where;
   for (std::size_t i = 0; i < objects.size(); ++i)
@@ -197,7 +210,7 @@ task<api_result<std::vector<json::value>>> converter::bring_all(const served& to
       if (!asked.empty() && (bytes += json::write(o).size()) > conversion_bytes_max) break;
       asked.push_back(std::move(o));
     }
-    KEDGE_CO_TRY(auto done, co_await call(to, asked));
+    KEDGE_CO_TRY(auto done, co_await call(to, asked, within));
     for (std::size_t i = 0; i < done.size(); ++i) objects[where[begin + i]] = std::move(done[i]);
   }
   for (auto& o : objects) {
@@ -228,7 +241,8 @@ void converter::remember(const served& to, const store::object_ref& o, store::ob
 }
 
 task<api_result<std::vector<store::object_ref>>> converter::show_all(const served& to,
-                                                                     std::vector<store::object_ref> objects) {
+                                                                     std::vector<store::object_ref> objects,
+                                                                     const tracing::live_span* within) {
   std::vector<json::value> values;
   std::vector<std::size_t> where;
   for (std::size_t i = 0; i < objects.size(); ++i) {
@@ -243,7 +257,7 @@ task<api_result<std::vector<store::object_ref>>> converter::show_all(const serve
     co_await reactor::maybe_yield();
   }
   if (where.empty()) co_return std::move(objects);
-  KEDGE_CO_TRY(auto done, co_await bring_all(to, std::move(values)));
+  KEDGE_CO_TRY(auto done, co_await bring_all(to, std::move(values), within));
   for (std::size_t i = 0; i < done.size(); ++i) {
     auto& o = objects[where[i]];
     done[i].member("metadata").erase("resourceVersion");
@@ -260,7 +274,8 @@ bool needs_call(const served& to, const store::object& o) noexcept {
   return may_need_call(to) && !is_in_version(to, o);
 }
 
-task<api_result<json::value>> bring(converter* c, const served& to, json::value object) {
+task<api_result<json::value>> bring(converter* c, const served& to, json::value object,
+                                    const tracing::live_span* within) {
   if (!may_need_call(to) || object["apiVersion"].as_string() == to.api_version) {
     bring_to(to, object);
     co_return object;
@@ -268,23 +283,25 @@ task<api_result<json::value>> bring(converter* c, const served& to, json::value 
   if (!c) co_return fail(call_failed(object, "there is no way to call it from here"));
   std::vector<json::value> one;
   one.push_back(std::move(object));
-  KEDGE_CO_TRY(auto done, co_await c->bring_all(to, std::move(one)));
+  KEDGE_CO_TRY(auto done, co_await c->bring_all(to, std::move(one), within));
   co_return std::move(done.front());
 }
 
 task<api_result<std::vector<store::object_ref>>> show_all(converter* c, const served& to,
-                                                          std::vector<store::object_ref> objects) {
+                                                          std::vector<store::object_ref> objects,
+                                                          const tracing::live_span* within) {
   auto first = std::ranges::find_if(objects, [&](auto& o) { return needs_call(to, *o); });
   if (first == objects.end()) co_return std::move(objects);
-  if (c) co_return co_await c->show_all(to, std::move(objects));
+  if (c) co_return co_await c->show_all(to, std::move(objects), within);
   KEDGE_CO_TRY(auto v, value_of(**first));
   co_return fail(call_failed(v, "there is no way to call it from here"));
 }
 
-task<api_result<store::object_ref>> show(converter* c, const served& to, store::object_ref o) {
+task<api_result<store::object_ref>> show(converter* c, const served& to, store::object_ref o,
+                                         const tracing::live_span* within) {
   if (!needs_call(to, *o)) co_return o;
   std::vector<store::object_ref> one{std::move(o)};
-  KEDGE_CO_TRY(auto done, co_await show_all(c, to, std::move(one)));
+  KEDGE_CO_TRY(auto done, co_await show_all(c, to, std::move(one), within));
   co_return std::move(done.front());
 }
 

@@ -14,6 +14,7 @@
 
 #include "api/callout/caller.h"
 #include "api/custom/definition.h"
+#include "api/tracing/span.h"
 #include "base/time.h"
 #include "store/store.h"
 
@@ -32,15 +33,19 @@ class converter {
   explicit converter(callout::caller& calls, std::function<void(const conversion_call&)> told = {})
       : calls_(calls), told_(std::move(told)) {}
 
-  // The objects in the version `to`, in order. 500 with the real server's words when one can't be had.
-  task<api_result<std::vector<json::value>>> bring_all(const served& to, std::vector<json::value> objects);
+  // The objects in the version `to`, in order. 500 with the real server's words when one can't be had. A call is told
+  // of as a part of `within`; null: nobody is told.
+  task<api_result<std::vector<json::value>>> bring_all(const served& to, std::vector<json::value> objects,
+                                                       const tracing::live_span* within);
   // The same of stored objects, as objects whose text is in that version.
-  task<api_result<std::vector<store::object_ref>>> show_all(const served& to, std::vector<store::object_ref> objects);
+  task<api_result<std::vector<store::object_ref>>> show_all(const served& to, std::vector<store::object_ref> objects,
+                                                            const tracing::live_span* within);
 
  private:
-  task<api_result<std::vector<json::value>>> call(const served& to, const std::vector<json::value>& objects);
+  task<api_result<std::vector<json::value>>> call(const served& to, const std::vector<json::value>& objects,
+                                                  const tracing::live_span* within);
   task<api_result<std::vector<json::value>>> ask(const served& to, const std::vector<json::value>& objects,
-                                                 std::string_view& failure);
+                                                 tracing::live_span calling, std::string_view& failure);
   store::object_ref remembered(const served& to, const store::object_ref& o) const;
   void remember(const served& to, const store::object_ref& o, store::object_ref converted);
 
@@ -61,9 +66,12 @@ bool needs_call(const served& to, const store::object& o) noexcept;
 inline bool may_need_call(const served& to) noexcept { return to.custom && to.custom->owner->webhook(); }
 
 // One object. `c` may be null where no resource is converted by webhook.
-task<api_result<json::value>> bring(converter* c, const served& to, json::value object);
-task<api_result<store::object_ref>> show(converter* c, const served& to, store::object_ref o);
+task<api_result<json::value>> bring(converter* c, const served& to, json::value object,
+                                    const tracing::live_span* within = nullptr);
+task<api_result<store::object_ref>> show(converter* c, const served& to, store::object_ref o,
+                                         const tracing::live_span* within = nullptr);
 task<api_result<std::vector<store::object_ref>>> show_all(converter* c, const served& to,
-                                                          std::vector<store::object_ref> objects);
+                                                          std::vector<store::object_ref> objects,
+                                                          const tracing::live_span* within = nullptr);
 
 }  // namespace kedge::api::custom

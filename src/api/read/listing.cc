@@ -70,7 +70,7 @@ namespace {
 // Objects that a webhook may have to convert: what they are selected by shows only then. Piece by piece, until `take`
 // gives false.
 task<api_result<void>> walk_converted(object_walk& walk, const served& what, const selection& which,
-                                      custom::converter* versions,
+                                      custom::converter* versions, const tracing::live_span* within,
                                       const std::function<bool(const store::object_ref&)>& take) {
   for (auto reached = object_walk::end::none; reached != object_walk::end::all;) {
     std::vector<store::object_ref> piece;
@@ -79,7 +79,7 @@ task<api_result<void>> walk_converted(object_walk& walk, const served& what, con
       piece.push_back(o);
       return true;
     });
-    KEDGE_CO_TRY(piece, co_await custom::show_all(versions, what, std::move(piece)));
+    KEDGE_CO_TRY(piece, co_await custom::show_all(versions, what, std::move(piece), within));
     for (auto& o : piece)
       if (which.matches(what, o) && !take(o)) co_return api_result<void>();
     co_await reactor::maybe_yield();
@@ -90,7 +90,7 @@ task<api_result<void>> walk_converted(object_walk& walk, const served& what, con
 }  // namespace
 
 task<api_result<page>> read_page(store::store& s, const authorized& target, list_options o, selection which,
-                                 custom::converter* versions) {
+                                 custom::converter* versions, const tracing::live_span* within) {
   page p;
   auto& what = target.what();
   const auto prefix = target.prefix();
@@ -131,7 +131,7 @@ task<api_result<page>> read_page(store::store& s, const authorized& target, list
   object_walk walk(p.cluster, what, search_for(target, which, p.cluster), converts ? everything : which,
                    from.start.empty() ? std::string() : prefix + from.start);
   if (converts) {
-    KEDGE_CO_CHECK(co_await walk_converted(walk, what, which, versions, [&](const store::object_ref& object) {
+    KEDGE_CO_CHECK(co_await walk_converted(walk, what, which, versions, within, [&](const store::object_ref& object) {
       if (take(object)) p.converted.push_back(object);
       return !more;
     }));

@@ -13,6 +13,9 @@ namespace kedge::api {
 namespace custom {
 class converter;
 }
+namespace tracing {
+class live_span;
+}
 
 // The snapshot that a read with this resourceVersion must see. 410, 504.
 task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string resource_version,
@@ -32,8 +35,8 @@ struct page {
   std::string continue_token;   // empty on the last page
   std::int64_t remaining = -1;  // -1: not told
 };
-// `versions`: of custom resources; null: none is converted by webhook.
+// `versions`: of custom resources; null: none is converted by webhook. Its calls are a part of `within`.
 task<api_result<page>> read_page(store::store& s, const authorized& target, list_options options, selection which,
-                                 custom::converter* versions = nullptr);
+                                 custom::converter* versions = nullptr, const tracing::live_span* within = nullptr);
 
 }  // namespace kedge::api

@@ -177,7 +177,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
       out.value = success(s, old);
       out.is_status = true;
     } else {
-      KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
+      KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current), c.span));
     }
     co_return out;
   }
@@ -202,7 +202,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
     if (done.error().code == errc::not_found) co_return fail(not_found(s.group, s.resource, name));
     co_return fail(from_error(done.error()));
   }
-  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object)));
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object), c.span));
   co_return out;
 }
 

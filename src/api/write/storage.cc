@@ -288,7 +288,7 @@ task<api_result<json::value>> storage::bring(const served& to, json::value objec
     co_await done_apart(bring_here, object);
     co_return std::move(object);
   }
-  auto out = co_await custom::bring(versions_, to, std::move(object));
+  auto out = co_await custom::bring(versions_, to, std::move(object), c.span);
   co_await take_again(c, had_turn);
   co_return out;
 }
@@ -535,7 +535,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     if (service && !unknown) co_await claims.give_back();
     co_return fail(std::move(created).error());
   }
-  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, *std::move(created)));
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, *std::move(created), c.span));
   co_return out;
 }
 
@@ -761,7 +761,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto text = !service && apart ? co_await done_apart(write, object, old) : write(object, old);
   if (!service) co_await reactor::maybe_yield();
   if (same_as_stored(*current, text) && !(outdated_ && !c.options.dry_run && outdated_(*current))) {
-    KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
+    KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current), c.span));
     co_return out;
   }
   if (c.options.dry_run) {
@@ -778,7 +778,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return fail(write_failed(s, name, done.error()));
   }
   if (service) co_await allocation::release(store_, old, &object);
-  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object)));
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object), c.span));
   co_return out;
 }
 

@@ -163,7 +163,7 @@ task<api_result<json::value>> webhooks::shown(const served& as, const admission_
   if (revision > 0) m.set("resourceVersion", std::to_string(revision));
   if (owned && !owned->empty()) m.set("managedFields", *owned);
   if (as.custom) {
-    KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, as, std::move(v)));
+    KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, as, std::move(v), r.span));
     custom::canonicalise(as, v);
     co_return v;
   }
@@ -279,7 +279,7 @@ task<api_result<bool>> webhooks::take_patch(const hook& h, const served& as, adm
     auto& m = v.member("metadata");
     m.erase("managedFields");
     if (as.custom) {
-      KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, *r.asked, std::move(v)));
+      KEDGE_CO_TRY(v, co_await custom::bring(parts_.versions, *r.asked, std::move(v), r.span));
     } else if (as.to_stored) {
       as.to_stored(v);
     }
