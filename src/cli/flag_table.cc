@@ -262,9 +262,9 @@ const flag table[] = {
     {.name = "node-taint", .who = both, .group = node, .into = &agent::node_taints, .check = check_node_taint,
      .help = "Taint that the node registers with, as key=value:Effect"},
     {.name = "kubelet-arg", .who = both, .group = node, .into = &agent::kubelet_args, .check = check_key_value,
-     .help = "Setting of the kubelet, as key=value: cluster-dns, cluster-domain, config, config-dir, container-log-max-files, "
-             "container-log-max-size, cpu-cfs-quota, cpu-manager-…, enforce-node-allocatable, eviction-…, image-gc-…-threshold, kube-reserved, kube-reserved-cgroup, memory-manager-policy, minimum-image-ttl-duration, max-pods, node-labels, "
-             "node-status-max-images, node-status-update-frequency, pod-max-pids, port, register-with-taints, reserved-cpus, reserved-memory, resolv-conf, system-reserved, system-reserved-cgroup, topology-manager-…"},
+     .help = "Setting of the kubelet, as key=value: allowed-unsafe-sysctls, cluster-dns, cluster-domain, config, config-dir, container-log-max-files, "
+             "container-log-max-size, cpu-cfs-quota, cpu-manager-…, enforce-node-allocatable, eviction-…, feature-gates, image-gc-…-threshold, kube-reserved, kube-reserved-cgroup, memory-manager-policy, minimum-image-ttl-duration, max-pods, node-labels, "
+             "node-status-max-images, node-status-update-frequency, pod-max-pids, pods-per-core, port, register-with-taints, registry-burst, registry-qps, reserved-cpus, reserved-memory, resolv-conf, seccomp-default, serialize-image-pulls, system-reserved, system-reserved-cgroup, topology-manager-…"},
     {.name = "kube-proxy-arg", .who = both, .group = node, .into = &agent::kube_proxy_args, .check = check_key_value,
      .help = "Setting of kube-proxy, as key=value: conntrack-max-per-core, conntrack-min, conntrack-tcp-…, "
              "conntrack-udp-…, masquerade-all"},

@@ -258,7 +258,9 @@ struct reading {
   std::string eviction_hard = "imagefs.available<5%,nodefs.available<5%", eviction_soft, eviction_soft_grace,
               eviction_reclaim = "imagefs.available=10%,nodefs.available=10%";
   duration shutdown{0}, shutdown_of_critical{0};
-  bool memory_by_flag = false;  // reservedMemory is a flag's, which may be repeated
+  bool memory_by_flag = false;     // reservedMemory is a flag's, which may be repeated
+  bool pulls_are_counted = false;  // maxParallelImagePulls is said
+  std::vector<std::string> gates_without_effect;
 };
 
 // A setting by the name of its flag and of its field in KubeletConfiguration (empty: there is none).
@@ -271,7 +273,63 @@ struct setting {
 
 constexpr std::int64_t any = std::numeric_limits<std::int32_t>::max();
 
+// "ContainerCheckpoint=false,OtherGate=true": what Kedge's node has a gate for.
+result<void> gates(reading& to, std::string_view text) {
+  for (auto& one : list(text)) {
+    const auto equals = one.find('=');
+    if (equals == std::string::npos)
+      return fail(errc::invalid, fmt::format("missing bool value for feature gate {}", quote(one)));
+    const auto name = one.substr(0, equals);
+    bool on = false;
+    KEDGE_CHECK(boolean(std::string_view(one).substr(equals + 1), on));
+    name == "ContainerCheckpoint" ? void(to.of.checkpoints = on) : to.gates_without_effect.push_back(name);
+  }
+  return {};
+}
+
+// Names of parameters of the kernel, or their beginning and "*" (the kubelet's SysctlContainSlashPatternFmt).
+result<void> unsafe_sysctls(reading& to, std::string_view text) {
+  auto& all = to.of.unsafe_sysctls = list(text);
+  static constexpr std::string_view roots[] = {"kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.", "net."};
+  for (auto& name : all) {
+    std::replace(name.begin(), name.end(), '/', '.');
+    if (std::none_of(std::begin(roots), std::end(roots), [&](auto root) { return name.starts_with(root); }))
+      return fail(errc::invalid, fmt::format("the sysctls {} are not known to be namespaced", quote(name)));
+  }
+  return {};
+}
+
+result<void> pulls_at_once(reading& to, std::string_view text) {
+  KEDGE_CHECK(number(text, 1, any, to.of.pulls_at_once));
+  to.pulls_are_counted = true;
+  return {};
+}
+
+// One after the other, unless it is said how many at once.
+result<void> serialize_pulls(reading& to, std::string_view text) {
+  bool one = false;
+  KEDGE_CHECK(boolean(text, one));
+  if (one && to.pulls_are_counted && to.of.pulls_at_once > 1)
+    return fail(errc::invalid, "maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls is false");
+  if (!to.pulls_are_counted) to.of.pulls_at_once = one ? 1 : 0;
+  return {};
+}
+
+// registerWithTaints, as --register-with-taints has them: key=value:effect.
+result<void> taints_of(reading& to, const json::value& v) {
+  auto* all = v.array();
+  if (!all) return fail(errc::invalid, "it is no list");
+  to.of.taints.clear();
+  for (auto& one : *all) {
+    auto key = one["key"].as_string(), effect = one["effect"].as_string();
+    if (key.empty() || effect.empty()) return fail(errc::invalid, "its members need key and effect");
+    to.of.taints.push_back(fmt::format("{}={}:{}", key, one["value"].as_string(), effect));
+  }
+  return {};
+}
+
 const setting table[] = {
+    {"allowed-unsafe-sysctls", "allowedUnsafeSysctls", unsafe_sysctls},
     {"cluster-dns", "clusterDNS",
      [](reading& to, std::string_view text) { return to.of.cluster_dns = list(text), result<void>(); }},
     {"cluster-domain", "clusterDomain",
@@ -312,6 +370,7 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return to.eviction_soft = text, result<void>(); }},
     {"eviction-soft-grace-period", "evictionSoftGracePeriod",
      [](reading& to, std::string_view text) { return to.eviction_soft_grace = text, result<void>(); }},
+    {"feature-gates", "featureGates", gates},
     {"image-gc-high-threshold", "imageGCHighThresholdPercent",
      [](reading& to, std::string_view text) { return number(text, 0, 100, to.of.image_gc_high_percent); }},
     {"image-gc-low-threshold", "imageGCLowThresholdPercent",
@@ -324,6 +383,7 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return reserve(text, to.of.kube_reserved); }},
     {"kube-reserved-cgroup", "kubeReservedCgroup",
      [](reading& to, std::string_view text) { return to.of.enforced.kube_group = text, result<void>(); }},
+    {"", "maxParallelImagePulls", pulls_at_once},
     {"max-pods", "maxPods", [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_max); }},
     {"memory-manager-policy", "memoryManagerPolicy",
      [](reading& to, std::string_view text) -> result<void> {
@@ -359,9 +419,15 @@ const setting table[] = {
      [](reading& to, std::string_view text) {
        return number(text, -1, std::numeric_limits<std::int64_t>::max(), to.of.pod_processes_max);
      }},
+    {"pods-per-core", "podsPerCore",
+     [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_per_cpu); }},
     {"port", "port", [](reading& to, std::string_view text) { return number(text, 1, 65535, to.of.port); }},
-    {"register-with-taints", "",
-     [](reading& to, std::string_view text) { return to.of.taints = list(text), result<void>(); }},
+    {"register-with-taints", "registerWithTaints",
+     [](reading& to, std::string_view text) { return to.of.taints = list(text), result<void>(); }, taints_of},
+    {"registry-burst", "registryBurst",
+     [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pulls_burst); }},
+    {"registry-qps", "registryPullQPS",
+     [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pulls_a_second); }},
     {"reserved-cpus", "reservedSystemCPUs",
      [](reading& to, std::string_view text) -> result<void> {
        if (!node::parse_cpus(text)) return fail(errc::invalid, fmt::format("{} is no list of CPUs", quote(text)));
@@ -376,6 +442,9 @@ const setting table[] = {
      [](reading& to, const json::value& v) { return reserve_memory_of(v, to.of.memory); }},
     {"resolv-conf", "resolvConf",
      [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
+    {"seccomp-default", "seccompDefault",
+     [](reading& to, std::string_view text) { return boolean(text, to.of.seccomp_default); }},
+    {"serialize-image-pulls", "serializeImagePulls", serialize_pulls},
     {"", "shutdownGracePeriod",
      [](reading& to, std::string_view text) { return span(text, duration(0), to.shutdown); }},
     {"", "shutdownGracePeriodByPodPriority",
@@ -453,31 +522,11 @@ const std::vector<meaningless>& no_meaning() {
         "healthzPort", "imageServiceEndpoint", "podCIDR", "podLogsDir", "providerID", "readOnlyPort", "registerNode",
         "rotateCertificates", "serverTLSBootstrap", "staticPodPath", "tlsCertFile", "tlsPrivateKeyFile"}},
       {"Kedge's node doesn't do this yet",
-       {"allowed-unsafe-sysctls",
-        "cgroup-driver",
-        "cgroup-root",
-        "cgroups-per-qos",
-        "cpu-cfs-quota-period",
-        "event-burst",
-        "event-qps",
-        "experimental-allocatable-ignore-eviction",
-        "fail-cgroupv1",
-        "fail-swap-on",
-        "image-credential-provider-bin-dir",
-        "image-credential-provider-config",
-        "kernel-memcg-notification",
-        "manifest-url",
-        "manifest-url-header",
-        "pods-per-core",
-        "protect-kernel-defaults",
-        "qos-reserved",
-        "registry-burst",
-        "registry-qps",
-        "seccomp-default",
-        "serialize-image-pulls",
-        "volume-plugin-dir"},
-       {"allowedUnsafeSysctls",
-        "cgroupDriver",
+       {"cgroup-driver", "cgroup-root", "cgroups-per-qos", "cpu-cfs-quota-period", "event-burst", "event-qps",
+        "experimental-allocatable-ignore-eviction", "fail-cgroupv1", "fail-swap-on",
+        "image-credential-provider-bin-dir", "image-credential-provider-config", "kernel-memcg-notification",
+        "manifest-url", "manifest-url-header", "protect-kernel-defaults", "qos-reserved", "volume-plugin-dir"},
+       {"cgroupDriver",
         "cgroupRoot",
         "cgroupsPerQOS",
         "cpuCFSQuotaPeriod",
@@ -490,17 +539,10 @@ const std::vector<meaningless>& no_meaning() {
         "failSwapOn",
         "imagePullCredentialsVerificationPolicy",
         "kernelMemcgNotification",
-        "maxParallelImagePulls",
         "mergeDefaultEvictionSettings",
-        "podsPerCore",
         "preloadedImagesVerificationAllowlist",
         "protectKernelDefaults",
         "qosReserved",
-        "registerWithTaints",
-        "registryBurst",
-        "registryPullQPS",
-        "seccompDefault",
-        "serializeImagePulls",
         "staticPodURL",
         "staticPodURLHeader",
         "volumePluginDir"}},
@@ -510,7 +552,6 @@ const std::vector<meaningless>& no_meaning() {
         "enable-debugging-handlers",
         "exit-on-lock-contention",
         "experimental-mounter-path",
-        "feature-gates",
         "file-check-frequency",
         "hairpin-mode",
         "housekeeping-interval",
@@ -553,7 +594,6 @@ const std::vector<meaningless>& no_meaning() {
         "enableProfilingHandler",
         "enableSystemLogHandler",
         "enableSystemLogQuery",
-        "featureGates",
         "fileCheckFrequency",
         "hairpinMode",
         "httpCheckFrequency",
@@ -592,12 +632,30 @@ std::string_view why_no_effect(std::string_view name, std::vector<std::string_vi
 
 // --- files
 
+// Where a member of the whole begins, for who has to find it; 0: nowhere that is told by a line.
+std::size_t line_of(std::string_view text, std::string_view name) {
+  std::size_t number = 0;
+  for (auto line : split(text, '\n')) {
+    ++number;
+    if (line.starts_with('"')) line.remove_prefix(1);
+    if (!line.starts_with(name)) continue;
+    line.remove_prefix(name.size());
+    if (line.starts_with('"')) line.remove_prefix(1);
+    if (trim(line).starts_with(':')) return number;
+  }
+  return 0;
+}
+
 result<void> read_file(const std::string& path, reading& to, std::vector<std::string>& warnings) {
   auto bad = [&](const std::string& what) { return fail(errc::invalid, fmt::format("{}: {}", path, what)); };
   auto text = crypto::read_file(path, configuration_bytes_max);
   if (!text) return bad(text.error().message);
   auto parsed = json::parse_yaml(*text);
   if (!parsed) return bad(parsed.error().message);
+  auto bad_at = [&](std::string_view name, const std::string& what) {
+    const auto line = line_of(*text, name);
+    return line == 0 ? bad(what) : fail(errc::invalid, fmt::format("{}:{}: {}", path, line, what));
+  };
   auto& config = *parsed;
   if (config["kind"].as_string() != "KubeletConfiguration" ||
       config["apiVersion"].as_string() != "kubelet.config.k8s.io/v1beta1")
@@ -607,11 +665,11 @@ result<void> read_file(const std::string& path, reading& to, std::vector<std::st
     auto found = std::find_if(std::begin(table), std::end(table), [&](auto& s) { return s.field == name; });
     if (found != std::end(table)) {
       auto read = found->read_value ? found->read_value(to, v) : found->read(to, flag_text(v));
-      if (!read) return bad(fmt::format("{}: {}", name, read.error().message));
+      if (!read) return bad_at(name, fmt::format("{}: {}", name, read.error().message));
     } else if (auto reason = why_no_effect(name, &meaningless::fields); !reason.empty()) {
       warnings.push_back(fmt::format("{} in {} has no effect: {}", name, path, reason));
     } else {
-      return bad(fmt::format("the kubelet knows no {}", quote(name)));
+      return bad_at(name, fmt::format("the kubelet knows no {}", quote(name)));
     }
   }
   return {};
@@ -723,6 +781,8 @@ result<kubelet_settings> read_kubelet_arguments(std::span<const std::string> arg
       return fail(errc::invalid, fmt::format("--kubelet-arg: the kubelet knows no {}", quote(name)));
     }
   }
+  for (auto& gate : read.gates_without_effect)
+    warnings.push_back(fmt::format("the kubelet's feature gate {} has no effect: Kedge's node has none for it", gate));
   auto thresholds =
       node::parse_thresholds(read.eviction_hard, read.eviction_soft, read.eviction_soft_grace, read.eviction_reclaim);
   if (!thresholds) return fail(errc::invalid, "the kubelet's eviction thresholds: " + thresholds.error().message);

@@ -328,6 +328,7 @@ task<result<void>> agent::make_reachable() {
                                      .streams = *pod_streams_,
                                      .usage = *usage_,
                                      .containers = pod_runtime_,
+                                     .cri = cri_,
                                      .machine = machine_,
                                      .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns,
@@ -753,6 +754,7 @@ task<void> agent::look_at_runtime() {
     runtime_.name = std::move(version->runtime_name);
     runtime_.version = std::move(version->runtime_version);
     if (auto dash = runtime_.version.find('~'); dash != std::string::npos) runtime_.version.resize(dash);
+    if (!containerd_) co_await cri_.warn_of_systemd(config_.container_runtime_endpoint);  // ours is told
     images_at_ = {};
   }
   runtime_.error.clear();

@@ -2,6 +2,7 @@
 // with the defaults that K3s's kubelet has. cli reads them (cli/kubelet_arguments.cc).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -83,6 +84,7 @@ struct topology_manager_settings {
 struct kubelet_settings {
   std::uint16_t port = 10250;
   int pods_max = 110;                           // maxPods
+  int pods_per_cpu = 0;                         // podsPerCore; 0: any number, up to pods_max
   std::string cluster_domain;                   // empty: the cluster's
   std::vector<std::string> cluster_dns;         // empty: the cluster's
   std::string resolv_conf;                      // empty: found as K3s finds it
@@ -93,13 +95,20 @@ struct kubelet_settings {
   cpu_manager_settings cpus;
   memory_manager_settings memory;
   topology_manager_settings topology;
-  std::uint32_t ids_per_pod = 65536;                    // userNamespaces.idsPerPod: of a pod with users of its own
-  bool limited_swap = false;                            // memorySwap.swapBehavior LimitedSwap; else NoSwap
-  std::optional<bool> single_process_oom_kill;          // unset: with cgroup v2 all of a container is killed
-  std::optional<double> memory_throttling_factor;       // memory.high between request and limit; cgroup v2
-  bool tiered_memory_reservation = false;               // memoryReservationPolicy TieredReservation; cgroup v2
-  std::vector<shutdown_grace> shutdown;                 // by priority, lowest first; empty: a shutdown isn't waited for
-  std::vector<std::string> labels, taints;              // beside --node-label and --node-taint
+  std::uint32_t ids_per_pod = 65536;               // userNamespaces.idsPerPod: of a pod with users of its own
+  bool limited_swap = false;                       // memorySwap.swapBehavior LimitedSwap; else NoSwap
+  std::optional<bool> single_process_oom_kill;     // unset: with cgroup v2 all of a container is killed
+  std::optional<double> memory_throttling_factor;  // memory.high between request and limit; cgroup v2
+  bool tiered_memory_reservation = false;          // memoryReservationPolicy TieredReservation; cgroup v2
+  std::vector<shutdown_grace> shutdown;            // by priority, lowest first; empty: a shutdown isn't waited for
+  std::vector<std::string> labels, taints;         // beside --node-label and --node-taint
+  bool checkpoints = true;                         // the feature gate ContainerCheckpoint
+  // allowedUnsafeSysctls: by name, or by their beginning and "*". K3s's.
+  std::vector<std::string> unsafe_sysctls = {"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"};
+  bool seccomp_default = false;  // seccompDefault: RuntimeDefault where a pod says nothing
+  // Images that are pulled at once (serializeImagePulls: 1; maxParallelImagePulls), and in a second, after a burst
+  // (registryPullQPS, registryBurst); 0: as many as there are.
+  int pulls_at_once = 0, pulls_a_second = 0, pulls_burst = 10;
   duration status_interval = std::chrono::seconds(10);  // nodeStatusUpdateFrequency
   int images_told_max = 50;                             // nodeStatusMaxImages; -1: all
 
@@ -121,5 +130,10 @@ struct kubelet_settings {
   int log_files_max = 5;                                  // containerLogMaxFiles, the one that is written to among them
   duration log_look_interval = std::chrono::seconds(10);  // containerLogMonitorInterval
 };
+
+// Of a machine with so many CPUs.
+inline int pods_max_of(const kubelet_settings& s, int cpus) {
+  return s.pods_per_cpu > 0 ? std::min(s.pods_max, s.pods_per_cpu * cpus) : s.pods_max;
+}
 
 }  // namespace kedge::node

@@ -87,8 +87,8 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
   return std::nullopt;
 }
 
-// Those that are namespaced and harm nobody, and K3s's own two.
-std::optional<waiting_reason> has_unsafe_sysctl(const value& pod) {
+// Those that are namespaced and harm nobody, and what the node is told to allow beside them.
+std::optional<waiting_reason> has_unsafe_sysctl(const value& pod, const pod_settings& s) {
   static constexpr std::string_view safe[] = {"kernel.shm_rmid_forced",
                                               "net.ipv4.ip_local_port_range",
                                               "net.ipv4.tcp_syncookies",
@@ -100,13 +100,16 @@ std::optional<waiting_reason> has_unsafe_sysctl(const value& pod) {
                                               "net.ipv4.tcp_keepalive_intvl",
                                               "net.ipv4.tcp_keepalive_probes",
                                               "net.ipv4.tcp_rmem",
-                                              "net.ipv4.tcp_wmem",
-                                              "net.ipv4.ip_forward",
-                                              "net.ipv6.conf.all.forwarding"};
+                                              "net.ipv4.tcp_wmem"};
+  auto allowed = [&](std::string_view name) {
+    return std::any_of(s.unsafe_sysctls.begin(), s.unsafe_sysctls.end(), [&](std::string_view a) {
+      return a.ends_with('*') ? name.starts_with(a.substr(0, a.size() - 1)) : name == a;
+    });
+  };
   for (auto& one : list_of(pod["spec"]["securityContext"]["sysctls"])) {
     std::string name(one["name"].as_string());
     std::replace(name.begin(), name.end(), '/', '.');
-    if (std::find(std::begin(safe), std::end(safe), name) == std::end(safe))
+    if (std::find(std::begin(safe), std::end(safe), name) == std::end(safe) && !allowed(name))
       return waiting_reason{"SysctlForbidden", fmt::format("forbidden sysctl: \"{}\" not allowlisted", name)};
   }
   return std::nullopt;
@@ -176,7 +179,7 @@ std::optional<waiting_reason> why_not_admitted(const value& pod,
                                                const std::vector<std::shared_ptr<const value>>& others,
                                                const pod_settings& s) {
   if (auto problem = node_is_short(pod, s.pressure)) return problem;
-  if (auto problem = has_unsafe_sysctl(pod)) return problem;
+  if (auto problem = has_unsafe_sysctl(pod, s)) return problem;
   if (s.goes_down) return waiting_reason{"NodeShutdown", "Pod was rejected as the node is shutting down."};
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s))

@@ -231,6 +231,7 @@ security_profile seccomp_of(const value& pod, const value& container, const pod_
   if (type == "RuntimeDefault") return {profile_kind::runtime_default, {}};
   if (type == "Localhost")
     return {profile_kind::localhost, s.root + "/seccomp/" + std::string(p["localhostProfile"].as_string())};
+  if (p.is_null() && s.seccomp_default) return {profile_kind::runtime_default, {}};
   return {};
 }
 

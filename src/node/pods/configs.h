@@ -26,6 +26,10 @@ struct pod_settings {
   std::string runtime = "containerd";
   std::uint64_t memory_bytes = 0;
   int pods_max = 110;
+  std::vector<std::string> unsafe_sysctls = {"net.ipv4.ip_forward",  // kubelet_settings.h has these
+                                             "net.ipv6.conf.all.forwarding"};
+  bool seccomp_default = false;
+  int pulls_at_once = 0, pulls_a_second = 0, pulls_burst = 10;
   bool cpu_quota = true;        // limits of CPU are kept
   bool is_cgroup2 = false;      // the machine's cgroups are of version 2
   bool can_limit_swap = false;  // the kernel counts it

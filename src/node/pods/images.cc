@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/strings.h"
 #include "json/parse.h"
@@ -213,9 +214,11 @@ task<std::expected<image_info, image_puller::failed>> image_puller::pull(const v
   // What a runtime unpacks it by may hang on the pod.
   const auto sandbox = make_sandbox_config(pod, settings_, 0);
   result<std::string> ref = fail(errc::internal, "");
-  if (credentials.empty()) ref = co_await runtime_.pull(name, nullptr, sandbox);
-  for (std::size_t i = 0; i < credentials.size() && !ref; ++i)
-    ref = co_await runtime_.pull(name, &credentials[i], sandbox);
+  co_await turns_.acquire();
+  reactor::turn mine(turns_);
+  const auto waited = reactor::loop::current().now() - began;
+  if (credentials.empty()) ref = co_await pull_once(name, nullptr, sandbox);
+  for (std::size_t i = 0; i < credentials.size() && !ref; ++i) ref = co_await pull_once(name, &credentials[i], sandbox);
   if (!ref) {
     auto text = rpc_description(ref.error());
     tell(true, "Failed", fmt::format("Failed to pull image \"{}\": {}", image, text));
@@ -224,11 +227,29 @@ task<std::expected<image_info, image_puller::failed>> image_puller::pull(const v
   auto info = co_await runtime_.image(*ref);
   if (!info || !*info) info = co_await runtime_.image(name);
   if (!info || !*info) co_return std::unexpected(failed{{"ErrImagePull", "the image was pulled, and isn't there"}, {}});
-  auto took = format_duration(std::chrono::floor<std::chrono::milliseconds>(reactor::loop::current().now() - began));
+  auto text = [](duration d) { return format_duration(std::chrono::floor<std::chrono::milliseconds>(d)); };
+  const auto took = reactor::loop::current().now() - began;
   tell(false, "Pulled",
-       fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", image, took,
-                   took, (*info)->size_bytes));
+       fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", image,
+                   text(took - waited), text(took), (*info)->size_bytes));
   co_return **std::move(info);
+}
+
+task<result<std::string>> image_puller::pull_once(std::string name, const image_credentials* credentials,
+                                                  const sandbox_config& sandbox) {
+  if (!may_pull()) co_return fail(errc::unavailable, "pull QPS exceeded");
+  co_return co_await runtime_.pull(std::move(name), credentials, sandbox);
+}
+
+bool image_puller::may_pull() {
+  if (settings_.pulls_a_second <= 0) return true;
+  const double most = settings_.pulls_burst;
+  const auto now = reactor::loop::current().now();
+  const auto since = std::chrono::duration<double>(now - std::exchange(left_at_, now)).count();
+  left_ = left_ ? std::min(most, *left_ + since * settings_.pulls_a_second) : most;
+  if (*left_ < 1) return false;
+  --*left_;
+  return true;
 }
 
 }  // namespace kedge::node

@@ -1,8 +1,10 @@
 // images.h: the images of containers: there already, or pulled, with the kubelet's policies, pauses and words.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +13,8 @@
 #include "node/pods/configs.h"
 #include "node/pods/status.h"
 #include "node/runtime/pod_runtime.h"
+#include "reactor/sync.h"
+#include "reactor/turn.h"
 
 namespace kedge::node {
 
@@ -48,7 +52,10 @@ class image_puller {
  public:
   using teller = std::function<void(bool warning, std::string reason, std::string message)>;
   image_puller(pod_runtime& runtime, pod_cluster& cluster, const pod_settings& settings)
-      : runtime_(runtime), cluster_(cluster), settings_(settings) {}
+      : runtime_(runtime),
+        cluster_(cluster),
+        settings_(settings),
+        turns_(settings.pulls_at_once > 0 ? static_cast<std::size_t>(settings.pulls_at_once) : SIZE_MAX) {}
 
   // The container's image, pulled if its policy says so. `retry_at`: when it may be tried again.
   struct failed {
@@ -60,6 +67,9 @@ class image_puller {
  private:
   task<std::expected<image_info, failed>> pull(const json::value& pod, std::string image, teller& tell);
   task<std::vector<json::value>> secrets_of(const json::value& pod);
+  task<result<std::string>> pull_once(std::string name, const image_credentials* credentials,
+                                      const sandbox_config& sandbox);
+  bool may_pull();  // registryPullQPS
 
   struct attempt {
     growing_pause pause;
@@ -70,6 +80,9 @@ class image_puller {
   pod_cluster& cluster_;
   const pod_settings& settings_;
   std::map<std::string, attempt> attempts_;  // by pod and image, of those that failed
+  reactor::semaphore turns_;
+  std::optional<double> left_;  // of pulls_burst, at `left_at_`
+  time_point left_at_{};
 };
 
 }  // namespace kedge::node

@@ -22,7 +22,12 @@ task<void> take_settings(pod_settings& into, const agent_config& config, const c
   into.logs = config.pod_logs_folder();
   into.log_links = config.log_links_folder();
   into.memory_bytes = machine.memory_bytes;
-  into.pods_max = kubelet.pods_max;
+  into.pods_max = pods_max_of(kubelet, machine.cpus);
+  into.unsafe_sysctls = kubelet.unsafe_sysctls;
+  into.seccomp_default = kubelet.seccomp_default;
+  into.pulls_at_once = kubelet.pulls_at_once;
+  into.pulls_a_second = kubelet.pulls_a_second;
+  into.pulls_burst = kubelet.pulls_burst;
   into.cpu_quota = kubelet.cpu_quota;
   if (auto kernel = co_await reactor::offload([] {
         const group_tree tree;

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -18,6 +20,7 @@
 #include "node/machine/node_stats.h"
 #include "node/pods/local_volumes.h"
 #include "node/port/kubelet_metrics.h"
+#include "node/resources/eviction.h"
 #include "node/usage/metrics.h"
 #include "node/usage/summary.h"
 #include "reactor/offload.h"
@@ -43,13 +46,35 @@ task<void> answer_text(exchange& e, int code, std::string body) {
 }
 task<void> answer_json(exchange& e, const value& v) { return answer(e, 200, "application/json", json::write(v)); }
 
+// "5%", "100Mi" as a number of bytes: as evictionHard and its like say it.
+std::string amount_text(const eviction_amount& a) {
+  return a.fraction > 0 ? fmt::format("{}%", std::round(static_cast<double>(a.fraction) * 1000) / 10)
+                        : std::to_string(a.amount);
+}
+
+object amounts_object(const pod::amounts& all) {
+  object out;
+  for (auto& [name, amount] : all) out.set(name, amount.text());
+  return out;
+}
+
 // The settings that a kubelet would have been started with for what this agent does.
 value configuration(const agent_config& c, const std::string& domain, const std::vector<std::string>& dns) {
   array servers;
   for (auto& d : dns) servers.emplace_back(d);
+  object hard, soft, grace, reclaim;
+  for (auto& t : c.kubelet.thresholds) {
+    const std::string name(name_of(t.of));
+    (t.soft ? soft : hard).set(name, amount_text(t.below));
+    if (t.soft) grace.set(name, format_duration(t.grace));
+    if (t.reclaim.amount > 0 || t.reclaim.fraction > 0) reclaim.set(name, amount_text(t.reclaim));
+  }
+  const auto& k = c.kubelet;
   return object{
       {"kubeletconfig",
-       object{{"address", c.bind_address.empty() ? "0.0.0.0" : c.bind_address},
+       object{{"kind", "KubeletConfiguration"},
+              {"apiVersion", "kubelet.config.k8s.io/v1beta1"},
+              {"address", c.bind_address.empty() ? "0.0.0.0" : c.bind_address},
               {"port", static_cast<int>(c.kubelet.port)},
               {"readOnlyPort", 0},
               {"authentication", object{{"anonymous", object{{"enabled", false}}},
@@ -65,11 +90,29 @@ value configuration(const agent_config& c, const std::string& domain, const std:
               {"nodeStatusUpdateFrequency", format_duration(c.kubelet.status_interval)},
               {"nodeStatusReportFrequency", "5m0s"},
               {"nodeLeaseDurationSeconds", lease_duration_seconds},
-              {"maxPods", c.kubelet.pods_max},
+              {"maxPods", k.pods_max},
+              {"podsPerCore", k.pods_per_cpu},
+              {"podPidsLimit", k.pod_processes_max},
+              {"cgroupDriver", "cgroupfs"},
+              {"cpuManagerPolicy", k.cpus.is_static ? "static" : "none"},
+              {"memoryManagerPolicy", k.memory.is_static ? "Static" : "None"},
+              {"systemReserved", amounts_object(k.system_reserved)},
+              {"kubeReserved", amounts_object(k.kube_reserved)},
+              {"imageGCHighThresholdPercent", k.image_gc_high_percent},
+              {"imageGCLowThresholdPercent", k.image_gc_low_percent},
+              {"serializeImagePulls", k.pulls_at_once == 1},
+              {"registryPullQPS", k.pulls_a_second},
+              {"registryBurst", k.pulls_burst},
+              {"seccompDefault", k.seccomp_default},
+              {"allowedUnsafeSysctls", array(k.unsafe_sysctls.begin(), k.unsafe_sysctls.end())},
               {"containerLogMaxSize",
                c.kubelet.log_bytes_max == 0 ? std::string("-1") : std::to_string(c.kubelet.log_bytes_max)},
               {"containerLogMaxFiles", c.kubelet.log_files_max},
-              {"evictionHard", object{{"imagefs.available", "5%"}, {"nodefs.available", "5%"}}},
+              {"evictionHard", std::move(hard)},
+              {"evictionSoft", std::move(soft)},
+              {"evictionSoftGracePeriod", std::move(grace)},
+              {"evictionMinimumReclaim", std::move(reclaim)},
+              {"evictionPressureTransitionPeriod", format_duration(k.pressure_transition)},
               {"failSwapOn", false},
               {"containerRuntimeEndpoint", c.container_runtime_endpoint},
               {"staticPodPath", c.agent_folder() + "/pod-manifests"}}}};
@@ -252,6 +295,39 @@ task<void> kubelet_api::serve_local_volumes(exchange& e) {
   co_await answer_text(e, 500, done ? done->error().message : done.error().message);
 }
 
+// /checkpoint/namespace/pod/container[?timeout=seconds] (KEP-2008)
+task<void> kubelet_api::serve_checkpoint(exchange& e) {
+  std::vector<std::string> parts;
+  for (auto part : split(std::string_view(e.request().path).substr(1), '/'))
+    if (auto decoded = percent_decode(part, false)) parts.push_back(*std::move(decoded));
+  if (parts.size() != 4) co_return co_await answer_text(e, 404, "404 page not found\n");
+  auto &ns = parts[1], &pod = parts[2], &container = parts[3];
+  auto* worker = parts_.pods.find(ns, pod);
+  if (!worker) co_return co_await answer_text(e, 404, "pod does not exist");
+  if (container_named(*worker->pod(), container).is_null())
+    co_return co_await answer_text(e, 404, fmt::format("container {} does not exist", container));
+  std::int64_t timeout = 0;
+  for (auto part : split(e.request().query, '&'))
+    if (part.starts_with("timeout=")) {
+      auto seconds = parse_int(part.substr(8));
+      if (!seconds) co_return co_await answer_text(e, 404, "cannot parse value of timeout parameter");
+      timeout = *seconds;
+    }
+  auto failed = [&](std::string_view why) {
+    return answer_text(e, 500, fmt::format("checkpointing of {}/{}/{} failed ({})", ns, pod, container, why));
+  };
+  auto* running = worker->seen().newest(container);
+  if (!running) co_return co_await failed(fmt::format("container {} not found", container));
+  const auto folder = parts_.config.kubelet_folder() + "/checkpoints";
+  const auto file = fmt::format("{}/checkpoint-{}_{}-{}-{}.tar", folder, pod, ns, container,
+                                format_rfc3339(reactor::loop::current().wall_now()));
+  auto made = co_await reactor::offload([folder] { return ::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST; });
+  if (!made || !*made) co_return co_await failed(fmt::format("{} can't be made", folder));
+  auto done = co_await parts_.cri.checkpoint(running->id, file, timeout);
+  if (!done) co_return co_await failed(rpc_text(done.error()));
+  co_await answer_json(e, object{{"items", array{value(file)}}});
+}
+
 task<void> kubelet_api::serve_allowed(exchange& e) {
   auto& path = e.request().path;
   auto is = [&](std::string_view p) { return path == p; };
@@ -259,11 +335,12 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
     return path.starts_with(p) && path.size() > p.size() && path[p.size()] == '/';
   };
   if (pod_streams::serves(path)) co_return co_await parts_.streams.serve(e);
-  for (std::string_view p : {"/cri", "/checkpoint"})
-    if (below(p)) co_return co_await answer_text(e, 404, "404 page not found\n");
+  if (below("/cri") || (below("/checkpoint") && !parts_.config.kubelet.checkpoints))
+    co_return co_await answer_text(e, 404, "404 page not found\n");
   const auto& method = e.request().method;
   if (method == "POST" && (is("/localVolumes/make") || is("/localVolumes/remove")))
     co_return co_await serve_local_volumes(e);
+  if (method == "POST" && below("/checkpoint")) co_return co_await serve_checkpoint(e);
   if (method != "GET" && method != "HEAD" && !(method == "POST" && is("/stats/summary")))
     co_return co_await answer_text(e, 405, "405: Method Not Allowed");
   if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop"))

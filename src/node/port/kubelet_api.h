@@ -6,6 +6,7 @@
 //   /metrics/resource  /metrics/cadvisor  /stats/summary  what the pods use: usage/
 //   /localVolumes/make /localVolumes/remove               folders of volumes, for the servers: pods/local_volumes.h
 //   /v2/…                                               images, for the cluster's nodes: mirror/image_mirror.h
+//   /checkpoint/NAMESPACE/POD/CONTAINER                 a container as it is, into a file of the runtime's making
 //   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h
 #pragma once
 
@@ -18,6 +19,7 @@
 #include "node/machine/system_info.h"
 #include "node/mirror/image_mirror.h"
 #include "node/port/kubelet_access.h"
+#include "node/runtime/cri.h"
 #include "node/runtime/runtime_state.h"
 #include "node/streams/pod_streams.h"
 #include "node/usage/usage.h"
@@ -33,6 +35,7 @@ struct kubelet_parts {
   pod_streams& streams;
   usage_meter& usage;
   pod_runtime& containers;
+  cri_client& cri;
   const system_info& machine;
   std::string cluster_domain;
   std::vector<std::string> cluster_dns;
@@ -57,6 +60,7 @@ class kubelet_api final : public net::http::handler {
   task<void> serve_summary(net::http::exchange& e);
   task<void> serve_logs(net::http::exchange& e);
   task<void> serve_local_volumes(net::http::exchange& e);
+  task<void> serve_checkpoint(net::http::exchange& e);
 
   kubelet_parts parts_;
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "net/grpc.h"
+#include "node/limits.h"
 #include "node/runtime/cri_messages.h"
 
 namespace kedge::node {
@@ -25,9 +26,13 @@ class cri_client {
   task<result<cri_status>> status();
   task<result<std::vector<runtime_image>>> list_images();
   task<result<std::vector<cri_filesystem>>> image_fs_info();
+  // Tells in the log when systemd makes the control groups of the runtime at `endpoint`, and it says so.
+  task<void> warn_of_systemd(std::string endpoint);
+  // Writes what a container is to the file `location`. `timeout_seconds`: for the runtime; 0: its own.
+  task<result<void>> checkpoint(std::string container_id, std::string location, std::int64_t timeout_seconds);
 
  private:
-  task<result<std::string>> call(std::string method);
+  task<result<std::string>> call(std::string method, std::string message = {}, duration within = runtime_deadline);
 
   reactor::network* network_;
   std::string socket_;

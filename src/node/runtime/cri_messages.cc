@@ -132,4 +132,17 @@ result<std::vector<cri_filesystem>> decode_image_fs_info_response(std::string_vi
   return out;
 }
 
+// RuntimeConfigResponse: linux 1, of it cgroup_driver 1 (SYSTEMD 0, CGROUPFS 1).
+result<bool> decode_uses_systemd(std::string_view message) {
+  bool said = false;
+  std::uint64_t driver = 0;
+  bool fine = wire::read_fields(message, [&](const wire::field& f) {
+    if (f.id != 1) return true;
+    said = true;
+    return decode_first(f.data, &driver, nullptr);
+  });
+  if (!fine) return malformed("RuntimeConfigResponse");
+  return said && driver == 0;
+}
+
 }  // namespace kedge::node

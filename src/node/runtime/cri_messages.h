@@ -29,5 +29,6 @@ result<cri_version> decode_version_response(std::string_view message);
 result<cri_status> decode_status_response(std::string_view message);
 result<std::vector<runtime_image>> decode_list_images_response(std::string_view message);
 result<std::vector<cri_filesystem>> decode_image_fs_info_response(std::string_view message);
+result<bool> decode_uses_systemd(std::string_view message);  // of a RuntimeConfigResponse
 
 }  // namespace kedge::node

@@ -84,7 +84,7 @@ value resources(const node_facts& f, std::string cpu, std::uint64_t storage, std
   value out(object{{"cpu", std::move(cpu)}, {"ephemeral-storage", binary_quantity(storage)}});
   for (auto& [size, bytes] : m.hugepages) out.set("hugepages-" + binary_quantity(size), binary_quantity(bytes));
   out.set("memory", binary_quantity(memory));
-  out.set("pods", std::to_string(f.config.kubelet.pods_max));
+  out.set("pods", std::to_string(pods_max_of(f.config.kubelet, f.machine.cpus)));
   return out;
 }
 

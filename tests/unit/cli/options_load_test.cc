@@ -193,15 +193,19 @@ TEST_CASE("ranges: one of each family at most, and such as go together") {
 
 TEST_CASE("the kubelet's settings are read; those without a meaning here warn, and others are errors") {
   const temporary_folder folder;
-  const auto loaded = load_options(audience::server,
-                                   words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
-                                         "--kubelet-arg=qos-reserved=memory=50%", "--kube-apiserver-arg=event-ttl=2h"},
-                                   some_machine(folder));
+  const auto loaded =
+      load_options(audience::server,
+                   words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
+                         "--kubelet-arg=qos-reserved=memory=50%", "--kube-apiserver-arg=event-ttl=2h",
+                         "--kubelet-arg=serialize-image-pulls=true", "--kubelet-arg=feature-gates=Other=true"},
+                   some_machine(folder));
   REQUIRE(loaded);
   CHECK(loaded->options.agent.kubelet.port == 10300);
   CHECK(loaded->options.agent.kubelet.pods_max == 50);
+  CHECK(loaded->options.agent.kubelet.pulls_at_once == 1);
   CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
-                                  "--kubelet-arg=qos-reserved has no effect: Kedge's node doesn't do this yet"});
+                                  "--kubelet-arg=qos-reserved has no effect: Kedge's node doesn't do this yet",
+                                  "the kubelet's feature gate Other has no effect: Kedge's node has none for it"});
   struct {
     const char *argument, *message;
   } wrong[] = {
@@ -212,6 +216,9 @@ TEST_CASE("the kubelet's settings are read; those without a meaning here warn, a
       {"system-reserved=disk=1",
        "--kubelet-arg=system-reserved: \"disk=1\" is not cpu, memory, ephemeral-storage or pid with an amount"},
       {"max-podz=1", "--kubelet-arg: the kubelet knows no \"max-podz\""},
+      {"allowed-unsafe-sysctls=vm.swappiness",
+       "--kubelet-arg=allowed-unsafe-sysctls: the sysctls \"vm.swappiness\" are not known to be namespaced"},
+      {"feature-gates=X", "--kubelet-arg=feature-gates: missing bool value for feature gate \"X\""},
   };
   for (auto& w : wrong) {
     const auto refused =
@@ -254,8 +261,22 @@ TEST_CASE("files of the kubelet's configuration are read before its flags, and a
     folder.write("kubelet.yaml", head + w.text);
     auto refused = load_options(audience::server, told, here);
     REQUIRE(!refused);
-    CHECK(refused.error().message == one + ": " + w.why);
+    CHECK(refused.error().message == one + ":3: " + w.why);
   }
+  folder.write("kubelet.yaml", head + "registerWithTaints: [{key: a, value: b, effect: NoSchedule}]\n" +
+                                   "serializeImagePulls: false\nmaxParallelImagePulls: 3\nregistryPullQPS: 2\n"
+                                   "seccompDefault: true\nallowedUnsafeSysctls: ['kernel.msg*']\npodsPerCore: 10\n"
+                                   "featureGates: {ContainerCheckpoint: false}\n");
+  auto more = load_options(audience::server, told, here);
+  REQUIRE_MESSAGE(more, more.error().message);
+  auto& m = more->options.agent.kubelet;
+  CHECK(m.taints == words{"a=b:NoSchedule"});
+  CHECK(m.pulls_at_once == 3);
+  CHECK(m.pulls_a_second == 2);
+  CHECK(m.seccomp_default);
+  CHECK(m.unsafe_sysctls == words{"kernel.msg*"});
+  CHECK(node::pods_max_of(m, 2) == 20);
+  CHECK(!m.checkpoints);
   folder.write("kubelet.yaml", "kind: Pod\n");
   CHECK(load_options(audience::server, told, here).error().message ==
         one + ": it is no KubeletConfiguration of kubelet.config.k8s.io/v1beta1");
@@ -478,6 +499,11 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
   CHECK(read->resource_quota_sync_period == std::chrono::minutes(1));
   CHECK(read->workers.at("garbage-collector-controller") == 3);
   CHECK(read->workers.at("namespace-controller") == 7);
+  CHECK(read->max_endpoints_per_slice == 50);
+  CHECK(read->mirroring_max_endpoints_per_subset == 7);
+  CHECK(read->endpoint_updates_batch_period == std::chrono::seconds(1));
+  CHECK(read->endpointslice_updates_batch_period == std::chrono::milliseconds(500));
+  CHECK(read->mirroring_endpointslice_updates_batch_period == std::chrono::seconds(2));
   CHECK(read->controllers == words{"tokencleaner", "*", "-ttl", "-garbagecollector"});
   CHECK(warnings == words{"--kube-controller-manager-arg=bind-address has no effect in Kedge",
                           "--kube-controller-manager-arg=feature-gates has no effect in Kedge"});
@@ -499,11 +525,6 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
     REQUIRE(!refused);
     CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);
   }
-  CHECK(read->max_endpoints_per_slice == 50);
-  CHECK(read->mirroring_max_endpoints_per_subset == 7);
-  CHECK(read->endpoint_updates_batch_period == std::chrono::seconds(1));
-  CHECK(read->endpointslice_updates_batch_period == std::chrono::milliseconds(500));
-  CHECK(read->mirroring_endpointslice_updates_batch_period == std::chrono::seconds(2));
   warnings.clear();
   CHECK(read_controller_manager_arguments(words{"controllers=*,route"}, warnings));
   CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller route"});

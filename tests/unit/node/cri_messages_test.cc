@@ -54,6 +54,19 @@ TEST_CASE("a status answer tells readiness, and silence is not readiness") {
   CHECK_FALSE(silent.network.ready);
 }
 
+TEST_CASE("a runtime tells who makes its control groups, or nothing") {
+  auto answer = [](std::uint64_t driver) {
+    wire::writer linux_, w;
+    if (driver != 0) linux_.number(1, driver);  // a zero isn't written
+    w.message(1, linux_.take());
+    return w.take();
+  };
+  CHECK(decode_uses_systemd(answer(0)).value());
+  CHECK_FALSE(decode_uses_systemd(answer(1)).value());
+  CHECK_FALSE(decode_uses_systemd("").value());
+  CHECK_FALSE(decode_uses_systemd("\x0a\x05"));
+}
+
 TEST_CASE("images list their digests before their tags") {
   wire::writer image;
   image.text(1, "sha256:1");

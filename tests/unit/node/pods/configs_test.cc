@@ -165,6 +165,9 @@ TEST_CASE("a pod that doesn't fit isn't admitted") {
   REQUIRE(sysctl);
   CHECK(sysctl->reason == "SysctlForbidden");
   CHECK(sysctl->message == "forbidden sysctl: \"kernel.msgmax\" not allowlisted");
+  s.unsafe_sysctls = {"kernel.msg*"};
+  CHECK_FALSE(why_not_admitted(
+      make_pod(R"({"securityContext": {"sysctls": [{"name": "kernel/msgmax", "value": "1"}]}})"), {}, s));
   CHECK(why_not_admitted(make_pod(R"({"nodeSelector": {"a": "b"}})"), {}, s)->reason == "NodeAffinity");
 }
 
