@@ -188,11 +188,13 @@ class Machine(Cluster):
         self.assertIn('the nodes "n1" and "copy" are machines of one machine-id', both["copy"])
         self.assertIn("are machines of one machine-id", self.server.log())
         self.assertIn("this disk ran in another machine before", eventually("where its disk ran before", lambda: told("DiskOfAnotherMachine").get("copy"), timeout=90))
-        # Agents beside each other on one machine are nothing to speak of.
+        # Agents beside each other on one machine are nothing to speak of: they are of one boot.
         beside = Agent(self.lab, "beside", self.lab.host(), self.server.url, self.server.token())
         eventually("it is there", lambda: self.server.get("node", "beside"), timeout=90)
-        eventually("it says so", lambda: "Starting" in {e["reason"] for e in self.server.get("events")["items"] if e["involvedObject"]["name"] == "beside"}, timeout=90)
-        self.assertEqual(told("DuplicateMachineID").keys(), {"n1", "copy"})
+        of_node = lambda name: self.server.get("node", name)["status"].get("nodeInfo", {})
+        eventually("it says which", lambda: of_node("beside").get("bootID"), timeout=90)
+        for fact in ("machineID", "bootID"):
+            self.assertEqual(of_node("n1")[fact], of_node("beside")[fact])
         for one in (copy, beside):
             one.process.terminate()
             one.process.wait(30)

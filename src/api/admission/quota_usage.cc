@@ -99,17 +99,21 @@ bool is_for_resources(const json::value& claim) {
   return annotation_of(claim, "resource.kubernetes.io/extended-resource-claim") == "true";
 }
 
-// Of the claims that were made for the pod's extended resources: the pod doesn't tell yet which is its own.
+// Of the claims that were made for the pod's extended resources: the pod doesn't tell yet which is its own. Among more
+// than a scheduler leaves, which a user made to be looked through, none is.
 bool is_first_of(const json::value& pod, const json::value& claim, const store::snapshot& cluster) {
   // One that is just being created has no time yet.
   auto age = [](const json::value& c) {
     auto created = c["metadata"]["creationTimestamp"].as_string();
     return std::pair(created.empty() ? "~" : created, c["metadata"]["name"].as_string());
   };
+  constexpr int looks_max = 16;
   bool first = true;
+  int looks = 0;
   auto prefix = directory_prefix("resourceclaims", claim["metadata"]["namespace"].as_string());
   auto uid = pod["metadata"]["uid"].as_string();
   cluster.scan(objects_by_owner, uid, prefix, {}, [&](const store::object_ref& o) {
+    if (++looks > looks_max) return first = false;
     auto other = read_object(o);
     first = !other || !is_for_resources(*other) || pod_that_owns(*other)["uid"].as_string() != uid ||
             age(*other) >= age(claim);

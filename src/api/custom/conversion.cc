@@ -221,12 +221,12 @@ task<api_result<std::vector<json::value>>> converter::bring_all(const served& to
 }
 
 store::object_ref converter::remembered(const served& to, const store::object_ref& o) const {
-  auto found = known_.find({&*o, &to});
+  auto found = known_.find({o->key(), o->mod(), &to});
   return found == known_.end() ? store::object_ref() : found->second.converted;
 }
 
 void converter::remember(const served& to, const store::object_ref& o, store::object_ref converted) {
-  const memory_key key{&*o, &to};
+  const memory_key key{o->key(), o->mod(), &to};  // of what the entry holds
   auto size = [](const memory& m) { return m.source->bytes().size() + m.converted->bytes().size(); };
   auto [entry, is_new] = known_.emplace(key, memory{o, std::move(converted), to.custom->owner->shared_from_this()});
   if (!is_new) return;

@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "api/callout/caller.h"
@@ -50,10 +51,10 @@ class converter {
   void remember(const served& to, const store::object_ref& o, store::object_ref converted);
 
   struct memory {
-    store::object_ref source, converted;  // the source keeps the address from being used again
+    store::object_ref source, converted;
     std::shared_ptr<const definition> of;
   };
-  using memory_key = std::pair<const store::object*, const served*>;
+  using memory_key = std::tuple<std::string_view, store::revision, const served*>;  // of what `source` says
   callout::caller& calls_;
   std::function<void(const conversion_call&)> told_;
   std::map<memory_key, memory> known_;

@@ -7,7 +7,7 @@
 namespace kedge::api {
 
 // Of a built-in kind's object, in its stored version: pods, and what has a template of one. Asked before anybody goes
-// over the containers.
-void check_pod_size(causes& out, const json::value& object);
+// over the containers. `before` (null: it is new) may have as many already: it can still be told that it is to go.
+void check_pod_size(causes& out, const json::value& object, const json::value& before);
 
 }  // namespace kedge::api

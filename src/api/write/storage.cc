@@ -376,9 +376,9 @@ task<void> drop_repeats(json::value& o, bool changed_by_admission, call& c) {
 }
 
 // Before admission goes over its containers.
-api_result<void> check_size(const served& s, const json::value& o) {
+api_result<void> check_size(const served& s, const json::value& o, const json::value& before) {
   causes found;
-  if (!s.custom) check_pod_size(found, o);
+  if (!s.custom) check_pod_size(found, o, before);
   if (found.empty()) return {};
   return fail(refuse(s, name_in(o), std::move(found)));
 }
@@ -423,7 +423,7 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   const dropped_apart rest(goes_apart(c), object);
   if (s.rules->convert) co_await reform(object, s.rules->convert, c);
   if (!c.applies) co_await drop_repeats(object, false, c);
-  KEDGE_CO_CHECK(check_size(s, object));
+  KEDGE_CO_CHECK(check_size(s, object, {}));
   co_await reactor::maybe_yield();
   auto owners = co_await ownership_of_new(s, object, c);
   co_await reactor::maybe_yield();
@@ -660,7 +660,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   KEDGE_CO_CHECK(check_uid(s, *next, *current, old, c.options.dry_run));
   old.member("metadata").erase("resourceVersion");
   if (c.to.verb() != "patch") co_await drop_repeats(*next, false, c);
-  KEDGE_CO_CHECK(check_size(s, *next));
+  KEDGE_CO_CHECK(check_size(s, *next, old));
   co_await reactor::maybe_yield();
   // Those who may change it see what was sent. What becomes of that, and of their changes, is cut to what the request
   // may change.

@@ -32,6 +32,11 @@ void machine_clones::gone(std::string_view name, const json::value& node) {
   if (it != machines_.end() && it->second.name == name) machines_.erase(it);
 }
 
+bool are_clones(const json::value& one, const json::value& other) {
+  const auto id = said(one, "machineID"), boot = said(one, "bootID"), other_boot = said(other, "bootID");
+  return !id.empty() && id == said(other, "machineID") && !boot.empty() && !other_boot.empty() && boot != other_boot;
+}
+
 std::string clones_text(std::string_view one, std::string_view other) {
   return fmt::format(
       "the nodes {} and {} are machines of one machine-id: they were made of one image, or one is a copy of the other. "

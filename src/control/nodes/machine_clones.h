@@ -14,7 +14,8 @@ namespace kedge::control {
 
 class machine_clones {
  public:
-  // A Node as it stands now. The other Node that has its machine-id; empty: there is none.
+  // A Node as it stands now. The other Node that has its machine-id and was booted apart, as far as it has said so:
+  // after a boot agents of one machine tell theirs one after the other. Empty: there is none.
   std::string saw(std::string_view name, const json::value& node);
   void gone(std::string_view name, const json::value& node);
 
@@ -26,6 +27,8 @@ class machine_clones {
   std::unordered_map<std::size_t, machine> machines_;  // by their ids
 };
 
+// As both Nodes stand now.
+bool are_clones(const json::value& one, const json::value& other);
 // What is told of both.
 std::string clones_text(std::string_view one, std::string_view other);
 

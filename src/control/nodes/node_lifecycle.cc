@@ -33,6 +33,8 @@ const std::string round_key = "round", taints_key = "taints";
 constexpr std::string_view node_prefix = "node/", pods_prefix = "pods/", pod_prefix = "pod/", clones_prefix = "clones/";
 // A taint that couldn't be written is tried again: kube-controller-manager's pause.
 constexpr auto taint_retry = std::chrono::milliseconds(50);
+// After a boot of their machine, agents side by side have told of it by then.
+constexpr auto boot_told_within = std::chrono::seconds(30);
 
 constexpr taint not_ready{taint_not_ready, no_execute};
 constexpr taint unreachable{taint_unreachable, no_execute};
@@ -111,21 +113,25 @@ class node_lifecycle final : public controller {
   // Once for each boot, and again from who leads next.
   void node_changed(const seen& s, keys& k) {
     if (s.deleted()) return clones_.gone(s.name(), s.value());
-    if (s.previous() && s.value_before()["status"]["nodeInfo"] == s.value()["status"]["nodeInfo"]) return;
+    if (s.previous()) {
+      if (s.value_before()["status"]["nodeInfo"] == s.value()["status"]["nodeInfo"]) return;
+      clones_.gone(s.name(), s.value_before());
+    }
     if (auto other = clones_.saw(s.name(), s.value()); !other.empty())
-      k.add(fmt::format("{}{}/{}", clones_prefix, other, s.name()));
+      k.add_after(fmt::format("{}{}/{}", clones_prefix, other, s.name()), boot_told_within);
   }
 
   static plan look_at_clones(const view& cluster, std::string_view names) {
     plan p;
     const auto slash = names.find('/');
     const std::string_view one = names.substr(0, slash), other = names.substr(slash + 1);
+    auto first = cluster.get(nodes, {}, one), second = cluster.get(nodes, {}, other);
+    if (!first || !second || !are_clones(*first, *second)) return p;
     const auto text = clones_text(one, other);
     log::warning("{}", text);
-    for (auto name : {one, other})
-      if (auto node = cluster.get(nodes, {}, name))
-        p.tell(reference_of_node(std::string(name), std::string((*node)["metadata"]["uid"].as_string())),
-               "DuplicateMachineID", text, true);
+    for (auto [name, node] : {std::pair(one, first), std::pair(other, second)})
+      p.tell(reference_of_node(std::string(name), std::string((*node)["metadata"]["uid"].as_string())),
+             "DuplicateMachineID", text, true);
     return p;
   }
 

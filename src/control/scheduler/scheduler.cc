@@ -624,7 +624,11 @@ class run {
   // A pod whose node must be prepared says meanwhile where it is going to be (KEP-5278): who adds and removes nodes
   // shall know. The binding takes it away again. Nothing depends on it.
   task<void> announce(pod_ref p, std::string node) {
-    if (p->nominated == node) co_return;
+    if (p->nominated != node) co_await tell_nomination(p, node);
+  }
+
+  // An empty name: it is going nowhere.
+  task<void> tell_nomination(pod_ref p, std::string node) {
     auto change = [&](json::value& pod) {
       if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
       return nominate(pod, node);
@@ -690,6 +694,8 @@ class run {
     wake_.set();
     if (!done) {
       count_failed(when);
+      // What it was told to be given keeps a place from others.
+      if (done.error().code != 404) co_await tell_nomination(p, {});
       // Gone, or bound by somebody else, is told by its own event.
       cluster_.forget(p);
       if (done.error().code != 404) {

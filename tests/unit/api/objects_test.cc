@@ -1,6 +1,7 @@
 // Create, read, change and remove objects through the handler.
 #include "api/write/limits.h"
 #include "api/write/not_yet.h"
+#include "api/write/pod_size.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
 #include "harness.h"
@@ -683,6 +684,14 @@ TEST_CASE("a pod has no more containers than any node could run, whatever makes 
   w.must(w.post(path, fmt::format(fmt::runtime(body), fmt::format(R"({{"containers":[{}]}})", one))), 201);
   auto grown = fmt::format(R"({{"spec":{{"ephemeralContainers":[{}]}}}})", many);
   w.must(w.patch(fmt::format("{}/x/ephemeralcontainers", path), grown, merge), 422);
+  // What was stored with more before there was a bound may change otherwise, and go.
+  auto stored = json::parse(fmt::format(R"({{"spec":{{"containers":[{}]}}}})", many));
+  REQUIRE(stored);
+  causes found;
+  check_pod_size(found, *stored, *stored);
+  CHECK(found.empty());
+  check_pod_size(found, *stored, {});
+  CHECK(found.size() == 1);
 }
 
 TEST_CASE("a mirror pod stays one, and no other becomes one") {

@@ -48,6 +48,12 @@ TEST_CASE(
   CHECK(all.saw("copy", of("m1", "b4")) == "a");
   all.gone("a", of("m1", "b2"));
   CHECK(all.saw("copy", of("m1", "b4")).empty());
+
+  // Whoever of one machine tells of its next boot first is looked at again.
+  CHECK(are_clones(of("m1", "b1"), of("m1", "b2")));
+  CHECK_FALSE(are_clones(of("m1", "b2"), of("m1", "b2")));
+  CHECK_FALSE(are_clones(of("m1", "b1"), of("m2", "b2")));
+  for (auto unknown : {of("", "b5"), of("m1", "")}) CHECK_FALSE(are_clones(unknown, of("m1", "b1")));
 }
 
 TEST_CASE("node-lifecycle-controller: NoSchedule taints follow from conditions") {

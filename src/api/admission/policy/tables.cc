@@ -33,8 +33,8 @@ class made_once {
   std::shared_ptr<const T> of(const store::object_ref& o) {
     std::lock_guard lock(mutex_);
     std::erase_if(known_, [](auto& e) { return e.second.made.expired(); });
-    auto& entry = known_[&*o];
-    if (auto made = entry.made.lock()) return made;
+    auto& entry = known_[std::string(o->key())];
+    if (auto made = entry.made.lock(); made && is_same(*entry.source, *o)) return made;
     auto v = value_of(*o);
     auto made = std::make_shared<const T>(v ? *v : json::value());
     entry = {o, made};
@@ -43,11 +43,15 @@ class made_once {
 
  private:
   struct entry {
-    store::object_ref source;  // keeps the address from being used again
+    store::object_ref source;
     std::weak_ptr<const T> made;
   };
+  // The same version may lie in other memory by now (store/settled.h), or be another store's.
+  static bool is_same(const store::object& a, const store::object& b) {
+    return &a == &b || (a.mod() == b.mod() && a.bytes() == b.bytes());
+  }
   std::mutex mutex_;
-  std::unordered_map<const store::object*, entry> known_;
+  std::unordered_map<std::string, entry> known_;  // by key
 };
 
 template <typename T>

@@ -161,6 +161,13 @@ constexpr auto claim_key = "/registry/persistentvolumeclaims/default/data";
 constexpr auto volume_key = "/registry/persistentvolumes/disk";
 constexpr std::string_view selected_node = "volume.kubernetes.io/selected-node";
 
+void put_disk(at_work& w) {
+  w.put(
+      "{kind: PersistentVolume, apiVersion: v1, metadata: {name: disk}, spec: {storageClassName: slow, accessModes: "
+      "[ReadWriteOnce], capacity: {storage: 2Gi}, local: {path: /x}, nodeAffinity: {required: {nodeSelectorTerms: "
+      "[{matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}, status: {phase: Available}}");
+}
+
 void put_claim(at_work& w, std::string_view provisioner) {
   w.put(
       fmt::format("{{kind: StorageClass, apiVersion: storage.k8s.io/v1, metadata: {{name: slow}}, provisioner: {}, "
@@ -193,10 +200,7 @@ void bind(at_work& w, std::string_view volume) {
 
 TEST_CASE("scheduler: a volume is given to the claim first, then its pod gets a node that reaches it") {
   at_work w;
-  w.put(
-      "{kind: PersistentVolume, apiVersion: v1, metadata: {name: disk}, spec: {storageClassName: slow, accessModes: "
-      "[ReadWriteOnce], capacity: {storage: 2Gi}, local: {path: /x}, nodeAffinity: {required: {nodeSelectorTerms: "
-      "[{matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}, status: {phase: Available}}");
+  put_disk(w);
   put_claim(w, "kubernetes.io/no-provisioner");
   put_pod(w, "p");
   REQUIRE(w.eventually([&] { return w.get(volume_key)["spec"]["claimRef"]["uid"].as_string() == "uid-data"; }));
@@ -210,6 +214,25 @@ TEST_CASE("scheduler: a volume is given to the claim first, then its pod gets a 
   REQUIRE(w.eventually([&] { return !w.node_of("p").empty(); }));
   CHECK(w.node_of("p") == "node-b");
   CHECK(w.get("/registry/pods/default/p")["status"]["nominatedNodeName"].is_null());
+}
+
+TEST_CASE("scheduler: a pod whose binding is refused says no longer where it is going to be") {
+  at_work w;
+  put_disk(w);
+  put_claim(w, "kubernetes.io/no-provisioner");
+  put_pod(w, "p");
+  auto nominated = [&] {
+    return std::string(w.get("/registry/pods/default/p")["status"]["nominatedNodeName"].as_string());
+  };
+  REQUIRE(w.eventually([&] { return !nominated().empty(); }));
+  w.edit("/registry/pods/default/p", [](json::value& p) {
+    json::array gates;
+    gates.push_back(json::object{{"name", "later"}});
+    p.member("spec").set("schedulingGates", std::move(gates));
+  });
+  bind(w, "disk");
+  REQUIRE(w.eventually([&] { return nominated().empty(); }));
+  CHECK(w.node_of("p").empty());
 }
 
 TEST_CASE("scheduler: a claim without a volume is provisioned for the node; when that fails it is tried again") {
