@@ -82,6 +82,7 @@ void look_at_database(const server_options& o, const supervisor::config& cluster
   auto where = datastore_options(o);
   where.looks_only = true;
   where.sqlite.lock_wait = {};
+  where.sqlite.makes_database = false;
   const bool shared = datastore::is_shared_endpoint(where.endpoint);
   if (!shared && ::access(datastore::sqlite_path(where).c_str(), F_OK) != 0) return;
   auto log = datastore::make_log(where);
@@ -121,7 +122,10 @@ void look_at_tls_files(const server_options& o, problems& out) {
 task<result<void>> ask_server(audience who, const agent_options& o, reactor::network& network) {
   const bool server = who == audience::server;
   KEDGE_CO_TRY(auto token, crypto::parse_token(o.token, server ? "server" : "node"));
-  KEDGE_CO_TRY(auto there, node::supervisor_client::make(o.server_url, std::move(token), {}, &network));
+  // A node that has been one shows its certificate beside the token, which may have ended since.
+  auto earlier =
+      server ? node::client_identity{} : node::load_kubelet_identity(node_config(o)).value_or(node::client_identity{});
+  KEDGE_CO_TRY(auto there, node::supervisor_client::make(o.server_url, std::move(token), std::move(earlier), &network));
   KEDGE_CO_CHECK(co_await there.trust_server());
   KEDGE_CO_CHECK(co_await there.get(server ? "/v1-k3s/server-bootstrap" : "/v1-k3s/config"));
   if (server) KEDGE_CO_CHECK(co_await there.get("/db/info"));

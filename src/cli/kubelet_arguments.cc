@@ -258,8 +258,9 @@ struct reading {
   std::string eviction_hard = "imagefs.available<5%,nodefs.available<5%", eviction_soft, eviction_soft_grace,
               eviction_reclaim = "imagefs.available=10%,nodefs.available=10%";
   duration shutdown{0}, shutdown_of_critical{0};
-  bool memory_by_flag = false;     // reservedMemory is a flag's, which may be repeated
-  bool pulls_are_counted = false;  // maxParallelImagePulls is said
+  bool memory_by_flag = false;    // reservedMemory is a flag's, which may be repeated
+  int pulls_counted = 0;          // maxParallelImagePulls; 0: it isn't said
+  bool pulls_one_by_one = false;  // serializeImagePulls
   std::vector<std::string> gates_without_effect;
 };
 
@@ -299,19 +300,12 @@ result<void> unsafe_sysctls(reading& to, std::string_view text) {
   return {};
 }
 
-result<void> pulls_at_once(reading& to, std::string_view text) {
-  KEDGE_CHECK(number(text, 1, any, to.of.pulls_at_once));
-  to.pulls_are_counted = true;
-  return {};
-}
-
-// One after the other, unless it is said how many at once.
-result<void> serialize_pulls(reading& to, std::string_view text) {
-  bool one = false;
-  KEDGE_CHECK(boolean(text, one));
-  if (one && to.pulls_are_counted && to.of.pulls_at_once > 1)
+// Both say how many images are pulled at once, in whatever order they come.
+result<void> settle_pulls(reading& to) {
+  if (to.pulls_one_by_one && to.pulls_counted > 1)
     return fail(errc::invalid, "maxParallelImagePulls cannot be larger than 1 unless SerializeImagePulls is false");
-  if (!to.pulls_are_counted) to.of.pulls_at_once = one ? 1 : 0;
+  to.of.pulls_at_once = to.pulls_one_by_one ? 1 : to.pulls_counted;
+  if (to.of.pulls_burst == 0) to.of.pulls_burst = node::kubelet_settings().pulls_burst;
   return {};
 }
 
@@ -383,7 +377,8 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return reserve(text, to.of.kube_reserved); }},
     {"kube-reserved-cgroup", "kubeReservedCgroup",
      [](reading& to, std::string_view text) { return to.of.enforced.kube_group = text, result<void>(); }},
-    {"", "maxParallelImagePulls", pulls_at_once},
+    {"", "maxParallelImagePulls",
+     [](reading& to, std::string_view text) { return number(text, 1, any, to.pulls_counted); }},
     {"max-pods", "maxPods", [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_max); }},
     {"memory-manager-policy", "memoryManagerPolicy",
      [](reading& to, std::string_view text) -> result<void> {
@@ -444,7 +439,8 @@ const setting table[] = {
      [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
     {"seccomp-default", "seccompDefault",
      [](reading& to, std::string_view text) { return boolean(text, to.of.seccomp_default); }},
-    {"serialize-image-pulls", "serializeImagePulls", serialize_pulls},
+    {"serialize-image-pulls", "serializeImagePulls",
+     [](reading& to, std::string_view text) { return boolean(text, to.pulls_one_by_one); }},
     {"", "shutdownGracePeriod",
      [](reading& to, std::string_view text) { return span(text, duration(0), to.shutdown); }},
     {"", "shutdownGracePeriodByPodPriority",
@@ -790,6 +786,7 @@ result<kubelet_settings> read_kubelet_arguments(std::span<const std::string> arg
   KEDGE_CHECK(check_enforcement(read.of.enforced));
   KEDGE_CHECK(resolve_cpus(read.of));
   KEDGE_CHECK(resolve_shutdown(read));
+  KEDGE_CHECK(settle_pulls(read));
   if (read.of.image_gc_low_percent >= read.of.image_gc_high_percent && read.of.image_gc_high_percent < 100)
     return fail(errc::invalid,
                 fmt::format("the kubelet's image-gc-low-threshold {} is not below its image-gc-high-threshold {}",

@@ -107,7 +107,8 @@ struct kubelet_settings {
   std::vector<std::string> unsafe_sysctls = {"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"};
   bool seccomp_default = false;  // seccompDefault: RuntimeDefault where a pod says nothing
   // Images that are pulled at once (serializeImagePulls: 1; maxParallelImagePulls), and in a second, after a burst
-  // (registryPullQPS, registryBurst); 0: as many as there are.
+  // (registryPullQPS, registryBurst); 0: as many as there are, where a kubelet pulls one at a time and five in a
+  // second.
   int pulls_at_once = 0, pulls_a_second = 0, pulls_burst = 10;
   duration status_interval = std::chrono::seconds(10);  // nodeStatusUpdateFrequency
   int images_told_max = 50;                             // nodeStatusMaxImages; -1: all
@@ -133,7 +134,8 @@ struct kubelet_settings {
 
 // Of a machine with so many CPUs.
 inline int pods_max_of(const kubelet_settings& s, int cpus) {
-  return s.pods_per_cpu > 0 ? std::min(s.pods_max, s.pods_per_cpu * cpus) : s.pods_max;
+  if (s.pods_per_cpu <= 0) return s.pods_max;
+  return static_cast<int>(std::min<std::int64_t>(s.pods_max, std::int64_t{s.pods_per_cpu} * cpus));
 }
 
 }  // namespace kedge::node

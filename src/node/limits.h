@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "base/time.h"
@@ -91,6 +92,8 @@ inline constexpr std::size_t runtime_answer_bytes_max = 4 * 1024 * 1024;
 
 // Calls that make something run or end: the kubelet's --runtime-request-timeout.
 inline constexpr duration runtime_work_deadline = 2min;
+// A checkpoint has as long as its caller says, but no longer than anybody waits.
+inline constexpr std::int64_t checkpoint_seconds_max = 24 * 3600;
 // A command of a hook has no time of its own: it may take as long as the longest usual grace period.
 inline constexpr duration exec_time_max = 1h;
 // An image of some GB over a slow line.

@@ -154,8 +154,9 @@ void sqlite_database::disconnect() noexcept {
 }
 
 result<void> sqlite_database::connect() {
-  int code = sqlite3_open_v2(options_.path.c_str(), &db_,
-                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  int code = sqlite3_open_v2(
+      options_.path.c_str(), &db_,
+      SQLITE_OPEN_READWRITE | (options_.makes_database ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOMUTEX, nullptr);
   if (code != SQLITE_OK) return fail(failure(code, "open"));
   sqlite3_extended_result_codes(db_, 1);
   // Closing must not write: only a clean stop moves the WAL into the file.

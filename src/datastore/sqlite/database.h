@@ -32,6 +32,7 @@ struct sqlite_options {
   sqlite_durability durability = sqlite_durability::normal;
   std::chrono::milliseconds lock_wait{30'000};  // for a file that another process holds
   std::string boot_id = {};                     // "": the kernel's; tests play a crash of the machine with it
+  bool makes_database = true;                   // false: one that isn't there is an error
 };
 
 class sqlite_database {

@@ -124,13 +124,6 @@ task<result<std::string>> fetch_ca_file(supervisor_client& server, const agent_c
   co_return text;
 }
 
-result<client_identity> load_kubelet_identity(const agent_config& config) {
-  KEDGE_TRY(auto chain, crypto::read_file(agent_file(config, "client-kubelet.crt")));
-  KEDGE_TRY(auto key, crypto::read_file(agent_file(config, "client-kubelet.key")));
-  KEDGE_CHECK(check_pair(chain, key, "client-kubelet"));
-  return client_identity{std::move(chain), std::move(key)};
-}
-
 // What the last registration told, beside its certificates: of this node, at these servers.
 std::string told_file(const agent_config& config) { return agent_file(config, "etc/cluster.json"); }
 
@@ -216,6 +209,13 @@ void report(const error& e, const retry_pause& pause, bool first) {
 }
 
 }  // namespace
+
+result<client_identity> load_kubelet_identity(const agent_config& config) {
+  KEDGE_TRY(auto chain, crypto::read_file(agent_file(config, "client-kubelet.crt")));
+  KEDGE_TRY(auto key, crypto::read_file(agent_file(config, "client-kubelet.key")));
+  KEDGE_CHECK(check_pair(chain, key, "client-kubelet"));
+  return client_identity{std::move(chain), std::move(key)};
+}
 
 std::string parse_ip_net(const json::value& v) {
   auto ip = v["IP"].as_string();

@@ -71,6 +71,9 @@ struct registration {
   bool from_disk = false;   // as an earlier start left it: no server answers
 };
 
+// What an earlier start left, which a node shows beside its token. Blocking.
+result<client_identity> load_kubelet_identity(const agent_config& config);
+
 // Registers `config.node_name` (resolved, as are node_ips), retrying for as long as it may help. Fails only where it
 // may not: a malformed token or URL, a token of another cluster, a folder that can't be written. With
 // config.start_without_server, what this node's last registration left on the disk counts once no server has answered

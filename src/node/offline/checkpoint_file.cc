@@ -6,7 +6,8 @@
 namespace kedge::node {
 
 task<result<std::optional<std::string>>> checkpoint_file::read() {
-  KEDGE_CO_TRY(auto text, co_await reactor::offload([this] { return crypto::read_file(path_, bytes_max_); }));
+  KEDGE_CO_TRY(auto text,
+               co_await reactor::offload([path = path_, most = bytes_max_] { return crypto::read_file(path, most); }));
   if (!text && text.error().code == errc::not_found) co_return std::nullopt;
   if (!text) co_return fail(std::move(text).error());
   has_ = *text;

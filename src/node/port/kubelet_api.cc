@@ -310,20 +310,21 @@ task<void> kubelet_api::serve_checkpoint(exchange& e) {
   for (auto part : split(e.request().query, '&'))
     if (part.starts_with("timeout=")) {
       auto seconds = parse_int(part.substr(8));
-      if (!seconds) co_return co_await answer_text(e, 404, "cannot parse value of timeout parameter");
-      timeout = *seconds;
+      if (!seconds || *seconds < 0) co_return co_await answer_text(e, 404, "cannot parse value of timeout parameter");
+      timeout = std::min(*seconds, checkpoint_seconds_max);
     }
   auto failed = [&](std::string_view why) {
     return answer_text(e, 500, fmt::format("checkpointing of {}/{}/{} failed ({})", ns, pod, container, why));
   };
   auto* running = worker->seen().newest(container);
   if (!running) co_return co_await failed(fmt::format("container {} not found", container));
+  const std::string id = running->id;  // its worker sees others, or goes, while this waits
   const auto folder = parts_.config.kubelet_folder() + "/checkpoints";
   const auto file = fmt::format("{}/checkpoint-{}_{}-{}-{}.tar", folder, pod, ns, container,
                                 format_rfc3339(reactor::loop::current().wall_now()));
   auto made = co_await reactor::offload([folder] { return ::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST; });
   if (!made || !*made) co_return co_await failed(fmt::format("{} can't be made", folder));
-  auto done = co_await parts_.cri.checkpoint(running->id, file, timeout);
+  auto done = co_await parts_.cri.checkpoint(id, file, timeout);
   if (!done) co_return co_await failed(rpc_text(done.error()));
   co_await answer_json(e, object{{"items", array{value(file)}}});
 }

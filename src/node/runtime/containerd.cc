@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -48,7 +49,9 @@ result<void> prepare(containerd_settings& s) {
   KEDGE_TRY(s.known_registries, read_registries(s.registries_file));
   KEDGE_TRY(auto configuration, configuration_of(s));
   KEDGE_CHECK(crypto::write_file(s.config_file, configuration));
-  if (!s.shim_oci.empty()) KEDGE_CHECK(crypto::write_file(s.shim_options, shim_options(s)));
+  // Pods that were begun with it read it for each container, also when the shim is to find the runtime by itself since.
+  if (!s.shim_oci.empty() || ::access(s.shim_options.c_str(), F_OK) == 0)
+    KEDGE_CHECK(crypto::write_file(s.shim_options, shim_options(s)));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
   struct stat log{};
   if (::stat(s.log_file.c_str(), &log) == 0 && static_cast<std::size_t>(log.st_size) > runtime_log_bytes_max)
@@ -145,6 +148,11 @@ task<void> containerd::choose_runtime() {
 
 task<result<int>> containerd::run_once() {
   KEDGE_CO_TRY(settings_, co_await reactor::offload([c = config_] { return detect_containerd(c); }));
+  if (!settings_.spare_binary.empty()) {
+    auto version = co_await reactor::with_deadline(version_of(settings_.binary, "--version"),
+                                                   reactor::loop::current().now() + stop_grace);
+    if (!version || !knows_newer_shims(*version)) settings_.binary = settings_.spare_binary;
+  }
   co_await choose_runtime();
   if (settings_.binary.empty())
     co_return fail(errc::not_found,

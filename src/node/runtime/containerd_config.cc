@@ -174,10 +174,15 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.root_folder = agent + "/containerd";
   s.state_folder =
       config.runtime_state_folder.empty() ? default_runtime_state_folder(config.data_dir) : config.runtime_state_folder;
-  // Pods that K3s left are kept by what it unpacked until the last of them has gone, or the machine starts again.
+  // What K3s unpacked keeps pods that it left until the last of those that a newer containerd began has gone, or the
+  // machine starts again.
   if (auto of_k3s = config.data_dir + "/data/current/bin/containerd";
-      config.containerd_binary.empty() && is_program(of_k3s) && (s.binary.empty() || has_newer_shims(s.state_folder)))
-    s.binary = std::move(of_k3s);
+      config.containerd_binary.empty() && is_program(of_k3s)) {
+    if (s.binary.empty())
+      s.binary = std::move(of_k3s);
+    else if (has_newer_shims(s.state_folder))
+      s.spare_binary = std::move(of_k3s);
+  }
   s.socket = s.state_folder + "/containerd.sock";
   s.config_file = agent + "/etc/containerd/config.toml";
   s.log_file = s.root_folder + "/containerd.log";
@@ -260,7 +265,18 @@ std::optional<release> release_of(std::string_view version) {
   return release{*major, *minor};
 }
 
+// Of a containerd: what it says is "containerd", where its source is, version, commit.
+std::optional<release> release_of_containerd(std::string_view text) {
+  auto said = split(text, ' ');
+  return said.size() > 2 ? release_of(said[2]) : std::nullopt;
+}
+
 }  // namespace
+
+bool knows_newer_shims(std::string_view containerd) {
+  auto theirs = release_of_containerd(containerd);
+  return theirs && *theirs >= release{1, 7};
+}
 
 bool is_usable_crun(std::string_view crun, std::string_view containerd) {
   // containerd 1.7 begins to write configurations of OCI's version 1.1, and crun 1.14.3 to take others than of 1.0.
@@ -271,12 +287,13 @@ bool is_usable_crun(std::string_view crun, std::string_view containerd) {
   auto ours = release_of(crun.substr(at + words.size()));
   if (!ours || *ours < least) return false;
   if (*ours >= takes_all) return true;
-  auto said = split(containerd, ' ');  // "containerd", where its source is, version, commit
-  auto theirs = said.size() > 2 ? release_of(said[2]) : std::nullopt;
+  auto theirs = release_of_containerd(containerd);
   return theirs && *theirs < writes_newer;
 }
 
-std::string shim_options(const containerd_settings& s) { return "BinaryName = " + toml(s.shim_oci) + "\n"; }
+std::string shim_options(const containerd_settings& s) {
+  return s.shim_oci.empty() ? std::string() : "BinaryName = " + toml(s.shim_oci) + "\n";
+}
 
 std::string containerd_config(const containerd_settings& s) {
   // Plugins for file systems that we never choose cost start-up time and warnings.

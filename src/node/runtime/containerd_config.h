@@ -18,6 +18,7 @@ struct extra_runtime {
 
 struct containerd_settings {
   std::string binary;        // empty: none was found
+  std::string spare_binary;  // K3s's, where there are pods that an older containerd than theirs would end
   std::string root_folder;   // $D/agent/containerd
   std::string state_folder;  // /run/k3s/containerd
   std::string socket;        // in it
@@ -76,6 +77,8 @@ std::string find_program(std::string_view name, std::string_view path);
 // Whether containers run in that state folder whose shims only containerd 1.7 and later can talk to; one before that
 // would end them. Blocking.
 bool has_newer_shims(const std::string& state_folder);
+// Whether that is one of these, by what `containerd --version` says.
+bool knows_newer_shims(std::string_view containerd);
 
 // Whether /proc/self/status says that the process may lower an oom score (CAP_SYS_RESOURCE). Where it may not, runc
 // fails to start any sandbox with the scores that containerd asks for, unless it is told to restrict them.

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/strings.h"
 #include "cli/config_check.h"
@@ -276,6 +277,9 @@ TEST_CASE("files of the kubelet's configuration are read before its flags, and a
   CHECK(m.seccomp_default);
   CHECK(m.unsafe_sysctls == words{"kernel.msg*"});
   CHECK(node::pods_max_of(m, 2) == 20);
+  auto countless = m;
+  countless.pods_per_cpu = std::numeric_limits<int>::max();
+  CHECK(node::pods_max_of(countless, 4) == countless.pods_max);
   CHECK(!m.checkpoints);
   folder.write("kubelet.yaml", "kind: Pod\n");
   CHECK(load_options(audience::server, told, here).error().message ==
@@ -290,6 +294,13 @@ TEST_CASE("the kubelet's settings that mean something only together are checked 
     folder.write("kubelet.yaml", head + std::string(text));
     return load_options(audience::server, words{"--kubelet-arg=config=" + file}, some_machine(folder));
   };
+  for (auto* both : {"serializeImagePulls: true\nmaxParallelImagePulls: 5\n",
+                     "maxParallelImagePulls: 5\nserializeImagePulls: true\n"}) {
+    auto refused = load(both);
+    REQUIRE(!refused);
+    CHECK(refused.error().message.contains("maxParallelImagePulls cannot be larger than 1"));
+  }
+  CHECK(load("registryBurst: 0\n")->options.agent.kubelet.pulls_burst == 10);
   auto loaded = load(
       "shutdownGracePeriod: 30s\nshutdownGracePeriodCriticalPods: 10s\npodPidsLimit: 99\n"
       "memorySwap: {swapBehavior: LimitedSwap}\nmemoryThrottlingFactor: 0.8\nsingleProcessOOMKill: true\n"

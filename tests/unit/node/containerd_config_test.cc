@@ -63,17 +63,25 @@ TEST_CASE("pods that K3s left are kept by K3s's containerd, and no others") {
   fs::copy_file("/bin/sh", programs + "/containerd");
   fs::create_directories(data + "/bin");
   fs::copy_file("/bin/sh", data + "/bin/containerd");
-  CHECK(detect_containerd(config).binary == data + "/bin/containerd");
+  CHECK(detect_containerd(config).spare_binary.empty());
   // As Kedge's shim and those of containerd 1.6 have it; and what can't be read.
   for (auto* text : {R"({"version":2,"address":"unix:///run/containerd/s/1","protocol":"ttrpc"})", "{", "[3]"}) {
     CHECK(crypto::write_file(bundle + "/bootstrap.json", text));
-    CHECK(detect_containerd(config).binary == data + "/bin/containerd");
+    CHECK(detect_containerd(config).spare_binary.empty());
   }
   CHECK(crypto::write_file(bundle + "/bootstrap.json",
                            R"({"version":3,"address":"unix:///run/containerd/s/1","protocol":"ttrpc"})"));
-  CHECK(detect_containerd(config).binary == programs + "/containerd");
+  CHECK(detect_containerd(config).binary == data + "/bin/containerd");
+  CHECK(detect_containerd(config).spare_binary == programs + "/containerd");
   config.containerd_binary = "/opt/containerd";
   CHECK(detect_containerd(config).binary == "/opt/containerd");
+  CHECK(detect_containerd(config).spare_binary.empty());
+
+  // Only what is too old for them gives way to K3s's.
+  CHECK_FALSE(knows_newer_shims("containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u2\n"));
+  CHECK_FALSE(knows_newer_shims("containerd\n"));
+  CHECK(knows_newer_shims("containerd github.com/containerd/containerd 1.7.24 1.7.24~ds1-6\n"));
+  CHECK(knows_newer_shims("containerd github.com/containerd/containerd/v2 v2.1.4 75cb2b7\n"));
 }
 
 TEST_CASE("the network configuration is K3s's, and names places only where they are not the usual ones") {
