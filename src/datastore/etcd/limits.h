@@ -25,6 +25,8 @@ inline constexpr std::chrono::milliseconds answer_patience{1400};
 // A member that is silent for so long, or a write that it doesn't answer, is given up for another member: a leader that
 // is gone takes the proposals with it that were on their way.
 inline constexpr std::chrono::milliseconds give_up_after{2000};
+// How long a question about members, or a change of them, has: twice what a cluster takes to elect and agree.
+inline constexpr std::chrono::milliseconds members_timeout{5000};
 // How often the cluster is asked a question that a majority has to answer, when nothing else is; and looked at for what
 // is not answered.
 inline constexpr std::chrono::milliseconds probe_interval{500};

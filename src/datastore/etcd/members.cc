@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "base/protobuf_wire.h"
+#include "datastore/etcd/limits.h"
+#include "reactor/sync.h"
 
 namespace kedge::datastore::etcd {
 
@@ -13,6 +15,13 @@ constexpr const char* add_method = "/etcdserverpb.Cluster/MemberAdd";
 constexpr const char* promote_method = "/etcdserverpb.Cluster/MemberPromote";
 constexpr const char* remove_method = "/etcdserverpb.Cluster/MemberRemove";
 constexpr const char* update_method = "/etcdserverpb.Cluster/MemberUpdate";
+
+// etcd may never answer: Raft drops a change of members that comes while another one is on its way, and etcd goes on
+// waiting for it as long as its client does.
+task<result<std::string>> ask(const connection& c, const char* method, std::string message) {
+  co_return co_await reactor::with_deadline(c.ask(method, std::move(message), false),
+                                            reactor::loop::current().now() + members_timeout);
+}
 
 bool read_member(std::string_view message, cluster_member& out) {
   wire::fields m(message);
@@ -43,31 +52,31 @@ result<std::vector<cluster_member>> read_members(std::string_view message, int f
 result<std::vector<cluster_member>> decode_members(std::string_view message) { return read_members(message, 2); }
 
 task<result<std::vector<cluster_member>>> list_members(const connection& c) {
-  auto text = co_await c.ask(list_method, {}, false);
+  auto text = co_await ask(c, list_method, {});
   if (!text) co_return fail(std::move(text).error());
   co_return decode_members(*text);
 }
 
 task<result<std::vector<cluster_member>>> add_learner(const connection& c, std::string peer_url) {
-  auto text = co_await c.ask(add_method, wire::writer().text(1, peer_url).number(2, 1).take(), false);
+  auto text = co_await ask(c, add_method, wire::writer().text(1, peer_url).number(2, 1).take());
   if (!text) co_return fail(std::move(text).error());
   co_return read_members(*text, 3);
 }
 
 task<result<void>> promote_member(const connection& c, std::uint64_t id) {
-  KEDGE_CO_CHECK(co_await c.ask(promote_method, wire::writer().number(1, id).take(), false));
+  KEDGE_CO_CHECK(co_await ask(c, promote_method, wire::writer().number(1, id).take()));
   co_return result<void>();
 }
 
 task<result<void>> remove_member(const connection& c, std::uint64_t id) {
-  auto done = co_await c.ask(remove_method, wire::writer().number(1, id).take(), false);
+  auto done = co_await ask(c, remove_method, wire::writer().number(1, id).take());
   if (!done && done.error().message.find("member not found") == std::string::npos)
     co_return fail(std::move(done).error());
   co_return result<void>();
 }
 
 task<result<void>> move_member(const connection& c, std::uint64_t id, std::string peer_url) {
-  KEDGE_CO_CHECK(co_await c.ask(update_method, wire::writer().number(1, id).text(2, peer_url).take(), false));
+  KEDGE_CO_CHECK(co_await ask(c, update_method, wire::writer().number(1, id).text(2, peer_url).take()));
   co_return result<void>();
 }
 

@@ -20,7 +20,7 @@ struct cluster_member {
 
 result<std::vector<cluster_member>> decode_members(std::string_view message);
 
-// Over a connection to a member that has the majority, which may end meanwhile.
+// Over a connection to a member that has the majority, which may end meanwhile. errc::timeout: it may have happened.
 task<result<std::vector<cluster_member>>> list_members(const connection& c);
 // As a learner, which follows and doesn't vote. Gives all members; errc::conflict where another one is just learning.
 task<result<std::vector<cluster_member>>> add_learner(const connection& c, std::string peer_url);
