@@ -1,5 +1,7 @@
 #include "supervisor/node_passwords.h"
 
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -131,20 +133,35 @@ task<api::api_result<json::value>> node_passwords::give_to(std::string secret, s
 
 task<void> node_passwords::keep() {
   reactor::event news;
+  std::set<std::string> gone;  // Nodes that went, by name
   reactor::scope following;
   auto& s = objects_.objects_store();
-  following.spawn(control::follow(s, objects_.prefix(nodes), [&news](const store::event& e) {
-    if (e.type == store::event_type::added) news.set();
-  }));
+  following.spawn(
+      control::follow(s, objects_.prefix(nodes), [&, prefix = objects_.prefix(nodes)](const store::event& e) {
+        if (e.type == store::event_type::modified) return;
+        if (e.type == store::event_type::deleted) gone.insert(std::string(e.object->key().substr(prefix.size())));
+        news.set();
+      }));
   following.spawn(control::follow(s, objects_.prefix(secrets, "kube-system"), [&news](const store::event& e) {
     if (e.type == store::event_type::added && e.object->key().ends_with(suffix)) news.set();
   }));
   for (;;) {
     news.reset();
+    for (auto& node : std::exchange(gone, {})) co_await free_name(node);
     co_await sweep();
     co_await news.wait_until(reactor::loop::current().now() + sweep_interval);
     co_await reactor::sleep_for(gather_time);
   }
+}
+
+// A Node that went before its Secret was given to it: nothing else frees its name.
+task<void> node_passwords::free_name(std::string node) {
+  auto name = node + std::string(suffix);
+  auto secret = objects_.get(secrets, "kube-system", name);
+  if (!secret || !(*secret)["metadata"]["ownerReferences"].empty() || objects_.get(nodes, "", node)) co_return;
+  log::info("removing secret kube-system/{}: its node was deleted", name);
+  auto uid = std::string((*secret)["metadata"]["uid"].as_string());
+  (void)co_await objects_.remove(secrets, "kube-system", name, {.uid = uid});
 }
 
 // By the objects' texts: there are as many nodes and secrets as there are nodes, and hardly ever is one of them to be

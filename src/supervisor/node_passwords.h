@@ -29,6 +29,7 @@ class node_passwords {
 
  private:
   task<void> sweep();
+  task<void> free_name(std::string node);
   task<api::api_result<json::value>> give_to(std::string secret, std::string node, std::string uid);
   bool lives(const std::string& node);
   api::objects& objects_;

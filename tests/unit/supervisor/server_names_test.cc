@@ -108,3 +108,21 @@ TEST_CASE("a Node that is made again keeps the password that was recorded for th
   CHECK(w.check("back", "p") == 200);
   CHECK(owner() == uid());
 }
+
+TEST_CASE("a Node that is deleted before its password was given to it frees its name all the same") {
+  joining_world w;
+  const api::resource_id nodes{"", "v1", "nodes"};
+  reactor::scope running;
+  w.loop.run_until([](joining_world& of, reactor::scope& into) -> task<void> {
+    into.spawn(of.passwords.keep());
+    co_await reactor::sleep_for(std::chrono::milliseconds(10));  // it has looked at what is there
+  }(w, running));
+  CHECK(w.check("short", "p1") == 200);
+  w.put(nodes, "", R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"short"}})");
+  REQUIRE(w.loop.run_until(w.client->remove(nodes, "", "short", {})));
+  CHECK(w.check("short", "p2") == 403);
+  for (auto end = w.loop.now() + std::chrono::seconds(30); w.loop.now() < end && w.check("short", "p2") != 200;)
+    w.loop.run_until([]() -> task<void> { co_await reactor::sleep_for(std::chrono::milliseconds(100)); }());
+  CHECK(w.check("short", "p2") == 200);
+  running.cancel();
+}
