@@ -886,9 +886,7 @@ task<result<void>> agent::renew_lease() {
     }
     lease_ = *std::move(found);
   }
-  auto answer = co_await api_->update(path, node_lease(node_, lease_, wall_now()));
-  if (!answer) co_return fail(std::move(answer).error());
-  lease_ = *std::move(answer);
+  KEDGE_CO_TRY(lease_, co_await api_->update(path, node_lease(node_, lease_, wall_now())));
   co_return result<void>();
 }
 

@@ -556,8 +556,9 @@ result<container_config> make_container_config(const value& pod, const value& co
   out.resources = resources_of(pod, container, s);
   out.resources.cpus = std::move(parts.given.cpus);
   out.resources.memory_nodes = std::move(parts.given.memory_nodes);
-  // Who has CPUs for himself isn't throttled on them.
-  if (parts.given.own_cpus && s.cpu_quota) out.resources.cpu_quota = -1;
+  // Who has CPUs for himself isn't throttled on them: his group begins without a quota. To say so, -1, is more than
+  // crun 1.8 can write.
+  if (parts.given.own_cpus) out.resources.cpu_quota = 0;
   add_security(pod, container, parts.image, s, out);
   out.namespaces.users = parts.given.users;
   if (!parts.process_target.empty() && out.namespaces.pid == namespace_mode::container) {
